@@ -1,0 +1,40 @@
+#ifndef RUNTIME_SIGNAL_H
+#define RUNTIME_SIGNAL_H
+
+#include <sys/types.h>
+
+/*
+ * The kernel's own numbers (include/uapi/asm-generic/signal.h and signal-defs.h). Only alpha, mips, parisc and sparc
+ * number otherwise (signal(7), "Signal numbering for standard signals"), and none of them has a runtime here.
+ */
+#define SIGHUP 1
+#define SIGINT 2
+#define SIGUSR1 10
+#define SIGUSR2 12
+#define SIGALRM 14
+#define SIGTERM 15
+#define SIGCHLD 17
+#define SIGCONT 18
+
+#define SIG_BLOCK 0
+#define SIG_UNBLOCK 1
+#define SIG_SETMASK 2
+
+#define SIG_DFL ((void (*)(int))0)
+#define SIG_IGN ((void (*)(int))1)
+#define SIG_ERR ((void (*)(int)) - 1)
+
+/* The kernel's set, 64 bits in words of its own size; a libc's is 128 bytes. */
+typedef struct {
+    unsigned long words[8 / sizeof(unsigned long)];
+} sigset_t;
+
+int sigemptyset(sigset_t *set);
+int sigaddset(sigset_t *set, int number);
+int sigprocmask(int how, const sigset_t *set, sigset_t *old);
+int sigwait(const sigset_t *set, int *number);
+
+/* Takes SIG_IGN and SIG_DFL alone: a handler would need a way back from it, which differs from CPU to CPU. */
+void (*signal(int number, void (*action)(int)))(int);
+
+#endif

@@ -1,0 +1,8 @@
+#ifndef RUNTIME_STRING_H
+#define RUNTIME_STRING_H
+
+#include <sys/types.h>
+
+size_t strlen(const char *text);
+
+#endif

@@ -1,0 +1,167 @@
+/*
+ * The part of POSIX that the programs use, over the one function that each CPU's file brings:
+ *
+ *     static long system_call(long number, long a, long b, long c, long d);
+ *
+ * Where POSIX fails with -1 and errno, these fail with the kernel's own negative error number: errno would be the only
+ * writable variable of the whole program. So callers ask for `< 0`, which holds with any libc.
+ */
+#include <asm/unistd.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define EINTR 4
+
+/* include/uapi/linux/sched.h: clone() with nothing but the signal that the child's end sends is fork(). */
+#ifdef __NR_fork
+#define FORK system_call(__NR_fork, 0, 0, 0, 0)
+#else
+#define FORK system_call(__NR_clone, SIGCHLD, 0, 0, 0)
+#endif
+
+/* What the kernel leaves on the initial stack (System V ABI, "Process Initialization"): argc, then argv. */
+__attribute__((noreturn, used)) void start(long *stack);
+
+/* `main` under a second name, as programs may declare it with or without arguments. */
+int run(int argc, char **argv) __asm__("main");
+
+void start(long *stack) {
+    _exit(run((int)stack[0], (char **)(stack + 1)));
+}
+
+void _exit(int status) {
+    for (;;)
+        system_call(__NR_exit_group, status, 0, 0, 0);
+}
+
+ssize_t write(int out, const void *bytes, size_t length) {
+    return system_call(__NR_write, out, (long)bytes, (long)length, 0);
+}
+
+pid_t fork(void) {
+    return (pid_t)FORK;
+}
+
+pid_t getpid(void) {
+    return (pid_t)system_call(__NR_getpid, 0, 0, 0, 0);
+}
+
+pid_t getppid(void) {
+    return (pid_t)system_call(__NR_getppid, 0, 0, 0, 0);
+}
+
+pid_t waitpid(pid_t pid, int *status, int options) {
+    return (pid_t)system_call(__NR_wait4, pid, (long)status, options, 0);
+}
+
+int sched_yield(void) {
+    return (int)system_call(__NR_sched_yield, 0, 0, 0, 0);
+}
+
+int sigemptyset(sigset_t *set) {
+    for (size_t i = 0; i < sizeof set->words / sizeof set->words[0]; i++)
+        set->words[i] = 0;
+    return 0;
+}
+
+int sigaddset(sigset_t *set, int number) {
+    const int bits = 8 * sizeof set->words[0];
+    set->words[(number - 1) / bits] |= 1UL << (number - 1) % bits;
+    return 0;
+}
+
+int sigprocmask(int how, const sigset_t *set, sigset_t *old) {
+    return (int)system_call(__NR_rt_sigprocmask, how, (long)set, (long)old, sizeof *set);
+}
+
+/* A stop and a continue interrupt the wait, though neither is waited for (signal(7), "Interruption ... by stop"). */
+int sigwait(const sigset_t *set, int *number) {
+    long got;
+    do
+        got = system_call(__NR_rt_sigtimedwait, (long)set, 0, 0, sizeof *set);
+    while (got == -EINTR);
+    if (got < 0)
+        return (int)-got;
+    *number = (int)got;
+    return 0;
+}
+
+/*
+ * struct sigaction of the kernel (include/linux/signal_types.h): the action, flags, on some CPUs a restorer, the mask.
+ * As all but the action is zero, one shape with a restorer serves every CPU. It is filled field by field, as for an
+ * initializer gcc may call memset.
+ */
+void (*signal(int number, void (*action)(int)))(int) {
+    struct {
+        void (*action)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        sigset_t mask;
+    } change;
+    change.action = action;
+    change.flags = 0;
+    change.restorer = NULL;
+    sigemptyset(&change.mask);
+    /* The kernel has read the new action before it writes the old one to the same place. */
+    if (system_call(__NR_rt_sigaction, number, (long)&change, (long)&change, sizeof change.mask) < 0)
+        return SIG_ERR;
+    return change.action;
+}
+
+size_t strlen(const char *text) {
+    size_t length = 0;
+    while (text[length])
+        length++;
+    return length;
+}
+
+static int lower(char letter) {
+    return letter >= 'A' && letter <= 'Z' ? letter - 'A' + 'a' : (unsigned char)letter;
+}
+
+int strcasecmp(const char *left, const char *right) {
+    while (*left && lower(*left) == lower(*right)) {
+        left++;
+        right++;
+    }
+    return lower(*left) - lower(*right);
+}
+
+/* number / 10, exactly: a plain division is a call into libgcc on 32-bit ARM, and libgcc is not linked. */
+static unsigned tenth(unsigned number) {
+    return (unsigned)(number * 0xCCCCCCCDULL >> 35);
+}
+
+static char *put_number(char *at, unsigned number) {
+    char digits[10];
+    size_t length = 0;
+    do {
+        digits[length++] = (char)('0' + (number - 10 * tenth(number)));
+        number = tenth(number);
+    } while (number);
+    while (length)
+        *at++ = digits[--length];
+    return at;
+}
+
+int dprintf(int out, const char *format, ...) {
+    char line[128], *end = line;
+    va_list values;
+    va_start(values, format);
+    for (; *format; format++) {
+        if (format[0] == '%' && format[1] == 'd') {
+            end = put_number(end, va_arg(values, unsigned));
+            format++;
+        } else {
+            *end++ = *format;
+        }
+    }
+    va_end(values);
+    return (int)write(out, line, (size_t)(end - line));
+}
