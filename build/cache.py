@@ -1,0 +1,69 @@
+"""What was made before, under a key of all that it was made from. An entry that is damaged is one that is not there."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache as once
+from pathlib import Path
+
+from build.files import write_whole
+
+# The standard's own words, which backup tools look for: https://bford.info/cachedir/
+_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n# What invoke made before. `invoke clean` removes it.\n"
+_SIGNATURE_FILE = "CACHEDIR.TAG"
+
+
+def key_of(*parts: str | bytes) -> str:
+    """A hex digest of the parts, in which their borders count."""
+    whole = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        whole.update(b"%d:" % len(data) + data)
+    return whole.hexdigest()
+
+
+@once
+def code() -> str:
+    """A hex digest of this package's own source: what other code made is made again."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return key_of(*(part for file in files for part in (file.name, file.read_bytes())))
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of entries. With `keep` off it is read but never written."""
+
+    folder: Path
+    keep: bool = True
+
+    def get(self, key: str) -> bytes | None:
+        """The entry that this very code put under `key`, or None if there is none that is whole."""
+        try:
+            entry = self._path(key).read_bytes()
+        except OSError:
+            return None
+        proof, data = entry[:64], entry[64:]
+        return data if proof.decode("ascii", "replace") == key_of(key, data) else None
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store `data` under `key`."""
+        if not self.keep:
+            return
+        if not (self.folder / _SIGNATURE_FILE).exists():
+            write_whole(self.folder / _SIGNATURE_FILE, _SIGNATURE)
+        write_whole(self._path(key), key_of(key, data).encode() + data)
+
+    def clear(self, dry: bool = False) -> list[Path]:
+        """Remove the folder if it bears a cache's signature; return what goes."""
+        import shutil
+
+        if not (self.folder / _SIGNATURE_FILE).is_file():
+            return []
+        if not dry:
+            shutil.rmtree(self.folder)
+        return [self.folder]
+
+    def _path(self, key: str) -> Path:
+        name = key_of(code(), key)
+        return self.folder / name[:2] / name[2:]

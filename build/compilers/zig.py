@@ -1,0 +1,91 @@
+"""zig, out of the `ziglang` wheel: one compiler for every CPU, on any machine that has Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from build.arches import Arch
+from build.compilers import FREESTANDING, Program, define_version, translation_units
+from build.errors import CompileError
+from build.installed import folder, version
+
+# CPUs that zig spells otherwise than a GNU triple does.
+_CPUS = {"i386": "x86", "i486": "x86", "i586": "x86", "i686": "x86"}
+# The least CPU of a kind, where zig's `baseline` is more: LoongArch's base instructions include no vectors.
+_LEAST = {"loongarch64": "baseline-lsx"}
+
+
+@dataclass(frozen=True)
+class Zig:
+    """The `zig` of the wheel that is installed beside us. `cache` is where it keeps things, if it may."""
+
+    cache: Path | None
+
+    @property
+    def identity(self) -> str:
+        """`zig` and the wheel's version."""
+        return f"zig {version('ziglang')}"
+
+    def __call__(self, root: Path, program: Program, arch: Arch) -> bytes:
+        """Compile with `zig cc`: see `Compiler`."""
+        with TemporaryDirectory(prefix=f"{program.name}-{arch.name}-") as scratch:
+            output = Path(scratch, program.name)
+            command = [str(self._binary), "cc", *self._flags(program, arch), "-o", str(output)]
+            command += translation_units(program, arch)
+            try:
+                run = subprocess.run(
+                    command,
+                    cwd=root,
+                    env=self._environment(scratch),
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    check=False,
+                )
+            except OSError as error:
+                raise CompileError(f"{program.name} for {arch.name}: can't run {self._binary}: {error}") from None
+            words = (run.stderr + run.stdout).decode(errors="replace").rstrip()
+            if run.returncode:
+                failure = f"{self.identity} failed with exit status {run.returncode}"
+                raise CompileError(f"{program.name} for {arch.name}: {failure}:\n{words}")
+            try:
+                return output.read_bytes()
+            except OSError as error:
+                raise CompileError(f"{program.name} for {arch.name}: {self.identity} left no binary: {error}") from None
+
+    def _flags(self, program: Program, arch: Arch) -> tuple[str, ...]:
+        gnu_cpu, _, system = arch.triple.partition("-")
+        cpu = _CPUS.get(gnu_cpu, gnu_cpu)
+        least = f"-mcpu={_LEAST.get(cpu, 'baseline')}"
+        # zig's own default is to trap what C leaves undefined.
+        common = (least, "-fno-sanitize=all", *program.flags, define_version(program.version))
+        if arch.runtime is None:
+            return (
+                "-target",
+                f"{cpu}-{system.replace('gnu', 'musl')}",
+                *common,
+                "-static",
+                "-s",
+                "-Wl,--build-id=none",
+            )
+        return ("-target", f"{cpu}-{system}", *common, *FREESTANDING, *self._kernel_headers(cpu))
+
+    def _kernel_headers(self, cpu: str) -> tuple[str, ...]:
+        # zig adds these only together with a libc. A family's folder is named as its CPUs' names begin.
+        include = folder("ziglang") / "lib" / "libc" / "include"
+        families = (path.name.removesuffix("-linux-any") for path in include.glob("*-linux-any"))
+        folders = (*(family for family in families if cpu.startswith(family)), "any")
+        return tuple(part for family in folders for part in ("-isystem", str(include / f"{family}-linux-any")))
+
+    def _environment(self, scratch: str) -> dict[str, str]:
+        # Nothing of the user's but what Windows needs to start a process: CPATH or ZIG_LIB_DIR would change the bytes.
+        kept = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
+        cache = str(self.cache.absolute()) if self.cache else scratch
+        return {**kept, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache, "TMPDIR": scratch, "TEMP": scratch}
+
+    @property
+    def _binary(self) -> Path:
+        return folder("ziglang") / ("zig.exe" if os.name == "nt" else "zig")
