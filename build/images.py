@@ -1,0 +1,145 @@
+"""An arch's image on the embedded engine: Dockerfile.j2 and the binary in, the image out; or the one made before."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from build.arches import Arch, ImageSettings
+from build.cache import Cache, key_of
+from build.errors import ImageError
+from build.installed import version
+from build.layer import File, layer
+from build.oci import Blob, Format, Image, digest_of, dump, image
+from build.revision import Revision
+
+if TYPE_CHECKING:
+    from build.dockerfile import Recipe
+
+
+# They have a say in what is made, or in whether it may be.
+_LIBRARIES = (("jinja2",), ("dockerfile_parse",), ("elftools", "pyelftools"))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an image is made from, but for its binary. `binary_path` is where Dockerfile.j2 finds that."""
+
+    root: Path
+    settings: ImageSettings
+    arch: Arch
+    tag: str
+    revision: Revision
+    form: Format
+    binary_path: str
+
+    @property
+    def variables(self) -> Mapping[str, object]:
+        """What Dockerfile.j2 may name."""
+        settings, revision = self.settings, self.revision
+        computed = {
+            "org.opencontainers.image.version": self.tag,
+            "org.opencontainers.image.revision": revision.name,
+            "org.opencontainers.image.created": revision.created,
+        }
+        return {
+            "arch": self.arch.name,
+            "platform": str(self.arch.platform),
+            "binary": self.binary_path,
+            "image": settings,
+            "tag": self.tag,
+            "rev": revision.name,
+            "created": revision.created,
+            "labels": dict(sorted({**settings.labels, **computed}.items())),
+        }
+
+
+def assembled(plan: Plan, binary: Future[bytes], cache: Cache) -> Image:
+    """The image of `plan`; its binary may still be compiling.
+
+    The key of a cached image holds the digest of its binary, the row, and the code that checked and assembled it: what
+    is found under it has passed the same check. Raises ImageError for a Dockerfile that can't be used, ElfError for a
+    binary that is not its row's.
+    """
+    template = _template(plan)
+    # While a compiler works there is time for this; with no compiler there is a cached image as a rule.
+    recipe = None if binary.done() else _recipe(plan, template)
+    entry = _key(plan, template, binary.result())
+    made = _made_before(plan, cache.get(entry))
+    if made is None:
+        made, others = _assemble(plan, recipe or _recipe(plan, template), binary.result())
+        cache.put(entry, _packed(made, others))
+    return made
+
+
+def _template(plan: Plan) -> str:
+    try:
+        return _file(plan, plan.settings.dockerfile).decode()
+    except UnicodeDecodeError as error:
+        raise ImageError(f"{plan.settings.dockerfile}: byte {error.start} is not UTF-8") from None
+
+
+def _recipe(plan: Plan, template: str) -> Recipe:
+    from build import dockerfile
+
+    name = plan.settings.dockerfile
+    return dockerfile.read(dockerfile.render(template, name, plan.variables), f"{name} for {plan.arch.name}")
+
+
+def _key(plan: Plan, template: str, binary: bytes) -> str:
+    named = {**plan.variables, "image": repr(plan.settings)}
+    row = repr((plan.arch, plan.form, plan.revision))
+    return key_of("image", template, dump(named), row, binary, *(version(*library) for library in _LIBRARIES))
+
+
+def _packed(image: Image, others: Mapping[str, str]) -> bytes:
+    """A cache entry: a line that says what follows it, then the bytes of manifest, config and layers."""
+    blobs = (image.manifest, image.config, *image.layers)
+    listed = {"others": others, "blobs": [[blob.media_type, len(blob.data)] for blob in blobs]}
+    return dump(listed) + b"\n" + b"".join(blob.data for blob in blobs)
+
+
+def _made_before(plan: Plan, entry: bytes | None) -> Image | None:
+    """The image in a cache entry, unless one of the other files in it has changed since."""
+    if entry is None:
+        return None
+    line, _, data = entry.partition(b"\n")
+    listed = json.loads(line)
+    if any(digest_of(_file(plan, path)) != digest for path, digest in listed["others"].items()):
+        return None
+    blobs = []
+    for media_type, size in listed["blobs"]:
+        blobs.append(Blob(media_type, data[:size]))
+        data = data[size:]
+    manifest, config, *layers = blobs
+    return Image(plan.arch.platform, manifest, config, tuple(layers))
+
+
+def _assemble(plan: Plan, recipe: Recipe, binary: bytes) -> tuple[Image, Mapping[str, str]]:
+    """The image, and path and digest of each file in it that is not the binary."""
+    from build import dockerfile, elf
+
+    elf.check(binary, plan.arch.elf, plan.binary_path)
+    files, others = [], {}
+    for copy in recipe.copies:
+        if copy.source == plan.binary_path:
+            files.append(File(copy.target, 0o755, binary))
+            continue
+        data = _file(plan, copy.source)
+        others[copy.source] = digest_of(data)
+        runs = os.access(plan.root / copy.source, os.X_OK)
+        files.append(File(copy.target, 0o755 if runs else 0o644, data))
+    config = dockerfile.config(recipe, plan.arch.platform, plan.revision.created)
+    return image(config, [layer(files, plan.revision.time)], plan.form), others
+
+
+def _file(plan: Plan, path: str) -> bytes:
+    try:
+        return (plan.root / path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: can't be read for the image of {plan.arch.name}: {error.strerror}") from None
