@@ -1,0 +1,32 @@
+"""Things done side by side, with one answer for all of their failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future, wait
+from typing import TypeVar
+
+from build.errors import BuildError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def side_by_side(pool: Executor, do: Callable[[T], R], things: Iterable[T]) -> list[R]:
+    """Do it for all things at once; return the results in the things' order, or raise as `results` does."""
+    return results([pool.submit(do, thing) for thing in things])
+
+
+def results(running: Sequence[Future[R]]) -> list[R]:
+    """The results, once none is under way any more.
+
+    Raises the first failure; where several things failed for reasons of their own, its message holds them all.
+    """
+    wait(running)
+    failures = [error for each in running if (error := each.exception())]
+    for failure in failures:
+        if not isinstance(failure, BuildError):
+            raise failure
+    if failures:
+        raise type(failures[0])("\n".join(dict.fromkeys(map(str, failures)))) from None
+    return [each.result() for each in running]
