@@ -1,0 +1,156 @@
+"""From flags, environment and arches.yaml, in this order, to what the pipeline takes.
+
+Imports stand inside the functions here: git answers while they load, and `invoke --list` loads none of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from build.errors import UsageError
+
+if TYPE_CHECKING:
+    from build.arches import Settings
+    from build.cleaning import Removed
+    from build.publish import Sink
+    from build.release import Release, Workshop
+
+# A folder of its own in one that other tools know, too.
+CACHE = ".cache/pause"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user said: flags by name, and the environment. A `dry` run changes nothing."""
+
+    root: Path
+    flags: Mapping[str, Any]
+    environment: Mapping[str, str]
+    dry: bool
+
+    def text(self, name: str, default: str) -> str:
+        """A flag, the environment variable of its name in capitals, or the default; an empty one counts as unset."""
+        return self.flags.get(name) or self.environment.get(name.upper()) or default
+
+    def one_of(self, name: str, default: str, known: Mapping[str, Any]) -> Any:
+        """The value in `known` that the option names; raise UsageError with the nearest name for any other."""
+        from build.arches import nearest
+
+        chosen = self.text(name, default)
+        if chosen not in known:
+            raise UsageError(f"unknown {name} {chosen!r}{nearest(chosen, known)}")
+        return known[chosen]
+
+
+def releasing(options: Options) -> Release:
+    """What to publish and where, for a task that makes nothing. Raises UsageError for a name against the grammar."""
+    return _release(options, _settings(options), every_arch=True)
+
+
+def making(options: Options, every_arch: bool) -> Workshop:
+    """What to make, and with what. With `every_arch` no --arch means the release set, else the one default arch."""
+    from build import revision
+
+    asked = revision.ask(options.root, options.text("rev", ""), options.environment.get("SOURCE_DATE_EPOCH"))
+
+    from build.cache import Cache
+    from build.compilers.zig import Zig
+    from build.oci import FORMATS
+    from build.release import Workshop
+
+    settings = _settings(options)
+    return Workshop(
+        release=_release(options, settings, every_arch),
+        root=options.root,
+        cflags=_cflags(options, settings),
+        form=options.one_of("format", settings.defaults.format, FORMATS),
+        compiler=Zig(None if options.dry else options.root / CACHE / "zig"),
+        cache=Cache(options.root / CACHE, keep=not options.dry),
+        revision=asked(),
+    )
+
+
+def cleaned(options: Options) -> list[Removed]:
+    """Remove what the tasks made: in `bin`, in the cache, and in the registry in force if that is a folder."""
+    from build.cache import Cache
+    from build.cleaning import clean
+    from build.reference import Repository
+
+    settings = _settings(options)
+    registry = _registry(options, settings)
+    names = [
+        template.format(registry=registry, arch=arch)
+        for image in settings.images.values()
+        for arch in settings.arches
+        for template in (image.repository, image.arch_repository)
+    ]
+    repositories = [Repository.parse(name) for name in dict.fromkeys(names)]
+    cache = Cache(options.root / CACHE)
+    return clean(options.root, cache, settings.images.values(), settings.arches, repositories, options.dry)
+
+
+def _settings(options: Options) -> Settings:
+    from build.arches import read_settings
+
+    return read_settings(options.root / "arches.yaml")
+
+
+def _release(options: Options, settings: Settings, every_arch: bool) -> Release:
+    from build.reference import check_tag
+    from build.release import Release
+
+    image = settings.image(options.text("image", next(iter(settings.images))))
+    release = Release(
+        image=image,
+        arches=settings.select(_arch_names(options, settings, every_arch)),
+        registry=_registry(options, settings),
+        tag=check_tag(options.text("tag", image.tag)),
+        sink=lambda: _sink(options, release),
+        report=lambda line: print(line, file=sys.stderr, flush=True),
+        overwrite=bool(options.flags.get("overwrite")),
+        dry=options.dry,
+    )
+    release.list_tag()
+    for arch in release.arches:
+        release.arch_tag(arch)
+    return release
+
+
+def _registry(options: Options, settings: Settings) -> str:
+    registry = options.text("registry", settings.defaults.registry)
+    if registry.startswith("oci:") and not registry.removeprefix("oci:").strip("/"):
+        raise UsageError(f"REGISTRY {registry!r}: expected oci:FOLDER, not the root of the file system")
+    return registry
+
+
+def _arch_names(options: Options, settings: Settings, every_arch: bool) -> Iterable[str]:
+    everything = options.environment.get("ALL_ARCH", "").split() or list(settings.defaults.release)
+    one = options.environment.get("ARCH", "").split() or [settings.defaults.arch]
+    for name in options.flags.get("arch") or (everything if every_arch else one):
+        yield from everything if name == "all" else [name]
+
+
+def _cflags(options: Options, settings: Settings) -> tuple[str, ...]:
+    import shlex
+
+    cflags = options.text("cflags", "")
+    try:
+        return tuple(shlex.split(cflags)) or settings.defaults.cflags
+    except ValueError as error:
+        raise UsageError(f"CFLAGS {cflags!r}: {error}") from None
+
+
+def _sink(options: Options, release: Release) -> Sink:
+    repository = release.list_tag().repository
+    if repository.on_disk:
+        from build.layout import Layout
+
+        return Layout(options.root)
+    from build.registry import Registry
+
+    folder = options.environment.get("DOCKER_CONFIG")
+    return Registry(repository.host, (Path(folder) if folder else Path.home() / ".docker") / "config.json")

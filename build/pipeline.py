@@ -1,0 +1,106 @@
+"""The story of a release, top to bottom: compile, image, publish, manifest list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+from build.crew import side_by_side
+from build.errors import UsageError
+from build.making import COMPILERS, finish_images, leave_archives, leave_binaries, start_binaries
+from build.oci import OCI, Image, Index, index
+from build.publish import Sink, Survey, Tag, answers, publish, refuse_to_move, survey
+from build.release import Made, Release, Workshop
+
+# Requests wait far more than they work.
+SENDERS = 16
+
+
+def build(shop: Workshop) -> list[Made]:
+    """`bin/NAME-A` for every arch: the image's program."""
+    return _build(shop, "")
+
+
+def companions(shop: Workshop) -> list[Made]:
+    """`bin/orphan-A` and the like: programs that go with the image's, but never into it."""
+    return [made for name in shop.release.image.companions for made in _build(shop, name)]
+
+
+def container(shop: Workshop) -> list[Made]:
+    """`build`, then `bin/NAME-A.tar`: the image of every arch, ready to be loaded."""
+    program = shop.program()
+    with ThreadPoolExecutor(COMPILERS) as makers:
+        binaries = start_binaries(shop, program, makers)
+        images = finish_images(shop, program, binaries)
+        return leave_archives(shop, images)
+
+
+def push(shop: Workshop) -> list[Made]:
+    """`container`, then the tag of every arch."""
+    return _make_and_publish(shop, with_list=False)
+
+
+def all_push(shop: Workshop) -> list[Made]:
+    """`push`, then the tag of the manifest list that holds them all."""
+    return _make_and_publish(shop, with_list=True)
+
+
+def push_manifest(release: Release) -> list[Made]:
+    """The tag of the manifest list, made from what the tags of the arches refer to: nothing is built.
+
+    Raises PublishError or ImageError that names the arch if an image is missing or is not its row's.
+    """
+    from build.published import image_of
+
+    sink = release.sink()
+    with ThreadPoolExecutor(SENDERS) as senders:
+        asked = _survey(release, sink, senders)
+        images = side_by_side(senders, lambda arch: image_of(sink, release.arch_tag(arch), arch), release.arches)
+        return _publish(release, sink, images, index(images), asked, senders)
+
+
+def _build(shop: Workshop, companion: str) -> list[Made]:
+    program = shop.program(companion)
+    with ThreadPoolExecutor(COMPILERS) as makers:
+        binaries = start_binaries(shop, program, makers)
+        return leave_binaries(shop, program, binaries)
+
+
+def _make_and_publish(shop: Workshop, with_list: bool) -> list[Made]:
+    program, release = shop.program(), shop.release
+    if release.list_tag().repository.on_disk and shop.form is not OCI:
+        raise UsageError(
+            f"{release.list_tag()}: found format {shop.form.name}, expected oci: readers of a layout know no other"
+            "\n  use --format oci, or publish to a registry"
+        )
+    with ThreadPoolExecutor(COMPILERS) as makers, ThreadPoolExecutor(SENDERS) as senders:
+        binaries = start_binaries(shop, program, makers)
+        sink = release.sink()
+        asked = _survey(release, sink, senders)  # and answered while the compilers work
+        images = finish_images(shop, program, binaries)
+        leave_archives(shop, images)
+        return _publish(release, sink, images, index(images) if with_list else None, asked, senders)
+
+
+def _survey(release: Release, sink: Sink, senders: Executor) -> Survey:
+    return survey(sink, [*map(release.arch_tag, release.arches), release.list_tag()], senders)
+
+
+def _publish(
+    release: Release, sink: Sink, images: Sequence[Image], listed: Index | None, asked: Survey, senders: Executor
+) -> list[Made]:
+    tagged = dict(zip(map(release.arch_tag, release.arches), images, strict=True))
+    lists = {release.list_tag(): listed} if listed else {}
+    wanted: Mapping[Tag, Image | Index] = {**lists, **tagged}
+    held = answers(asked)
+    if not release.overwrite:
+        refuse_to_move(sink, wanted, held)
+    if not release.dry:
+        publish(sink, tagged, lists, held, senders)
+    made = []
+    for tag, target in wanted.items():
+        change = "kept" if held[tag] == target.digest else "moved" if held[tag] else "pushed"
+        release.report(f"{tag} is {change}")
+        platform = str(target.platform) if isinstance(target, Image) else None
+        made.append(Made(str(tag), target.digest, platform, change))
+    return made

@@ -1,0 +1,73 @@
+"""What a release is: the values that decide what is made and where it goes, and those that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from build.arches import Arch, ImageSettings
+from build.cache import Cache
+from build.compilers import Compiler, Program
+from build.oci import Format
+from build.publish import Sink, Tag
+from build.reference import Repository
+from build.revision import Revision
+
+
+@dataclass(frozen=True)
+class Release:
+    """What is published, and where. `report` takes a line of progress; a `dry` release changes nothing anywhere."""
+
+    image: ImageSettings
+    arches: tuple[Arch, ...]
+    registry: str
+    tag: str
+    sink: Callable[[], Sink]
+    report: Callable[[str], None]
+    overwrite: bool = False
+    dry: bool = False
+
+    def arch_tag(self, arch: Arch) -> Tag:
+        """Where the image of one arch is published."""
+        name = self.image.arch_repository.format(registry=self.registry, arch=arch.name)
+        return Tag(Repository.parse(name), self.tag)
+
+    def list_tag(self) -> Tag:
+        """Where the manifest list is published."""
+        return Tag(Repository.parse(self.image.repository.format(registry=self.registry)), self.tag)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """How the images of a release are made: in which checkout, of which revision, and with what."""
+
+    release: Release
+    root: Path
+    revision: Revision
+    cflags: tuple[str, ...]
+    form: Format
+    compiler: Compiler
+    cache: Cache
+
+    def program(self, companion: str = "") -> Program:
+        """The image's program, or a companion of it; both call themselves `vTAG-REV`."""
+        image = self.release.image
+        sources = image.companions[companion] if companion else image.sources
+        return Program(companion or image.name, sources, self.cflags, f"v{self.release.tag}-{self.revision.name}")
+
+
+@dataclass(frozen=True)
+class Made:
+    """One result: its name (a path or a reference), its digest, its platform (none for a manifest list).
+
+    `change` is what was done, or with a dry release would be: "made", "pushed", "moved", or "kept" as it was.
+    """
+
+    name: str
+    digest: str
+    platform: str | None
+    change: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.digest}"

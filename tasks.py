@@ -1,0 +1,169 @@
+"""The Invoke tasks: flags and environment in, one pipeline call, errors out."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+# Invoke turns off bytecode files, and would have these modules compiled anew each time. Users who want none are heeded.
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+
+from build.errors import BuildError, UsageError
+from build.options import Options, cleaned, making, releasing
+
+# A task lives for a second: collecting garbage while modules load would take a tenth of it.
+gc.disable()
+
+if TYPE_CHECKING:
+    from build.cleaning import Removed
+    from build.release import Made
+
+ROOT = Path(__file__).resolve().parent
+
+# A flag beats the environment variable in brackets, which beats arches.yaml.
+FLAGS: Mapping[str, tuple[Any, str]] = {
+    "arch": ([], "a row of the arch table; repeat it for several, or say all [ARCH; for all: ALL_ARCH]"),
+    "image": (None, "a row of the image table [IMAGE]"),
+    "registry": (None, "where images go: HOST[:PORT][/PATH] or oci:FOLDER [REGISTRY]"),
+    "tag": (None, "the images' tag [TAG]"),
+    "rev": (None, "the revision that VERSION ends with, in place of git's [REV]"),
+    "cflags": (None, "compiler flags [CFLAGS]"),
+    "format": (None, "media types: oci or docker [FORMAT]"),
+    "overwrite": (False, "move a tag that exists with another digest"),
+    "json": (False, "print the result as one JSON document"),
+}
+COMPILE = ("arch", "image", "tag", "rev", "cflags", "json")
+ASSEMBLE = (*COMPILE, "registry", "format")
+PUBLISH = (*ASSEMBLE, "overwrite")
+
+
+def _command(*flags: str, default: bool = False) -> Callable[[Callable[[Options], Sequence[Made | Removed]]], Any]:
+    """Make an Invoke task of a story, which takes options and returns what it made."""
+
+    def decorate(story: Callable[[Options], Sequence[Made | Removed]]) -> Any:
+        name = story.__name__.replace("_", "-")
+
+        def body(c: Context, **given: Any) -> None:
+            options = Options(ROOT, given, os.environ, dry=c.config.run.dry)
+            try:
+                _show(name, story(options), options)
+            except UsageError as error:
+                raise Exit(f"{name}: {error}", code=2) from None
+            except BuildError as error:
+                raise Exit(f"{name}: {error}", code=1) from None
+            except OSError as error:
+                raise Exit(f"{name}: {error.filename or 'system'}: {error.strerror or error}", code=1) from None
+            except KeyboardInterrupt:
+                raise Exit(f"{name}: interrupted", code=130) from None
+
+        parameters = [Parameter(flag, Parameter.KEYWORD_ONLY, default=FLAGS[flag][0]) for flag in flags]
+        signature = Signature([Parameter("c", Parameter.POSITIONAL_OR_KEYWORD), *parameters])
+        body.__signature__ = signature  # type: ignore[attr-defined]
+        body.__name__, body.__doc__ = story.__name__, story.__doc__
+        return task(
+            body,
+            default=default,
+            help={flag: FLAGS[flag][1] for flag in flags},
+            iterable=[flag for flag in flags if isinstance(FLAGS[flag][0], list)],
+            auto_shortflags=False,
+        )
+
+    return decorate
+
+
+def _show(name: str, made: Sequence[Made | Removed], options: Options) -> None:
+    """The result: all that ever goes to stdout."""
+    if options.flags.get("json"):  # invoke without a word gives no flags
+        print(json.dumps({"task": name, "dry": options.dry, "results": [asdict(each) for each in made]}, indent=2))
+    else:
+        for each in made:
+            print(f"{each.change:8}{each}" if options.dry else each)
+    sys.stdout.flush()
+
+
+@_command(*COMPILE)
+def build(options: Options) -> Sequence[Made]:
+    """Compile bin/pause-A."""
+    shop = making(options, every_arch=False)
+    from build.pipeline import build
+
+    return build(shop)
+
+
+@_command(*COMPILE)
+def orphan(options: Options) -> Sequence[Made]:
+    """Compile bin/orphan-A, which goes into no image."""
+    shop = making(options, every_arch=False)
+    from build.pipeline import companions
+
+    return companions(shop)
+
+
+@_command(*ASSEMBLE)
+def container(options: Options) -> Sequence[Made]:
+    """Make bin/pause-A.tar, an image to load."""
+    shop = making(options, every_arch=False)
+    from build.pipeline import container
+
+    return container(shop)
+
+
+@_command(*ASSEMBLE, default=True)
+def all_container(options: Options) -> Sequence[Made]:
+    """Make the image of every arch of the release."""
+    shop = making(options, every_arch=True)
+    from build.pipeline import container
+
+    return container(shop)
+
+
+@_command(*PUBLISH)
+def push(options: Options) -> Sequence[Made]:
+    """Publish REGISTRY/pause-A:TAG."""
+    shop = making(options, every_arch=False)
+    from build.pipeline import push
+
+    return push(shop)
+
+
+@_command(*PUBLISH)
+def all_push_images(options: Options) -> Sequence[Made]:
+    """Publish every arch of the release."""
+    shop = making(options, every_arch=True)
+    from build.pipeline import push
+
+    return push(shop)
+
+
+@_command("arch", "image", "registry", "tag", "overwrite", "json")
+def push_manifest(options: Options) -> Sequence[Made]:
+    """Publish REGISTRY/pause:TAG, the list of what is pushed."""
+    from build.pipeline import push_manifest
+
+    return push_manifest(releasing(options))
+
+
+@_command(*PUBLISH)
+def all_push(options: Options) -> Sequence[Made]:
+    """Publish every arch, then the manifest list."""
+    shop = making(options, every_arch=True)
+    from build.pipeline import all_push
+
+    return all_push(shop)
+
+
+@_command("registry", "json")
+def clean(options: Options) -> Sequence[Removed]:
+    """Remove what the tasks made, and nothing else."""
+    return cleaned(options)
