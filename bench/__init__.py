@@ -1,0 +1,1 @@
+"""Timings, each with one command. The tests measure none."""
