@@ -100,7 +100,7 @@ def _publish(
     made = []
     for tag, target in wanted.items():
         change = "kept" if held[tag] == target.digest else "moved" if held[tag] else "pushed"
-        release.report(f"{tag} is {change}")
+        release.report(f"{tag} {'would be' if release.dry else 'is'} {change}")
         platform = str(target.platform) if isinstance(target, Image) else None
         made.append(Made(str(tag), target.digest, platform, change))
     return made
