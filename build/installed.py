@@ -6,12 +6,14 @@ importlib.metadata would say the same, but parses each library's whole descripti
 from __future__ import annotations
 
 import os
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from build.errors import BuildError
 
 
+@cache
 def folder(package: str) -> Path:
     """Where a package is, without importing it; raise BuildError if it is not installed."""
     spec = find_spec(package)
@@ -20,6 +22,7 @@ def folder(package: str) -> Path:
     return Path(spec.origin).parent
 
 
+@cache
 def version(package: str, distribution: str = "") -> str:
     """The version of `package`, which a `distribution` of another name may bring; BuildError if it can't be told."""
     beside = os.listdir(folder(package).parent)

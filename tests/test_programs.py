@@ -25,6 +25,7 @@ from build.binaries import keys
 from build.compilers import RUNTIME, Program
 from build.compilers.zig import Zig
 from build.errors import BuildError, CompileError
+from build.installed import folder, version
 from tests.components import need
 from tests.pidns import Pod, Process, pod, until
 
@@ -533,5 +534,7 @@ def test_a_missing_source_or_runtime_is_named(compiler: Zig) -> None:
 
 def test_a_missing_wheel_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    folder.cache_clear()
+    version.cache_clear()
     with pytest.raises(BuildError, match="pip install"):
         Zig(tmp_path).identity  # noqa: B018
