@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
 
-from build.files import write_whole
+from build.files import leftovers, write_whole
 
 # The standard's own words, which backup tools look for: https://bford.info/cachedir/
 _SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n# What invoke made before. `invoke clean` removes it.\n"
@@ -48,17 +48,22 @@ class Cache:
 
     def put(self, key: str, data: bytes) -> None:
         """Store `data` under `key`."""
-        if not self.keep:
-            return
-        if not (self.folder / _SIGNATURE_FILE).exists():
+        if self.keep:
+            self.sign()
+            write_whole(self._path(key), key_of(key, data).encode() + data)
+
+    def sign(self) -> None:
+        """Mark the folder as a cache, before anything else is in it: by that `clear` knows it for one."""
+        if self.keep and not (self.folder / _SIGNATURE_FILE).exists():
             write_whole(self.folder / _SIGNATURE_FILE, _SIGNATURE)
-        write_whole(self._path(key), key_of(key, data).encode() + data)
 
     def clear(self, dry: bool = False) -> list[Path]:
-        """Remove the folder if it bears a cache's signature; return what goes."""
+        """Remove the folder if it bears a cache's signature, or began to; return what goes."""
         import shutil
 
-        if not (self.folder / _SIGNATURE_FILE).is_file():
+        signature = self.folder / _SIGNATURE_FILE
+        begun = leftovers(signature)
+        if not signature.is_file() and not (begun and sorted(begun) == sorted(self.folder.iterdir())):
             return []
         if not dry:
             shutil.rmtree(self.folder)

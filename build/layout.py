@@ -7,6 +7,7 @@ which holds the tags, is replaced in one step under a lock that the system drops
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,7 +97,8 @@ class Layout:
         stored = [path for path in blobs.glob("*") if DIGEST.fullmatch(f"sha256:{path.name}")]
         frame = [folder / "index.json", folder / "oci-layout"]
         gone = [path for path in stored if f"sha256:{path.name}" not in needed]
-        gone += [left for path in (*stored, *frame) for left in leftovers(path)]
+        gone += [path for path in blobs.glob(".*.tmp") if re.fullmatch(r"\.[0-9a-f]{64}\.[0-9a-f]+\.tmp", path.name)]
+        gone += [left for path in frame for left in leftovers(path)]
         if not others:
             gone += [path for path in (*frame, folder / _LOCK) if path.exists()]
         if not dry:

@@ -152,3 +152,16 @@ def test_shifted_borders(one: tuple[str, ...], other: tuple[str, ...]) -> None:
 
 def test_text_counts_as_its_bytes() -> None:
     assert key_of("é") == key_of("é".encode()) == key_of("é")
+
+
+def test_a_cache_that_was_killed_while_it_was_signed_is_one(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / ".CACHEDIR.TAG.0123456789ab.tmp").write_bytes(b"Sig")
+    assert Cache(folder).clear() == [folder]
+    assert not folder.exists()
+
+
+def test_signing_keeps_nothing_in_a_dry_run(tmp_path: Path) -> None:
+    Cache(tmp_path / "cache", keep=False).sign()
+    assert not (tmp_path / "cache").exists()

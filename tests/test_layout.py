@@ -147,6 +147,7 @@ def test_clean_removes_emptied_folders_and_leftovers_of_a_crash(sink: Layout, fo
     put(sink, "3.1", AMD64)
     path = blob_path(folder, AMD64.digest)
     (path.parent / f".{path.name}.0123456789ab.tmp").write_bytes(b"half")
+    (path.parent / f".{'0' * 64}.0123456789ab.tmp").write_bytes(b"of a blob that never came")
     (folder / ".index.json.0123456789ab.tmp").write_bytes(b"half")
     sink.clean(HERE)
     assert list(tmp_path.iterdir()) == []
