@@ -20,7 +20,7 @@ from invoke.tasks import task
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
 from build.errors import BuildError, UsageError
-from build.options import Options, cleaned, making, releasing
+from build.options import Options, cleaned, making, releasing, toolchain
 
 # A task lives for a second: collecting garbage while modules load would take a tenth of it.
 gc.disable()
@@ -39,11 +39,17 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "tag": (None, "the images' tag [TAG]"),
     "rev": (None, "the revision that VERSION ends with, in place of git's [REV]"),
     "cflags": (None, "compiler flags [CFLAGS]"),
+    "engine": (None, "who makes images: embedded or docker [ENGINE]"),
+    "compiler": (None, "zig, kube-cross or host, in place of the engine's own [COMPILER]"),
+    "libc": (False, "link the compiler's libc in place of build/runtime"),
+    "kube_cross_image": (None, "the toolchain image's name [KUBE_CROSS_IMAGE]"),
+    "kube_cross_version": (None, "the toolchain image's tag [KUBE_CROSS_VERSION]"),
     "format": (None, "media types: oci or docker [FORMAT]"),
     "overwrite": (False, "move a tag that exists with another digest"),
     "json": (False, "print the result as one JSON document"),
 }
-COMPILE = ("arch", "image", "tag", "rev", "cflags", "json")
+TOOLCHAIN = ("kube_cross_image", "kube_cross_version", "json")
+COMPILE = ("arch", "image", "tag", "rev", "cflags", "engine", "compiler", "libc", *TOOLCHAIN)
 ASSEMBLE = (*COMPILE, "registry", "format")
 PUBLISH = (*ASSEMBLE, "overwrite")
 
@@ -161,6 +167,12 @@ def all_push(options: Options) -> Sequence[Made]:
     from build.pipeline import all_push
 
     return all_push(shop)
+
+
+@_command(*TOOLCHAIN)
+def kube_cross(options: Options) -> Sequence[Made]:
+    """Build a small toolchain image for --compiler kube-cross."""
+    return toolchain(options)
 
 
 @_command("registry", "json")

@@ -12,7 +12,8 @@ from build.oci import FORMATS, PLATFORM, Platform
 from build.reference import Repository, check_tag
 from build.strict_yaml import Node, load
 
-ENGINES = ("embedded", "docker")
+# Each with the compiler that it takes unless told otherwise.
+ENGINES = {"embedded": "zig", "docker": "kube-cross"}
 # An image's and a companion's name is the beginning of a file's name in bin.
 _FILE = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _FILE_MEANING = "lower-case letters and digits, joined by . _ or -: it becomes part of a file's name"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 from build import archive, elf
 from build.arches import Arch
 from build.binaries import keys
 from build.compilers import Program
 from build.crew import results
+from build.errors import BuildError
 from build.files import differs, write_whole
 from build.images import Plan, assembled
 from build.oci import Image, digest_of
@@ -23,42 +25,48 @@ COMPILERS = os.cpu_count() or 1
 Binaries = Mapping[Arch, Future[bytes]]
 
 
-def start_binaries(shop: Workshop, program: Program, makers: Executor) -> Binaries:
+@contextmanager
+def binaries(shop: Workshop, program: Program) -> Iterator[Binaries]:
     """The binary of every arch: compiled before, or under way. Each is yet to be checked against its row.
 
-    The futures raise CompileError.
+    The futures raise CompileError; whatever compiles is gone when the context ends.
     """
     found = keys(shop.root, program, shop.release.arches, shop.compiler)
-    return {arch: _binary(shop, program, arch, key, makers) for arch, key in found.items()}
+    known = {arch: shop.cache.get(key) for arch, key in found.items()}
+    missing = [arch for arch, binary in known.items() if binary is None]
+    if missing:
+        shop.cache.sign()  # zig keeps things there, too, and a run may be killed before it keeps any of ours
 
-
-def _binary(shop: Workshop, program: Program, arch: Arch, key: str, makers: Executor) -> Future[bytes]:
-    report = shop.release.report
-    known = shop.cache.get(key)
-    if known is not None:
-        report(f"{arch.name}: {program.name} is unchanged, {len(known)} bytes")
-        finished: Future[bytes] = Future()
-        finished.set_result(known)
-        return finished
-
-    def compiled() -> bytes:
-        binary = shop.compiler(shop.root, program, arch)
-        shop.cache.put(key, binary)
-        report(f"{arch.name}: {program.name} is compiled, {len(binary)} bytes")
+    def compiled(arch: Arch) -> bytes:
+        binary = compile_for(arch)
+        shop.cache.put(found[arch], binary)
+        shop.release.report(f"{arch.name}: {program.name} is compiled, {len(binary)} bytes")
         return binary
 
-    return makers.submit(compiled)
+    # The compiler leaves first: what still compiles then, as after Ctrl-C, ends with it, and the makers have no wait.
+    with ThreadPoolExecutor(COMPILERS) as makers, shop.compiler.at_work(shop.root, program, missing) as compile_for:
+        yield {
+            arch: makers.submit(compiled, arch) if binary is None else _unchanged(shop, program, arch, binary)
+            for arch, binary in known.items()
+        }
 
 
-def leave_binaries(shop: Workshop, program: Program, binaries: Binaries) -> list[Made]:
+def _unchanged(shop: Workshop, program: Program, arch: Arch, binary: bytes) -> Future[bytes]:
+    shop.release.report(f"{arch.name}: {program.name} is unchanged, {len(binary)} bytes")
+    finished: Future[bytes] = Future()
+    finished.set_result(binary)
+    return finished
+
+
+def leave_binaries(shop: Workshop, program: Program, found: Binaries) -> list[Made]:
     """`bin/NAME-A` for every arch, or none of them: raises CompileError, or ElfError for one that is not its row's."""
-    results(list(binaries.values()))
-    for arch, binary in binaries.items():
-        elf.check(binary.result(), arch.elf, _path(program.name, arch))
-    return [_leave_binary(shop, program, arch, binary.result()) for arch, binary in binaries.items()]
+    results(list(found.values()))
+    for arch, binary in found.items():
+        elf.check(binary.result(), arch.elf, binary_path(program.name, arch))
+    return [leave_binary(shop, program, arch, binary.result()) for arch, binary in found.items()]
 
 
-def finish_images(shop: Workshop, program: Program, binaries: Binaries) -> list[Image]:
+def finish_images(shop: Workshop, program: Program, found: Binaries) -> list[Image]:
     """The image of every arch, from its binary, which is left in `bin` once it has proved to be its row's.
 
     Raises CompileError, ElfError or ImageError.
@@ -66,13 +74,14 @@ def finish_images(shop: Workshop, program: Program, binaries: Binaries) -> list[
     release = shop.release
     images = []
     try:
-        for arch, binary in binaries.items():
-            path = _path(program.name, arch)
+        for arch, binary in found.items():
+            path = binary_path(program.name, arch)
             plan = Plan(shop.root, release.image, arch, release.tag, shop.revision, shop.form, path)
             images.append(assembled(plan, binary, shop.cache))
-            _leave_binary(shop, program, arch, binary.result())
-    finally:
-        results(list(binaries.values()))  # a failed compilation explains more than what followed from it
+            leave_binary(shop, program, arch, binary.result())
+    except BuildError:
+        results(list(found.values()))  # a failed compilation explains more than what followed from it
+        raise
     return images
 
 
@@ -81,15 +90,20 @@ def leave_archives(shop: Workshop, images: Sequence[Image]) -> list[Made]:
     release = shop.release
     made = []
     for arch, image in zip(release.arches, images, strict=True):
-        repository = release.arch_tag(arch).repository
-        name = repository.name.rpartition("/")[2] if repository.on_disk else str(repository)
-        packed = archive.write(image, name, release.tag, shop.revision.time)
-        made.append(_leave(shop, _path(release.image.name, arch) + ".tar", packed, image.digest, arch))
+        packed = archive.write(image, loadable_name(shop, arch), release.tag, shop.revision.time)
+        made.append(_leave(shop, binary_path(release.image.name, arch) + ".tar", packed, image.digest, arch))
     return made
 
 
-def _leave_binary(shop: Workshop, program: Program, arch: Arch, binary: bytes) -> Made:
-    return _leave(shop, _path(program.name, arch), binary, digest_of(binary), arch, mode=0o777)
+def loadable_name(shop: Workshop, arch: Arch) -> str:
+    """What an arch's image is called in a daemon or a container engine, without its tag."""
+    repository = shop.release.arch_tag(arch).repository
+    return repository.name.rpartition("/")[2] if repository.on_disk else str(repository)
+
+
+def leave_binary(shop: Workshop, program: Program, arch: Arch, binary: bytes) -> Made:
+    """`bin/NAME-A`; the binary has proved to be its row's."""
+    return _leave(shop, binary_path(program.name, arch), binary, digest_of(binary), arch, mode=0o777)
 
 
 def _leave(shop: Workshop, path: str, data: bytes, digest: str, arch: Arch, mode: int = 0o666) -> Made:
@@ -99,5 +113,6 @@ def _leave(shop: Workshop, path: str, data: bytes, digest: str, arch: Arch, mode
     return Made(path, digest, str(arch.platform), "made" if changed else "kept")
 
 
-def _path(program: str, arch: Arch) -> str:
+def binary_path(program: str, arch: Arch) -> str:
+    """Where a program's binary lies, seen from the checkout."""
     return f"{BIN}/{program}-{arch.name}"

@@ -6,18 +6,23 @@ Imports stand inside the functions here: git answers while they load, and `invok
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from build.errors import UsageError
 
 if TYPE_CHECKING:
-    from build.arches import Settings
+    from docker import APIClient
+
+    from build.arches import Arch, Settings
+    from build.auth import Credentials
     from build.cleaning import Removed
+    from build.compilers import Compiler
     from build.publish import Sink
-    from build.release import Release, Workshop
+    from build.release import Made, Release, Workshop
 
 # A folder of its own in one that other tools know, too.
 CACHE = ".cache/pause"
@@ -57,21 +62,38 @@ def making(options: Options, every_arch: bool) -> Workshop:
 
     asked = revision.ask(options.root, options.text("rev", ""), options.environment.get("SOURCE_DATE_EPOCH"))
 
+    from build.arches import ENGINES
     from build.cache import Cache
-    from build.compilers.zig import Zig
     from build.oci import FORMATS
-    from build.release import Workshop
+    from build.release import Daemon, Workshop
 
     settings = _settings(options)
+    usual_compiler = options.one_of("engine", settings.defaults.engine, ENGINES)
+    by_daemon = options.text("engine", settings.defaults.engine) == "docker"
+    release = _release(options, settings, every_arch)
+    client = cache(partial(_client, options))
     return Workshop(
-        release=_release(options, settings, every_arch),
+        release=release,
         root=options.root,
         cflags=_cflags(options, settings),
         form=options.one_of("format", settings.defaults.format, FORMATS),
-        compiler=Zig(None if options.dry else options.root / CACHE / "zig"),
+        compiler=_compiler(options, settings, usual_compiler, client),
         cache=Cache(options.root / CACHE, keep=not options.dry),
+        daemon=Daemon(client, partial(_login, options)) if by_daemon else None,
         revision=asked(),
     )
+
+
+def toolchain(options: Options) -> list[Made]:
+    """Build the kube-cross image in force in the daemon, from `build/compilers/kube-cross.Dockerfile`."""
+    from build.daemon import build_toolchain
+    from build.release import Made
+
+    name = _toolchain(options, _settings(options))
+    if options.dry:
+        return [Made(name, None, None, "made")]
+    recipe = (options.root / "build/compilers/kube-cross.Dockerfile").read_bytes()
+    return [Made(name, build_toolchain(_client(options), recipe, name, _report), None, "made")]
 
 
 def cleaned(options: Options) -> list[Removed]:
@@ -106,11 +128,11 @@ def _release(options: Options, settings: Settings, every_arch: bool) -> Release:
     image = settings.image(options.text("image", next(iter(settings.images))))
     release = Release(
         image=image,
-        arches=settings.select(_arch_names(options, settings, every_arch)),
+        arches=_arches(options, settings, every_arch),
         registry=_registry(options, settings),
         tag=check_tag(options.text("tag", image.tag)),
         sink=lambda: _sink(options, release),
-        report=lambda line: print(line, file=sys.stderr, flush=True),
+        report=_report,
         overwrite=bool(options.flags.get("overwrite")),
         dry=options.dry,
     )
@@ -118,6 +140,12 @@ def _release(options: Options, settings: Settings, every_arch: bool) -> Release:
     for arch in release.arches:
         release.arch_tag(arch)
     return release
+
+
+def _arches(options: Options, settings: Settings, every_arch: bool) -> tuple[Arch, ...]:
+    arches = settings.select(_arch_names(options, settings, every_arch))
+    # A row without a runtime is one that links the toolchain's libc.
+    return tuple(replace(arch, runtime=None) for arch in arches) if options.flags.get("libc") else arches
 
 
 def _registry(options: Options, settings: Settings) -> str:
@@ -144,6 +172,48 @@ def _cflags(options: Options, settings: Settings) -> tuple[str, ...]:
         raise UsageError(f"CFLAGS {cflags!r}: {error}") from None
 
 
+def _compiler(options: Options, settings: Settings, usual: str, client: Callable[[], APIClient]) -> Compiler:
+    def zig() -> Compiler:
+        from build.compilers.zig import Zig
+
+        return Zig(None if options.dry else options.root / CACHE / "zig")
+
+    def kube_cross() -> Compiler:
+        from build.compilers.kube_cross import KubeCross
+
+        return KubeCross(client, _toolchain(options, settings), _report, may_pull=not options.dry)
+
+    def host() -> Compiler:
+        from build.compilers.host import Host
+
+        return Host()
+
+    made: Compiler = options.one_of("compiler", usual, {"zig": zig, "kube-cross": kube_cross, "host": host})()
+    return made
+
+
+def _toolchain(options: Options, settings: Settings) -> str:
+    name = options.text("kube_cross_image", settings.defaults.kube_cross_image)
+    return f"{name}:{options.text('kube_cross_version', settings.defaults.kube_cross_version)}"
+
+
+def _client(options: Options) -> APIClient:
+    from build.daemon import connect
+
+    return connect(options.environment)
+
+
+def _login(options: Options, host: str) -> Credentials | None:
+    from build.auth import credentials
+
+    return credentials(_config_file(options), host)
+
+
+def _config_file(options: Options) -> Path:
+    folder = options.environment.get("DOCKER_CONFIG")
+    return (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+
+
 def _sink(options: Options, release: Release) -> Sink:
     repository = release.list_tag().repository
     if repository.on_disk:
@@ -152,5 +222,8 @@ def _sink(options: Options, release: Release) -> Sink:
         return Layout(options.root)
     from build.registry import Registry
 
-    folder = options.environment.get("DOCKER_CONFIG")
-    return Registry(repository.host, (Path(folder) if folder else Path.home() / ".docker") / "config.json")
+    return Registry(repository.host, _config_file(options))
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

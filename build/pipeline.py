@@ -7,10 +7,10 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 from build.crew import side_by_side
 from build.errors import UsageError
-from build.making import COMPILERS, finish_images, leave_archives, leave_binaries, start_binaries
+from build.making import binaries, finish_images, leave_archives, leave_binaries
 from build.oci import OCI, Image, Index, index
 from build.publish import Sink, Survey, Tag, answers, publish, refuse_to_move, survey
-from build.release import Made, Release, Workshop
+from build.release import Daemon, Made, Release, Workshop
 
 # Requests wait far more than they work.
 SENDERS = 16
@@ -27,21 +27,26 @@ def companions(shop: Workshop) -> list[Made]:
 
 
 def container(shop: Workshop) -> list[Made]:
-    """`build`, then `bin/NAME-A.tar`: the image of every arch, ready to be loaded."""
+    """`build`, then the image of every arch: in the daemon, or in `bin/NAME-A.tar`, ready to be loaded."""
     program = shop.program()
-    with ThreadPoolExecutor(COMPILERS) as makers:
-        binaries = start_binaries(shop, program, makers)
-        images = finish_images(shop, program, binaries)
-        return leave_archives(shop, images)
+    with binaries(shop, program) as found, ThreadPoolExecutor(SENDERS) as senders:
+        if shop.daemon:
+            from build.daemon_images import build_images
+
+            return build_images(shop, shop.daemon, found, senders)
+        return leave_archives(shop, finish_images(shop, program, found))
 
 
 def push(shop: Workshop) -> list[Made]:
     """`container`, then the tag of every arch."""
-    return _make_and_publish(shop, with_list=False)
+    return _by_daemon(shop, shop.daemon) if shop.daemon else _make_and_publish(shop, with_list=False)
 
 
 def all_push(shop: Workshop) -> list[Made]:
     """`push`, then the tag of the manifest list that holds them all."""
+    if shop.daemon:
+        pushed = _by_daemon(shop, shop.daemon)
+        return [_list_of(shop.release, pushed), *pushed]
     return _make_and_publish(shop, with_list=True)
 
 
@@ -61,9 +66,26 @@ def push_manifest(release: Release) -> list[Made]:
 
 def _build(shop: Workshop, companion: str) -> list[Made]:
     program = shop.program(companion)
-    with ThreadPoolExecutor(COMPILERS) as makers:
-        binaries = start_binaries(shop, program, makers)
-        return leave_binaries(shop, program, binaries)
+    with binaries(shop, program) as found:
+        return leave_binaries(shop, program, found)
+
+
+def _by_daemon(shop: Workshop, daemon: Daemon) -> list[Made]:
+    from build.daemon_images import build_images, push_images, refuse_layout
+
+    refuse_layout(shop)
+    with binaries(shop, shop.program()) as found, ThreadPoolExecutor(SENDERS) as senders:
+        build_images(shop, daemon, found, senders)
+        return push_images(shop, daemon, shop.release.sink(), senders)
+
+
+def _list_of(release: Release, pushed: Sequence[Made]) -> Made:
+    """The manifest list, once the daemon has `pushed` the images."""
+    if release.dry and any(made.change != "kept" for made in pushed):  # the daemon has yet to choose their digests
+        tag = release.list_tag()
+        held = release.sink().digest(tag.repository, tag.name)
+        return Made(str(tag), None, None, "moved" if held else "pushed")
+    return next(made for made in push_manifest(release) if made.platform is None)
 
 
 def _make_and_publish(shop: Workshop, with_list: bool) -> list[Made]:
@@ -73,11 +95,10 @@ def _make_and_publish(shop: Workshop, with_list: bool) -> list[Made]:
             f"{release.list_tag()}: found format {shop.form.name}, expected oci: readers of a layout know no other"
             "\n  use --format oci, or publish to a registry"
         )
-    with ThreadPoolExecutor(COMPILERS) as makers, ThreadPoolExecutor(SENDERS) as senders:
-        binaries = start_binaries(shop, program, makers)
+    with binaries(shop, program) as found, ThreadPoolExecutor(SENDERS) as senders:
         sink = release.sink()
         asked = _survey(release, sink, senders)  # and answered while the compilers work
-        images = finish_images(shop, program, binaries)
+        images = finish_images(shop, program, found)
         leave_archives(shop, images)
         return _publish(release, sink, images, index(images) if with_list else None, asked, senders)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from build.arches import Arch, ImageSettings
 from build.cache import Cache
@@ -13,6 +14,11 @@ from build.oci import Format
 from build.publish import Sink, Tag
 from build.reference import Repository
 from build.revision import Revision
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+    from build.auth import Credentials
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,19 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Daemon:
+    """The Docker daemon that makes and pushes the images, and who we are to the registry of a host."""
+
+    client: Callable[[], APIClient]
+    login: Callable[[str], Credentials | None]
+
+
+@dataclass(frozen=True)
 class Workshop:
-    """How the images of a release are made: in which checkout, of which revision, and with what."""
+    """How the images of a release are made: in which checkout, of which revision, and with what.
+
+    With a `daemon` that is the docker engine, without one the embedded engine.
+    """
 
     release: Release
     root: Path
@@ -49,6 +66,7 @@ class Workshop:
     form: Format
     compiler: Compiler
     cache: Cache
+    daemon: Daemon | None = None
 
     def program(self, companion: str = "") -> Program:
         """The image's program, or a companion of it; both call themselves `vTAG-REV`."""
@@ -61,13 +79,15 @@ class Workshop:
 class Made:
     """One result: its name (a path or a reference), its digest, its platform (none for a manifest list).
 
+    The digest is unknown only where the daemon would still have to choose it.
+
     `change` is what was done, or with a dry release would be: "made", "pushed", "moved", or "kept" as it was.
     """
 
     name: str
-    digest: str
+    digest: str | None
     platform: str | None
     change: str
 
     def __str__(self) -> str:
-        return f"{self.name}@{self.digest}"
+        return f"{self.name}@{self.digest}" if self.digest else self.name

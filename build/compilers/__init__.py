@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from build.arches import Arch
+from build.includes import Reader, inputs, named_by_flags
 
 RUNTIME = "build/runtime"
 LINKER_SCRIPT = f"{RUNTIME}/link.ld"
@@ -26,15 +29,36 @@ class Program:
     version: str
 
 
+Compile = Callable[[Arch], bytes]
+
+
 class Compiler(Protocol):
-    """Turns a program into one static ELF executable, and says which compiler it is."""
+    """Turns programs into static ELF executables, and says which compiler it is."""
 
-    @property
-    def identity(self) -> str:
-        """Name and version: two compilers with the same identity give the same bytes for the same input."""
+    def identity(self, arch: Arch) -> str:
+        """Name and version of what compiles for `arch`: with the same identity, the same input gives the same bytes."""
 
-    def __call__(self, root: Path, program: Program, arch: Arch) -> bytes:
-        """Compile `program` of the checkout `root` for `arch`; raise CompileError with the compiler's own words."""
+    def at_work(self, root: Path, program: Program, arches: Collection[Arch]) -> AbstractContextManager[Compile]:
+        """Be ready to compile `program` of the checkout `root` for each of `arches`, side by side.
+
+        The function is good until the context ends, and nothing outlives that. It raises CompileError with the
+        compiler's own words.
+        """
+
+
+def files(read: Reader, program: Program, arch: Arch) -> Mapping[str, bytes]:
+    """Path and content of every file of the checkout that compiling `program` for `arch` may read."""
+    named, folders = named_by_flags(program.flags)
+    if arch.runtime is None:
+        return inputs(read, (*program.sources, *named), folders)
+    runtime = (f"{RUNTIME}/{arch.runtime}.c", LINKER_SCRIPT)
+    return inputs(read, (*program.sources, *runtime, *named), (*folders, f"{RUNTIME}/include", RUNTIME))
+
+
+def gcc_flags(program: Program, arch: Arch) -> tuple[str, ...]:
+    """The arguments of any `TRIPLE-gcc`, but for `-o`: flags, then sources."""
+    linked = FREESTANDING if arch.runtime else ("-static", "-s", "-Wl,--build-id=none")
+    return (*program.flags, define_version(program.version), *linked, *translation_units(program, arch))
 
 
 def define_version(version: str) -> str:

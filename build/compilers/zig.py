@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from build.arches import Arch
-from build.compilers import FREESTANDING, Program, define_version, translation_units
+from build.compilers import FREESTANDING, Compile, Program, define_version, translation_units
 from build.errors import CompileError
 from build.installed import folder, version
 
@@ -25,13 +27,17 @@ class Zig:
 
     cache: Path | None
 
-    @property
-    def identity(self) -> str:
-        """`zig` and the wheel's version."""
+    def identity(self, arch: Arch) -> str:  # noqa: ARG002
+        """`zig` and the wheel's version, for every arch the same."""
         return f"zig {version('ziglang')}"
 
+    @contextmanager
+    def at_work(self, root: Path, program: Program, arches: Collection[Arch]) -> Iterator[Compile]:  # noqa: ARG002
+        """See `Compiler`: zig needs no preparation."""
+        yield lambda arch: self(root, program, arch)
+
     def __call__(self, root: Path, program: Program, arch: Arch) -> bytes:
-        """Compile with `zig cc`: see `Compiler`."""
+        """Compile `program` of the checkout `root` with `zig cc`; raise CompileError with its own words."""
         with TemporaryDirectory(prefix=f"{program.name}-{arch.name}-") as scratch:
             output = Path(scratch, program.name)
             command = [str(self._binary), "cc", *self._flags(program, arch), "-o", str(output)]
@@ -49,12 +55,14 @@ class Zig:
                 raise CompileError(f"{program.name} for {arch.name}: can't run {self._binary}: {error}") from None
             words = (run.stderr + run.stdout).decode(errors="replace").rstrip()
             if run.returncode:
-                failure = f"{self.identity} failed with exit status {run.returncode}"
+                failure = f"{self.identity(arch)} failed with exit status {run.returncode}"
                 raise CompileError(f"{program.name} for {arch.name}: {failure}:\n{words}")
             try:
                 return output.read_bytes()
             except OSError as error:
-                raise CompileError(f"{program.name} for {arch.name}: {self.identity} left no binary: {error}") from None
+                raise CompileError(
+                    f"{program.name} for {arch.name}: {self.identity(arch)} left no binary: {error}"
+                ) from None
 
     def _flags(self, program: Program, arch: Arch) -> tuple[str, ...]:
         gnu_cpu, _, system = arch.triple.partition("-")

@@ -1,0 +1,56 @@
+"""The cross compilers of the machine itself: `TRIPLE-gcc` on PATH."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from build.arches import Arch
+from build.compilers import Compile, Program, gcc_flags
+from build.errors import CompileError
+
+
+@dataclass(frozen=True)
+class Host:
+    """Whatever gcc the machine has for a row's triple."""
+
+    def identity(self, arch: Arch) -> str:
+        """The first line of `TRIPLE-gcc --version`, which ends with the distribution's own revision."""
+        run = subprocess.run([_gcc(arch), "--version"], capture_output=True, text=True, check=False)
+        return run.stdout.partition("\n")[0]
+
+    @contextmanager
+    def at_work(self, root: Path, program: Program, arches: Collection[Arch]) -> Iterator[Compile]:
+        """See `Compiler`. A missing compiler is named before any other starts."""
+        for arch in arches:
+            _gcc(arch)
+        yield lambda arch: _compile(root, program, arch)
+
+
+def _compile(root: Path, program: Program, arch: Arch) -> bytes:
+    with TemporaryDirectory(prefix=f"{program.name}-{arch.name}-") as scratch:
+        output = Path(scratch, program.name)
+        command = [_gcc(arch), *gcc_flags(program, arch), "-o", str(output)]
+        run = subprocess.run(
+            command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+        )
+        if run.returncode:
+            failure = f"{arch.triple}-gcc failed with exit status {run.returncode}"
+            raise CompileError(f"{program.name} for {arch.name}: {failure}:\n{(run.stderr + run.stdout).rstrip()}")
+        return output.read_bytes()
+
+
+def _gcc(arch: Arch) -> str:
+    name = f"{arch.triple}-gcc"
+    path = shutil.which(name)
+    if path is None:
+        raise CompileError(
+            f"{arch.name}: {name}: not found on PATH"
+            f"\n  on Debian: apt-get install gcc-{arch.triple.replace('_', '-')}; or compile with --compiler zig"
+        )
+    return path

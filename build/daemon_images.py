@@ -1,0 +1,116 @@
+"""The images of a release on the docker engine: in the daemon, and from there in a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from pathlib import Path
+
+from build import dockerfile, elf
+from build.arches import Arch
+from build.cache import key_of
+from build.crew import results, side_by_side
+from build.docker_engine import Context, build_image, checked_image, push_image, pushed_before
+from build.errors import BuildError, PublishError, UsageError
+from build.images import Plan
+from build.making import Binaries, binary_path, leave_binary, loadable_name
+from build.publish import Sink, Tag
+from build.release import Daemon, Made, Workshop
+
+
+def build_images(shop: Workshop, daemon: Daemon, found: Binaries, pool: Executor) -> list[Made]:
+    """The image of every arch in the daemon, under the name that it is published as; what is there is not built again.
+
+    Raises CompileError, ElfError, ImageError, or BuildError for what the daemon refuses.
+    """
+    program = shop.program()
+    results(list(found.values()))
+    for arch, binary in found.items():
+        elf.check(binary.result(), arch.elf, binary_path(program.name, arch))
+        leave_binary(shop, program, arch, binary.result())
+    return side_by_side(pool, lambda arch: _image(shop, daemon, arch, found[arch].result()), found)
+
+
+def push_images(shop: Workshop, daemon: Daemon, sink: Sink, pool: Executor) -> list[Made]:
+    """The tag of every arch, pushed by the daemon. Before the first is, all are found to be free or ours.
+
+    Raises PublishError for a tag that is not to be moved, or if the registry ends up with another digest.
+    """
+    release = shop.release
+    tags = {release.arch_tag(arch): arch for arch in release.arches}
+    held = dict(zip(tags, side_by_side(pool, lambda tag: sink.digest(tag.repository, tag.name), tags), strict=True))
+    same = {tag for tag in tags if held[tag] and pushed_before(daemon.client(), tag, held[tag])}
+    moved = [tag for tag in tags if held[tag] and tag not in same]
+    if moved and not release.overwrite:
+        lines = [f"  {tag}: found {held[tag]}, expected nothing, or what this daemon pushed" for tag in moved]
+        raise PublishError(
+            "a tag that others may use is not moved unasked\n"
+            + "\n".join(lines)
+            + "\n  publish under another TAG, or move it with --overwrite"
+        )
+
+    def push(tag: Tag) -> Made:
+        platform = str(tags[tag].platform)
+        if tag in same:
+            return Made(str(tag), held[tag], platform, "kept")
+        change = "moved" if held[tag] else "pushed"
+        if release.dry:
+            return Made(str(tag), None, platform, change)
+        digest = push_image(daemon.client(), tag, daemon.login(tag.repository.host), release.report)
+        told = sink.digest(tag.repository, tag.name)
+        if told != digest:
+            raise PublishError(f"{tag}: the registry has {told}, expected {digest}, which the daemon says it pushed")
+        return Made(str(tag), digest, platform, change)
+
+    return side_by_side(pool, push, tags)
+
+
+def refuse_layout(shop: Workshop) -> None:
+    """Raise UsageError if REGISTRY is a folder: a daemon pushes to registries only."""
+    repository = shop.release.list_tag().repository
+    if repository.on_disk:
+        raise UsageError(
+            f"REGISTRY {shop.release.registry}: found a folder, expected a registry, as a daemon pushes to no other"
+            "\n  name one, as REGISTRY=localhost:5000; or write the folder with --engine embedded"
+        )
+
+
+def _image(shop: Workshop, daemon: Daemon, arch: Arch, binary: bytes) -> Made:
+    release, client = shop.release, daemon.client()
+    name = f"{loadable_name(shop, arch)}:{release.tag}"
+    context = _context(shop, arch, binary)
+    entry = key_of("daemon", context.packed(), name, str(arch.platform))
+    known = shop.cache.get(entry)
+    if known is not None:
+        try:
+            if checked_image(client, name, arch.platform, None) == known.decode():
+                release.report(f"{name} is unchanged")
+                return Made(name, known.decode(), str(arch.platform), "kept")
+        except BuildError:
+            pass  # removed from the daemon, or replaced there: it is built again
+    if release.dry:
+        return Made(name, None, str(arch.platform), "made")
+    image_id = build_image(client, context, name, arch.platform)
+    shop.cache.put(entry, image_id.encode())
+    release.report(f"{name} is built")
+    return Made(name, image_id, str(arch.platform), "made")
+
+
+def _context(shop: Workshop, arch: Arch, binary: bytes) -> Context:
+    image, path = shop.release.image, binary_path(shop.release.image.name, arch)
+    plan = Plan(shop.root, image, arch, shop.release.tag, shop.revision, shop.form, path)
+    template = (shop.root / image.dockerfile).read_text(encoding="utf-8")
+    rendered = dockerfile.render(template, image.dockerfile, plan.variables)
+    return Context(rendered, {**_allowed(shop.root), path: binary}, shop.revision.time)
+
+
+def _allowed(root: Path) -> Mapping[str, bytes]:
+    """The files that .dockerignore lets into the build: as with `docker build .`, it decides."""
+    from docker.utils.build import exclude_paths
+
+    try:
+        patterns = (root / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        patterns = [".git", ".venv", ".cache", "dist"]
+    kept = [pattern for line in patterns if (pattern := line.strip()) and not pattern.startswith("#")]
+    return {path: (root / path).read_bytes() for path in exclude_paths(str(root), kept) if (root / path).is_file()}
