@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.checkout import Checkout, Run, origin
+from tests.components import lack, need
+from tests.daemons import Docker, any_daemon, toolchain_root
+from tests.pidns import until
 from tests.registries import Recorder, recording, registry
+
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +41,42 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
     """An empty registry, behind a recorder."""
     with registry(tmp_path / "registry") as host, recording(host) as between:
         yield between
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    """One daemon for all tests that are marked with xdist_group("docker")."""
+    with any_daemon() as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def kube_cross(docker: Docker) -> str:
+    """The stand-in for the kube-cross image, in the daemon: Debian's cross compilers."""
+    name = "pause-tests/kube-cross:bookworm"
+    if name not in docker("images", "--format={{.Repository}}:{{.Tag}}").split():
+        docker.import_(toolchain_root(), name)
+    return name
+
+
+@pytest.fixture
+def toolchain(docker: Docker, kube_cross: str) -> Iterator[dict[str, str]]:
+    """The variables that name daemon and toolchain; neither container nor volume is left after the test."""
+    volumes = docker("volume", "ls", "--quiet")
+    image, _, version = kube_cross.rpartition(":")
+    yield {"DOCKER_HOST": docker.host, "KUBE_CROSS_IMAGE": image, "KUBE_CROSS_VERSION": version}
+    until("no container is left", lambda: not docker.toolchains())
+    assert docker("volume", "ls", "--quiet") == volumes
+
+
+@pytest.fixture(scope="session")
+def emulators() -> None:
+    """Have the kernel run other CPUs' programs, as Debian's packages set it up at boot."""
+    enable = need("update-binfmts", "binfmt-support")
+    need("qemu-s390x-static", "qemu-user-static")
+    if not (BINFMT / "register").exists():
+        subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT], check=False, capture_output=True)
+    if not (BINFMT / "qemu-s390x").exists():
+        subprocess.run([enable, "--enable"], check=False, capture_output=True)
+    if not (BINFMT / "qemu-s390x").exists():
+        lack("binfmt_misc: this machine's kernel runs no other CPUs' programs; as root: update-binfmts --enable")

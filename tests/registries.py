@@ -148,7 +148,7 @@ def recording(upstream: str = "") -> Iterator[Recorder]:
             try:
                 answer, data = self.forwarded()
                 status = answer.status
-            except (OSError, HTTPException):  # either side is gone
+            except (OSError, HTTPException, ValueError):  # either side is gone
                 self.close_connection = True
                 return
             finally:
@@ -163,17 +163,30 @@ def recording(upstream: str = "") -> Iterator[Recorder]:
                 self.wfile.write(data)
 
         def forwarded(self) -> tuple[HTTPResponse, bytes]:
-            size = int(self.headers.get("Content-Length", 0))
-            body = self.rfile.read(size)
-            if len(body) < size:
-                raise ConnectionError
+            chunked = self.headers.get("Transfer-Encoding") == "chunked"  # as the Docker daemon sends blobs
+            body = b"".join(self.chunks()) if chunked else self.exactly(int(self.headers.get("Content-Length", 0)))
             upstream = HTTPConnection(recorder.upstream, timeout=30)
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for key, value in self.headers.items():
-                upstream.putheader(key, value)
+                if key != "Transfer-Encoding":
+                    upstream.putheader(key, value)
+            if chunked:
+                upstream.putheader("Content-Length", str(len(body)))
             upstream.endheaders(body)
             with closing(upstream), upstream.getresponse() as answer:
                 return answer, answer.read()
+
+        def chunks(self) -> Iterator[bytes]:
+            while size := int(self.rfile.readline(), 16):
+                yield self.exactly(size)
+                self.exactly(2)
+            self.rfile.readline()
+
+        def exactly(self, size: int) -> bytes:
+            data = self.rfile.read(size)
+            if len(data) < size:
+                raise ConnectionError
+            return data
 
         do_HEAD = do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on  # noqa: N815
 

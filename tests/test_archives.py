@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,15 +11,12 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.checkout import RELEASE, SETTINGS, Checkout, Run
-from tests.components import lack, need
-from tests.pidns import until
+from tests.components import need
+from tests.daemons import Docker
 from tests.reading import digest, inspect, skopeo
 from tests.registries import Recorder
 
 Released = tuple[Checkout, Run]
-BINFMT = Path("/proc/sys/fs/binfmt_misc")
-# One test daemon is enough: whoever has a first test of these has them all.
-pytestmark = pytest.mark.xdist_group("engines")
 
 
 def config_digest(checkout: Checkout, arch: str) -> str:
@@ -38,63 +34,18 @@ def platform(arch: str) -> tuple[str, str]:
     return row.architecture, row.variant
 
 
-@pytest.fixture(scope="module")
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """The command that talks to a Docker daemon of our own, which meets no other one's network, mounts or processes."""
-    client, daemon = need("docker", "docker.io"), need("dockerd", "docker.io")
-    if os.geteuid() != 0:
-        lack("dockerd: needs root")
-    folder = tmp_path_factory.mktemp("docker")
-    socket = f"unix://{folder}/s"
-    apart = [need("unshare", "util-linux"), "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    folders = [f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"]
-    network = ["--bridge=none", "--iptables=false"]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([*apart, daemon, *folders, *network, "-H", socket], stdout=log, stderr=log)
-    try:
-        command = [client, "-H", socket]
-
-        def answers() -> bool:
-            probe = subprocess.run([*command, "version"], check=False, capture_output=True)
-            return process.poll() is not None or probe.returncode == 0
-
-        until("dockerd answers", answers, patience=60)
-        assert process.poll() is None, (folder / "log").read_text()
-        yield command
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture(scope="module")
-def emulators() -> None:
-    """Have the kernel run other CPUs' programs, as Debian's packages set it up at boot."""
-    enable = need("update-binfmts", "binfmt-support")
-    need("qemu-s390x-static", "qemu-user-static")
-    if not (BINFMT / "register").exists():
-        subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT], check=False, capture_output=True)
-    if not (BINFMT / "qemu-s390x").exists():
-        subprocess.run([enable, "--enable"], check=False, capture_output=True)
-    if not (BINFMT / "qemu-s390x").exists():
-        lack("binfmt_misc: this machine's kernel runs no other CPUs' programs; as root: update-binfmts --enable")
-
-
+@pytest.mark.xdist_group("docker")
 @pytest.mark.usefixtures("emulators")
 @pytest.mark.parametrize("arch", RELEASE)
-def test_docker_loads_and_runs_it(released: Released, docker: list[str], arch: str) -> None:
+def test_docker_loads_and_runs_it(released: Released, docker: Docker, arch: str) -> None:
     checkout, _ = released
     name = f"pause-{arch}:3.1"
 
-    def said(*words: str) -> str:
-        run = subprocess.run([*docker, *words], check=False, capture_output=True, text=True, timeout=60)
-        assert run.returncode == 0, run.stderr
-        return run.stdout
-
-    assert f"Loaded image: {name}" in said("load", "-i", str(archive(checkout, arch)))
-    [image] = json.loads(said("image", "inspect", name))
+    assert f"Loaded image: {name}" in docker("load", "-i", str(archive(checkout, arch)))
+    image = docker.image(name)
     assert (image["Architecture"], image.get("Variant", "")) == platform(arch)
     assert (image["Id"], image["RepoTags"]) == (config_digest(checkout, arch), [name])
-    assert said("run", "--rm", "--network=none", name, "-v") == f"pause.c {checkout.version}\n"
+    assert docker("run", "--rm", "--network=none", name, "-v") == f"pause.c {checkout.version}"
 
 
 @pytest.fixture

@@ -18,13 +18,17 @@ ROWS = (
     {"tasks"},
     {"build.options"},
     {"build.pipeline"},
+    {"build.daemon_images"},
     {"build.making", "build.published", "build.cleaning"},
-    {"build.images", "build.binaries", "build.release", "build.layout", "build.registry", "build.compilers.zig"},
+    {
+        *("build.images", "build.binaries", "build.release", "build.layout", "build.registry", "build.docker_engine"),
+        *("build.compilers.zig", "build.compilers.kube_cross", "build.compilers.host"),
+    },
     {"build.publish", "build.compilers", "build.elf", "build.archive", "build.revision"},
     {"build.arches", "build.layer", "build.dockerfile", "build.cache"},
     {
         *("build.oci", "build.reference", "build.strict_yaml", "build.includes", "build.deflate"),
-        *("build.auth", "build.crew", "build.files", "build.installed"),
+        *("build.auth", "build.crew", "build.daemon", "build.files", "build.installed"),
     },
     {"build.errors", "build"},
 )
@@ -44,7 +48,7 @@ HEAVY = {
     "yaml",
 }
 # Modules whose whole purpose is such a library; they are loaded by a function themselves.
-ALLOWED = {("build.registry", "urllib3"), ("build.published", "tarfile")}
+ALLOWED = {("build.registry", "urllib3"), ("build.published", "tarfile"), ("build.compilers.kube_cross", "tarfile")}
 
 
 @dataclass(frozen=True)

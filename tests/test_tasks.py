@@ -17,6 +17,7 @@ TASKS = [
     "build",
     "clean",
     "container",
+    "kube-cross",
     "orphan",
     "push",
     "push-manifest",
