@@ -9,7 +9,7 @@ from pathlib import Path
 from build import dockerfile, elf
 from build.arches import Arch
 from build.cache import key_of
-from build.crew import results, side_by_side
+from build.crew import side_by_side
 from build.docker_engine import Context, build_image, checked_image, push_image, pushed_before
 from build.errors import BuildError, PublishError, UsageError
 from build.images import Plan
@@ -24,11 +24,14 @@ def build_images(shop: Workshop, daemon: Daemon, found: Binaries, pool: Executor
     Raises CompileError, ElfError, ImageError, or BuildError for what the daemon refuses.
     """
     program = shop.program()
-    results(list(found.values()))
-    for arch, binary in found.items():
-        elf.check(binary.result(), arch.elf, binary_path(program.name, arch))
-        leave_binary(shop, program, arch, binary.result())
-    return side_by_side(pool, lambda arch: _image(shop, daemon, arch, found[arch].result()), found)
+
+    def build(arch: Arch) -> Made:
+        binary = found[arch].result()  # the daemon builds one arch while the compiler is at the next
+        elf.check(binary, arch.elf, binary_path(program.name, arch))
+        leave_binary(shop, program, arch, binary)
+        return _image(shop, daemon, arch, binary)
+
+    return side_by_side(pool, build, found)
 
 
 def push_images(shop: Workshop, daemon: Daemon, sink: Sink, pool: Executor) -> list[Made]:
