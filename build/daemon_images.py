@@ -14,7 +14,7 @@ from build.docker_engine import Context, build_image, checked_image, push_image,
 from build.errors import BuildError, PublishError, UsageError
 from build.images import Plan
 from build.making import Binaries, binary_path, leave_binary, loadable_name
-from build.publish import Sink, Tag
+from build.publish import Sink, Tag, answers, refuse, survey
 from build.release import Daemon, Made, Workshop
 
 
@@ -41,16 +41,11 @@ def push_images(shop: Workshop, daemon: Daemon, sink: Sink, pool: Executor) -> l
     """
     release = shop.release
     tags = {release.arch_tag(arch): arch for arch in release.arches}
-    held = dict(zip(tags, side_by_side(pool, lambda tag: sink.digest(tag.repository, tag.name), tags), strict=True))
+    held = answers(survey(sink, tags, pool))
     same = {tag for tag in tags if held[tag] and pushed_before(daemon.client(), tag, held[tag])}
-    moved = [tag for tag in tags if held[tag] and tag not in same]
-    if moved and not release.overwrite:
-        lines = [f"  {tag}: found {held[tag]}, expected nothing, or what this daemon pushed" for tag in moved]
-        raise PublishError(
-            "a tag that others may use is not moved unasked\n"
-            + "\n".join(lines)
-            + "\n  publish under another TAG, or move it with --overwrite"
-        )
+    if not release.overwrite:
+        moved = [tag for tag in tags if held[tag] and tag not in same]
+        refuse(dict.fromkeys(moved, "nothing, or what this daemon pushed"), held)
 
     def push(tag: Tag) -> Made:
         platform = str(tags[tag].platform)

@@ -70,8 +70,14 @@ def answers(asked: Survey) -> Held:
 def refuse_to_move(sink: Sink, wanted: Mapping[Tag, Image | Index], held: Held) -> None:
     """Raise PublishError if a tag refers to something else already, in a sink where tags are kept."""
     moved = [tag for tag, target in wanted.items() if held[tag] not in (None, target.digest)]
-    if moved and sink.keeps_tags:
-        lines = [f"  {tag}: found {held[tag]}, expected {wanted[tag].digest} or nothing" for tag in moved]
+    if sink.keeps_tags:
+        refuse({tag: f"{wanted[tag].digest} or nothing" for tag in moved}, held)
+
+
+def refuse(moved: Mapping[Tag, str], held: Held) -> None:
+    """Raise PublishError if any tag would be moved; each with what was expected under it."""
+    if moved:
+        lines = [f"  {tag}: found {held[tag]}, expected {expected}" for tag, expected in moved.items()]
         raise PublishError(
             "a tag that others may use is not moved unasked\n"
             + "\n".join(lines)
