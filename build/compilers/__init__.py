@@ -71,14 +71,14 @@ def define_version(version: str) -> str:
 def translation_units(program: Program, arch: Arch) -> tuple[str, ...]:
     """The sources to compile, the arch's runtime among them, relative to the checkout.
 
-    Before a single source the runtime joins its translation unit: one run of the compiler less, and it can inline a
-    system call into the program.
+    Before a single source the runtime joins its translation unit: one run of the compiler less, it can inline a system
+    call into the program, and it skips what the program does not call.
     """
     if arch.runtime is None:
         return program.sources
     runtime = f"{RUNTIME}/{arch.runtime}.c"
     if len(program.sources) == 1:
-        return ("-include", runtime, *program.sources)
+        return ("-DRUNTIME_JOINS", "-include", runtime, *program.sources)
     return (*program.sources, runtime)
 
 

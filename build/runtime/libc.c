@@ -35,61 +35,59 @@ void start(long *stack) {
     _exit(run((int)stack[0], (char **)(stack + 1)));
 }
 
-void _exit(int status) {
+RUNTIME void _exit(int status) {
     for (;;)
         system_call(__NR_exit_group, status, 0, 0, 0);
 }
 
-ssize_t write(int out, const void *bytes, size_t length) {
+RUNTIME ssize_t write(int out, const void *bytes, size_t length) {
     return system_call(__NR_write, out, (long)bytes, (long)length, 0);
 }
 
-pid_t fork(void) {
+RUNTIME pid_t fork(void) {
     return (pid_t)FORK;
 }
 
-pid_t getpid(void) {
+RUNTIME pid_t getpid(void) {
     return (pid_t)system_call(__NR_getpid, 0, 0, 0, 0);
 }
 
-pid_t getppid(void) {
+RUNTIME pid_t getppid(void) {
     return (pid_t)system_call(__NR_getppid, 0, 0, 0, 0);
 }
 
-pid_t waitpid(pid_t pid, int *status, int options) {
+RUNTIME pid_t waitpid(pid_t pid, int *status, int options) {
     return (pid_t)system_call(__NR_wait4, pid, (long)status, options, 0);
 }
 
-int sched_yield(void) {
+RUNTIME int sched_yield(void) {
     return (int)system_call(__NR_sched_yield, 0, 0, 0, 0);
 }
 
-int sigemptyset(sigset_t *set) {
+RUNTIME int sigemptyset(sigset_t *set) {
     for (size_t i = 0; i < sizeof set->words / sizeof set->words[0]; i++)
         set->words[i] = 0;
     return 0;
 }
 
-int sigaddset(sigset_t *set, int number) {
+RUNTIME int sigaddset(sigset_t *set, int number) {
     const int bits = 8 * sizeof set->words[0];
     set->words[(number - 1) / bits] |= 1UL << (number - 1) % bits;
     return 0;
 }
 
-int sigprocmask(int how, const sigset_t *set, sigset_t *old) {
+RUNTIME int sigprocmask(int how, const sigset_t *set, sigset_t *old) {
     return (int)system_call(__NR_rt_sigprocmask, how, (long)set, (long)old, sizeof *set);
 }
 
 /* A stop and a continue interrupt the wait, though neither is waited for (signal(7), "Interruption ... by stop"). */
-int sigwait(const sigset_t *set, int *number) {
+RUNTIME int sigwait(const sigset_t *set, int *number) {
     long got;
     do
         got = system_call(__NR_rt_sigtimedwait, (long)set, 0, 0, sizeof *set);
     while (got == -EINTR);
-    if (got < 0)
-        return (int)-got;
     *number = (int)got;
-    return 0;
+    return got < 0 ? (int)-got : 0;
 }
 
 /*
@@ -97,7 +95,7 @@ int sigwait(const sigset_t *set, int *number) {
  * As all but the action is zero, one shape with a restorer serves every CPU. It is filled field by field, as for an
  * initializer gcc may call memset.
  */
-void (*signal(int number, void (*action)(int)))(int) {
+RUNTIME void (*signal(int number, void (*action)(int)))(int) {
     struct {
         void (*action)(int);
         unsigned long flags;
@@ -114,7 +112,7 @@ void (*signal(int number, void (*action)(int)))(int) {
     return change.action;
 }
 
-size_t strlen(const char *text) {
+RUNTIME size_t strlen(const char *text) {
     size_t length = 0;
     while (text[length])
         length++;
@@ -125,7 +123,7 @@ static int lower(char letter) {
     return letter >= 'A' && letter <= 'Z' ? letter - 'A' + 'a' : (unsigned char)letter;
 }
 
-int strcasecmp(const char *left, const char *right) {
+RUNTIME int strcasecmp(const char *left, const char *right) {
     while (*left && lower(*left) == lower(*right)) {
         left++;
         right++;
@@ -150,7 +148,7 @@ static char *put_number(char *at, unsigned number) {
     return at;
 }
 
-int dprintf(int out, const char *format, ...) {
+RUNTIME int dprintf(int out, const char *format, ...) {
     char line[128], *end = line;
     va_list values;
     va_start(values, format);

@@ -1,6 +1,8 @@
 #ifndef RUNTIME_SCHED_H
 #define RUNTIME_SCHED_H
 
-int sched_yield(void);
+#include <sys/types.h>
+
+RUNTIME int sched_yield(void);
 
 #endif

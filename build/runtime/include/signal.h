@@ -29,12 +29,12 @@ typedef struct {
     unsigned long words[8 / sizeof(unsigned long)];
 } sigset_t;
 
-int sigemptyset(sigset_t *set);
-int sigaddset(sigset_t *set, int number);
-int sigprocmask(int how, const sigset_t *set, sigset_t *old);
-int sigwait(const sigset_t *set, int *number);
+RUNTIME int sigemptyset(sigset_t *set);
+RUNTIME int sigaddset(sigset_t *set, int number);
+RUNTIME int sigprocmask(int how, const sigset_t *set, sigset_t *old);
+RUNTIME int sigwait(const sigset_t *set, int *number);
 
 /* Takes SIG_IGN and SIG_DFL alone: a handler would need a way back from it, which differs from CPU to CPU. */
-void (*signal(int number, void (*action)(int)))(int);
+RUNTIME void (*signal(int number, void (*action)(int)))(int);
 
 #endif

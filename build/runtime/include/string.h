@@ -3,6 +3,6 @@
 
 #include <sys/types.h>
 
-size_t strlen(const char *text);
+RUNTIME size_t strlen(const char *text);
 
 #endif

@@ -1,6 +1,8 @@
 #ifndef RUNTIME_STRINGS_H
 #define RUNTIME_STRINGS_H
 
-int strcasecmp(const char *left, const char *right);
+#include <sys/types.h>
+
+RUNTIME int strcasecmp(const char *left, const char *right);
 
 #endif

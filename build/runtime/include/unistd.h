@@ -7,10 +7,10 @@
 #define STDOUT_FILENO 1
 #define STDERR_FILENO 2
 
-ssize_t write(int out, const void *bytes, size_t length);
-pid_t fork(void);
-pid_t getpid(void);
-pid_t getppid(void);
-__attribute__((noreturn)) void _exit(int status);
+RUNTIME ssize_t write(int out, const void *bytes, size_t length);
+RUNTIME pid_t fork(void);
+RUNTIME pid_t getpid(void);
+RUNTIME pid_t getppid(void);
+__attribute__((noreturn)) RUNTIME void _exit(int status);
 
 #endif

@@ -6,6 +6,6 @@
 /* include/uapi/linux/wait.h */
 #define WNOHANG 1
 
-pid_t waitpid(pid_t pid, int *status, int options);
+RUNTIME pid_t waitpid(pid_t pid, int *status, int options);
 
 #endif
