@@ -1,50 +1,37 @@
-"""A real registry on a free port of the loopback interface, for as long as a measurement takes."""
+"""Real registries on free ports of the loopback interface, for as long as a measurement takes."""
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-
-
-@dataclass(frozen=True)
-class LocalRegistry:
-    """Where it listens, and the folder that it keeps everything in."""
-
-    host: str
-    folder: Path
-
-    def empty(self) -> None:
-        """Make it hold nothing."""
-        shutil.rmtree(self.folder / "docker", ignore_errors=True)
 
 
 @contextmanager
-def local_registry(folder: Path) -> Iterator[LocalRegistry]:
-    """Run Debian's docker-registry with its content in `folder`."""
+def empty_registry() -> Iterator[str]:
+    """Run Debian's docker-registry, give its HOST:PORT. It keeps everything in memory: no disk is measured."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         host = f"localhost:{free.getsockname()[1]}"
-    config = folder / "config.yml"
-    config.write_text(
-        "version: 0.1\n"
-        "log: {level: error, accesslog: {disabled: true}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder}}}}}\n"
-        f"http: {{addr: {host}}}\n"
-    )
-    server = subprocess.Popen(["docker-registry", "serve", str(config)], stderr=subprocess.DEVNULL)
-    try:
-        _await(f"http://{host}/v2/", server)
-        yield LocalRegistry(host, folder)
-    finally:
-        server.terminate()
-        server.wait()
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as config:
+        config.write(
+            "version: 0.1\n"
+            "log: {level: error, accesslog: {disabled: true}}\n"
+            "storage: {inmemory: {}}\n"
+            f"http: {{addr: {host}}}\n"
+        )
+        config.flush()
+        server = subprocess.Popen(["docker-registry", "serve", config.name], stderr=subprocess.DEVNULL)
+        try:
+            _await(f"http://{host}/v2/", server)
+            yield host
+        finally:
+            server.terminate()
+            server.wait()
 
 
 def _await(url: str, server: subprocess.Popen[bytes]) -> None:

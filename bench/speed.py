@@ -1,7 +1,7 @@
 """How long does a release take? `python -m bench.speed [ROUNDS]` prints medians, against an empty Invoke task.
 
-Each round runs the empty task, a cold `all-push` (compilation included, empty registry) and one with nothing to do,
-one right after the other, so that a machine whose speed varies varies for all; ratios are taken within a round.
+Each round runs a cold `all-push` (compilation included, empty registry) and one with nothing to do, each right after an
+empty task, so that a machine whose speed varies varies for both; ratios are taken pair by pair.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.registry import LocalRegistry, local_registry
+from bench.registry import empty_registry
 
 ROOT = Path(__file__).resolve().parent.parent
 EMPTY = "from invoke import task\n\n@task\ndef empty(c):\n    'Do nothing.'\n"
@@ -24,39 +26,55 @@ EMPTY = "from invoke import task\n\n@task\ndef empty(c):\n    'Do nothing.'\n"
 def main(rounds: int) -> None:
     """Measure, and print."""
     with tempfile.TemporaryDirectory() as scratch:
-        checkout, nothing, content = (Path(scratch, name) for name in ("checkout", "nothing", "registry"))
+        checkout, nothing = Path(scratch, "checkout"), Path(scratch, "nothing")
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(checkout)], check=True)
-        for folder in (nothing, content):
-            folder.mkdir()
+        nothing.mkdir()
         (nothing / "tasks.py").write_text(EMPTY)
-        with local_registry(content) as registry:
-            _all_push(checkout, registry)  # so that bytecode is written, as on any machine after its first run
-            found = [_round(checkout, nothing, registry) for _ in range(rounds)]
-    for name, at in (("empty task", 0), ("cold all-push", 1), ("nothing to do", 2)):
-        seconds = statistics.median(each[at] for each in found)
-        ratio = statistics.median(each[at] / each[0] for each in found)
-        least, most = (choose(each[at] / each[0] for each in found) for choose in (min, max))
-        print(f"{name:15}{seconds * 1000:6.0f} ms   {ratio:5.2f} times the empty task ({least:.2f} to {most:.2f})")
+        _round(checkout, nothing)  # so that bytecode is written, as on any machine after its first run
+        found = [_round(checkout, nothing) for _ in range(rounds)]
+    empty = [seconds for each in found for seconds in (each.before_cold, each.before_nothing)]
+    _show("empty task", empty, empty)
+    _show("cold all-push", [each.cold for each in found], [each.before_cold for each in found])
+    _show("nothing to do", [each.nothing for each in found], [each.before_nothing for each in found])
 
 
-def _round(checkout: Path, nothing: Path, registry: LocalRegistry) -> tuple[float, float, float]:
+@dataclass(frozen=True)
+class Round:
+    """Seconds of a cold run, of one with nothing to do, and of the empty task right before each."""
+
+    before_cold: float
+    cold: float
+    before_nothing: float
+    nothing: float
+
+
+def _round(checkout: Path, nothing: Path) -> Round:
     for made in ("bin", ".cache"):
         shutil.rmtree(checkout / made, ignore_errors=True)
-    registry.empty()
-    return _invoke(nothing, "empty", registry), _all_push(checkout, registry), _all_push(checkout, registry)
+    with empty_registry() as host:
+        return Round(
+            _invoke(nothing, "empty", host),
+            _invoke(checkout, "all-push", host),
+            _invoke(nothing, "empty", host),
+            _invoke(checkout, "all-push", host),
+        )
 
 
-def _all_push(checkout: Path, registry: LocalRegistry) -> float:
-    return _invoke(checkout, "all-push", registry)
-
-
-def _invoke(folder: Path, task: str, registry: LocalRegistry) -> float:
-    environment = {**os.environ, "REGISTRY": registry.host}
+def _invoke(folder: Path, task: str, registry: str) -> float:
+    environment = {**os.environ, "REGISTRY": registry}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [str(Path(sys.executable).with_name("invoke")), task]
     start = time.perf_counter()
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
     return time.perf_counter() - start
+
+
+def _show(what: str, seconds: Sequence[float], empty: Sequence[float]) -> None:
+    ratios = [run / idle for run, idle in zip(seconds, empty, strict=True)]
+    print(
+        f"{what:15}{statistics.median(seconds) * 1000:6.0f} ms   {statistics.median(ratios):5.2f} times the empty task"
+        f" ({min(ratios):.2f} to {max(ratios):.2f})"
+    )
 
 
 if __name__ == "__main__":
