@@ -82,22 +82,24 @@ class KubeCross:
     def _compile(self, container: str, program: Program, arch: Arch) -> bytes:
         output = f"{_WORK}/out/{program.name}-{arch.name}"
         what = f"{program.name} for {arch.name}"
-        command = [f"{arch.triple}-gcc", *gcc_flags(program, arch), "-o", output]
+        # The binary comes by standard output: the daemon takes ten times as long to pack one file into an archive.
+        compile_and_show = 'output=$1; shift; "$@" -o "$output" && cat "$output"'
+        command = ["sh", "-c", compile_and_show, "sh", output, f"{arch.triple}-gcc", *gcc_flags(program, arch)]
         with explained(what):
             run = self._client.exec_create(container, command, workdir=_WORK, environment={"TMPDIR": f"{_WORK}/out"})[
                 "Id"
             ]
-            words = self._client.exec_start(run).decode(errors="replace").rstrip()
+            binary, words = self._client.exec_start(run, demux=True)
             status = self._client.exec_inspect(run)["ExitCode"]
-        if status in (126, 127) and "executable file not found" in words:
+        if status in (126, 127):  # POSIX, "Exit Status for Commands": not found; 126 if there is no sh even
             raise CompileError(
                 f"{what}: {self.image} has no {arch.triple}-gcc"
                 "\n  make a toolchain image that has it: invoke kube-cross; or compile with --compiler zig"
             )
-        if status:
-            raise CompileError(f"{what}: {arch.triple}-gcc failed with exit status {status}:\n{words}")
-        with explained(what):
-            return _only_file(b"".join(self._client.get_archive(container, output)[0]))
+        if status or not binary:
+            said = (words or b"").decode(errors="replace").rstrip()
+            raise CompileError(f"{what}: {arch.triple}-gcc failed with exit status {status}:\n{said}")
+        return bytes(binary)
 
     @cached_property
     def _client(self) -> APIClient:
@@ -170,13 +172,6 @@ def _packed(root: Path, program: Program, arches: Collection[Arch]) -> bytes:
             entry.size, entry.mode = len(data), 0o644
             tape.addfile(entry, io.BytesIO(data))
     return packed.getvalue()
-
-
-def _only_file(packed: bytes) -> bytes:
-    with tarfile.open(fileobj=io.BytesIO(packed)) as tape:
-        (entry,) = tape.getmembers()
-        file = tape.extractfile(entry)
-        return file.read() if file else b""
 
 
 def _remove_stillborn(client: APIClient) -> None:
