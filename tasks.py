@@ -21,7 +21,8 @@ from invoke.tasks import task
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
 from build.errors import BuildError, UsageError
-from build.options import Options, cleaned, making, releasing, toolchain
+from build.options import Options
+from build.workshop import cleaned, making, releasing, toolchain
 
 # A task lives for a second: collecting garbage while modules load, and once more at the end, would take a fifth of it.
 gc.disable()
@@ -37,7 +38,9 @@ ROOT = Path(__file__).resolve().parent
 FLAGS: Mapping[str, tuple[Any, str]] = {
     "arch": ([], "a row of the arch table; repeat it for several, or say all [ARCH; for all: ALL_ARCH]"),
     "image": (None, "a row of the image table [IMAGE]"),
-    "registry": (None, "where images go: HOST[:PORT][/PATH] or oci:FOLDER [REGISTRY]"),
+    "registry": ([], "where images go: HOST[:PORT][/PATH] or oci:FOLDER; repeat it for several [REGISTRY]"),
+    "insecure_registry": ([], "a HOST[:PORT] to be spoken to in plain HTTP, or with a certificate that proves nothing"),
+    "timeout": (None, "seconds that all exchanges with registries may take, waits included [TIMEOUT]"),
     "tag": (None, "the images' tag [TAG]"),
     "rev": (None, "the revision that VERSION ends with, in place of git's [REV]"),
     "cflags": (None, "compiler flags [CFLAGS]"),
@@ -53,7 +56,8 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
 TOOLCHAIN = ("kube_cross_image", "kube_cross_version", "json")
 COMPILE = ("arch", "image", "tag", "rev", "cflags", "engine", "compiler", "libc", *TOOLCHAIN)
 ASSEMBLE = (*COMPILE, "registry", "format")
-PUBLISH = (*ASSEMBLE, "overwrite")
+REMOTE = ("registry", "insecure_registry", "timeout")
+PUBLISH = (*ASSEMBLE, *REMOTE[1:], "overwrite")
 
 
 def _command(*flags: str, default: bool = False) -> Callable[[Callable[[Options], Sequence[Made | Removed]]], Any]:
@@ -154,7 +158,7 @@ def all_push_images(options: Options) -> Sequence[Made]:
     return push(shop)
 
 
-@_command("arch", "image", "registry", "tag", "overwrite", "json")
+@_command("arch", "image", *REMOTE, "tag", "overwrite", "json")
 def push_manifest(options: Options) -> Sequence[Made]:
     """Publish REGISTRY/pause:TAG, the list of what is pushed."""
     from build.pipeline import push_manifest

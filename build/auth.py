@@ -1,13 +1,14 @@
 """Who we are to a registry: Docker's config.json, and the challenges of a registry that wants to know.
 
-RFC 7235 for the challenge, RFC 7617 for Basic, and distribution's token specification for Bearer.
+RFC 9110 for the challenge, RFC 7617 for Basic, and distribution's token specification for Bearer.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -76,13 +77,33 @@ def credentials(config_file: Path, host: str) -> Credentials | None:
     return Credentials(known.get("username", ""), known.get("password", ""), known.get("identitytoken", ""))
 
 
-def challenge(header: str) -> Challenge:
-    """Read a `WWW-Authenticate` header that holds one challenge."""
-    from urllib.request import parse_http_list, parse_keqv_list
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = re.compile(rf'\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))\s*')
+_SCHEME = re.compile(rf"\s*({_WORD})(?:\s+|$|,)")
 
-    scheme, _, rest = header.partition(" ")
-    pairs = [pair for pair in parse_http_list(rest) if "=" in pair]
-    return Challenge(scheme.lower(), {key.lower(): value for key, value in parse_keqv_list(pairs).items()})
+
+def challenge(header: str) -> Challenge:
+    """The challenge of a `WWW-Authenticate` header that we answer best: Bearer, else Basic, else its first."""
+    found = list(_challenges(header))
+    order = {"bearer": 0, "basic": 1}
+    return min(found, key=lambda each: order.get(each.scheme, 2), default=Challenge("", {}))
+
+
+def _challenges(header: str) -> Iterator[Challenge]:
+    """RFC 9110, 11.6.1: commas part challenges and their parameters alike; a name without `=` begins a challenge."""
+    at, scheme, parameters = 0, "", dict[str, str]()
+    while at < len(header):
+        if scheme and (match := _PARAMETER.match(header, at)):
+            quoted, plain = match[2], match[3]
+            parameters[match[1].lower()] = re.sub(r"\\(.)", r"\1", quoted) if plain is None else plain
+        elif match := _SCHEME.match(header, at):
+            if scheme:
+                yield Challenge(scheme, parameters)
+            scheme, parameters = match[1].lower(), {}
+        at = match.end() if match else at + 1
+        at += header[at : at + 1] == ","
+    if scheme:
+        yield Challenge(scheme, parameters)
 
 
 def token_request(asked: Challenge, known: Credentials | None) -> TokenRequest:

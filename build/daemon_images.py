@@ -10,12 +10,12 @@ from build import dockerfile, elf
 from build.arches import Arch
 from build.cache import key_of
 from build.crew import side_by_side
-from build.docker_engine import Context, build_image, checked_image, push_image, pushed_before
+from build.docker_engine import Context, build_image, checked_image, name_image, push_image, pushed_before
 from build.errors import BuildError, PublishError, UsageError
 from build.images import Plan
 from build.making import Binaries, binary_path, leave_binary, loadable_name
 from build.publish import Sink, Tag, answers, refuse, survey
-from build.release import Daemon, Made, Workshop
+from build.release import Daemon, Made, Release, Workshop
 
 
 def build_images(shop: Workshop, daemon: Daemon, found: Binaries, pool: Executor) -> list[Made]:
@@ -29,21 +29,24 @@ def build_images(shop: Workshop, daemon: Daemon, found: Binaries, pool: Executor
         binary = found[arch].result()  # the daemon builds one arch while the compiler is at the next
         elf.check(binary, arch.elf, binary_path(program.name, arch))
         leave_binary(shop, program, arch, binary)
-        return _image(shop, daemon, arch, binary)
+        made = _image(shop, daemon, arch, binary)
+        if made.digest and not shop.release.dry:
+            for release in shop.releases[1:]:
+                name_image(daemon.client(), made.digest, release.arch_tag(arch))
+        return made
 
     return side_by_side(pool, build, found)
 
 
-def push_images(shop: Workshop, daemon: Daemon, sink: Sink, pool: Executor) -> list[Made]:
+def push_images(release: Release, daemon: Daemon, sink: Sink, pool: Executor) -> list[Made]:
     """The tag of every arch, pushed by the daemon. Before the first is, all are found to be free or ours.
 
     Raises PublishError for a tag that is not to be moved, or if the registry ends up with another digest.
     """
-    release = shop.release
     tags = {release.arch_tag(arch): arch for arch in release.arches}
     held = answers(survey(sink, tags, pool))
     same = {tag for tag in tags if held[tag] and pushed_before(daemon.client(), tag, held[tag])}
-    if not release.overwrite:
+    if not release.order.overwrite:
         moved = [tag for tag in tags if held[tag] and tag not in same]
         refuse(dict.fromkeys(moved, "nothing, or what this daemon pushed"), held)
 
@@ -63,12 +66,11 @@ def push_images(shop: Workshop, daemon: Daemon, sink: Sink, pool: Executor) -> l
     return side_by_side(pool, push, tags)
 
 
-def refuse_layout(shop: Workshop) -> None:
+def refuse_layout(release: Release) -> None:
     """Raise UsageError if REGISTRY is a folder: a daemon pushes to registries only."""
-    repository = shop.release.list_tag().repository
-    if repository.on_disk:
+    if release.list_tag().repository.on_disk:
         raise UsageError(
-            f"REGISTRY {shop.release.registry}: found a folder, expected a registry, as a daemon pushes to no other"
+            f"REGISTRY {release.registry}: found a folder, expected a registry, as a daemon pushes to no other"
             "\n  name one, as REGISTRY=localhost:5000; or write the folder with --engine embedded"
         )
 

@@ -68,6 +68,12 @@ def checked_image(client: APIClient, name: str, platform: Platform, built: str |
     return str(found["Id"])
 
 
+def name_image(client: APIClient, image_id: str, tag: Tag) -> None:
+    """Let `tag` be a name of the image in the daemon."""
+    with explained(f"{tag}: docker tag"):
+        client.tag(image_id, str(tag.repository), tag.name)
+
+
 def pushed_before(client: APIClient, tag: Tag, digest: str | None) -> bool:
     """Whether `digest`, which the registry has under `tag`, is that of the image which the daemon has under it."""
     found = inspected(client, str(tag)) or {}

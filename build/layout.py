@@ -74,15 +74,19 @@ class Layout:
         self.put_blob(repository, manifest)
 
     def put_tag(self, repository: Repository, tag: str, target: Image | Index) -> None:
-        """Let `tag` refer to `target`, which is stored already."""
+        """Let `tag` refer to `target`; all that it refers to is stored already."""
         folder = self._folder(repository)
         annotations = {_TAG: tag, **_OURS}
         with _locked(folder):
+            self.put_manifest(repository, target.manifest)
             write_if_changed(folder / "oci-layout", LAYOUT)
             index = self._index(repository)
             others = [entry for entry in index["manifests"] if entry is not _tagged(index, tag)]
             index["manifests"] = [*others, target.descriptor.fields() | {"annotations": annotations}]
             write_whole(folder / "index.json", dump(index))
+
+    def close(self) -> None:
+        """Nothing that is under way takes long enough to be refused."""
 
     def clean(self, repository: Repository, dry: bool = False) -> list[Path]:
         """Remove the tags that `put_tag` made, and the blobs that no other tag needs; return the folder if any goes."""

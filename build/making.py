@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from build import archive, elf
@@ -12,7 +12,6 @@ from build.arches import Arch
 from build.binaries import keys
 from build.compilers import Program
 from build.crew import results
-from build.errors import BuildError
 from build.files import differs, write_whole
 from build.images import Plan, assembled
 from build.oci import Image, digest_of
@@ -66,23 +65,27 @@ def leave_binaries(shop: Workshop, program: Program, found: Binaries) -> list[Ma
     return [leave_binary(shop, program, arch, binary.result()) for arch, binary in found.items()]
 
 
-def finish_images(shop: Workshop, program: Program, found: Binaries) -> list[Image]:
+def finish_images(shop: Workshop, program: Program, found: Binaries, pool: Executor) -> Mapping[Arch, Future[Image]]:
     """The image of every arch, from its binary, which is left in `bin` once it has proved to be its row's.
 
-    Raises CompileError, ElfError or ImageError.
+    The futures raise CompileError, ElfError or ImageError.
     """
     release = shop.release
-    images = []
-    try:
-        for arch, binary in found.items():
-            path = binary_path(program.name, arch)
-            plan = Plan(shop.root, release.image, arch, release.tag, shop.revision, shop.form, path)
-            images.append(assembled(plan, binary, shop.cache))
-            leave_binary(shop, program, arch, binary.result())
-    except BuildError:
-        results(list(found.values()))  # a failed compilation explains more than what followed from it
-        raise
-    return images
+
+    def finished(arch: Arch) -> Image:
+        path = binary_path(program.name, arch)
+        plan = Plan(shop.root, release.image, arch, release.tag, shop.revision, shop.form, path)
+        image = assembled(plan, found[arch], shop.cache)
+        leave_binary(shop, program, arch, found[arch].result())
+        return image
+
+    return {arch: pool.submit(finished, arch) for arch in found}
+
+
+def all_images(found: Binaries, images: Mapping[Arch, Future[Image]]) -> list[Image]:
+    """Every image, once all are finished; a failed compilation explains more than what followed from it."""
+    results(list(found.values()))
+    return results(list(images.values()))
 
 
 def leave_archives(shop: Workshop, images: Sequence[Image]) -> list[Made]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 
-from build.crew import side_by_side
-from build.errors import UsageError
-from build.making import binaries, finish_images, leave_archives, leave_binaries
-from build.oci import OCI, Image, Index, index
-from build.publish import Sink, Survey, Tag, answers, publish, refuse_to_move, survey
+from build.arches import Arch
+from build.errors import BuildError, PublishError, UsageError
+from build.making import all_images, binaries, finish_images, leave_archives, leave_binaries
+from build.oci import OCI, Image
+from build.publish import Sink, publish, survey
 from build.release import Daemon, Made, Release, Workshop
 
-# Requests wait far more than they work.
-SENDERS = 16
+# Requests wait far more than they work, and threads that are not needed are never made.
+SENDERS = 128
+
+Sinks = Sequence[tuple[Release, Sink]]
 
 
 def build(shop: Workshop) -> list[Made]:
@@ -29,39 +33,31 @@ def companions(shop: Workshop) -> list[Made]:
 def container(shop: Workshop) -> list[Made]:
     """`build`, then the image of every arch: in the daemon, or in `bin/NAME-A.tar`, ready to be loaded."""
     program = shop.program()
-    with binaries(shop, program) as found, ThreadPoolExecutor(SENDERS) as senders:
+    with ThreadPoolExecutor(SENDERS) as pool, binaries(shop, program) as found:
         if shop.daemon:
             from build.daemon_images import build_images
 
-            return build_images(shop, shop.daemon, found, senders)
-        return leave_archives(shop, finish_images(shop, program, found))
+            return build_images(shop, shop.daemon, found, pool)
+        return leave_archives(shop, all_images(found, finish_images(shop, program, found, pool)))
 
 
 def push(shop: Workshop) -> list[Made]:
     """`container`, then the tag of every arch."""
-    return _by_daemon(shop, shop.daemon) if shop.daemon else _make_and_publish(shop, with_list=False)
+    return _by_daemon(shop, shop.daemon, with_list=False) if shop.daemon else _make_and_publish(shop, with_list=False)
 
 
 def all_push(shop: Workshop) -> list[Made]:
     """`push`, then the tag of the manifest list that holds them all."""
-    if shop.daemon:
-        pushed = _by_daemon(shop, shop.daemon)
-        return [_list_of(shop.release, pushed), *pushed]
-    return _make_and_publish(shop, with_list=True)
+    return _by_daemon(shop, shop.daemon, with_list=True) if shop.daemon else _make_and_publish(shop, with_list=True)
 
 
-def push_manifest(release: Release) -> list[Made]:
+def push_manifest(releases: Sequence[Release]) -> list[Made]:
     """The tag of the manifest list, made from what the tags of the arches refer to: nothing is built.
 
     Raises PublishError or ImageError that names the arch if an image is missing or is not its row's.
     """
-    from build.published import image_of
-
-    sink = release.sink()
-    with ThreadPoolExecutor(SENDERS) as senders:
-        asked = _survey(release, sink, senders)
-        images = side_by_side(senders, lambda arch: image_of(sink, release.arch_tag(arch), arch), release.arches)
-        return _publish(release, sink, images, index(images), asked, senders)
+    with ThreadPoolExecutor(SENDERS) as pool, _sinks(releases) as sinks:
+        return _everywhere(pool, sinks, partial(_list_what_is_there, pool))
 
 
 def _build(shop: Workshop, companion: str) -> list[Made]:
@@ -70,58 +66,99 @@ def _build(shop: Workshop, companion: str) -> list[Made]:
         return leave_binaries(shop, program, found)
 
 
-def _by_daemon(shop: Workshop, daemon: Daemon) -> list[Made]:
+def _make_and_publish(shop: Workshop, with_list: bool) -> list[Made]:
+    program = shop.program()
+    for release in shop.releases:
+        if release.list_tag().repository.on_disk and shop.form is not OCI:
+            raise UsageError(
+                f"{release.list_tag()}: found format {shop.form.name}, expected oci: readers of a layout know no other"
+                "\n  use --format oci, or publish to a registry"
+            )
+    with (
+        ThreadPoolExecutor(SENDERS) as senders,
+        ThreadPoolExecutor(1) as finisher,
+        binaries(shop, program) as found,
+        _sinks(shop.releases) as sinks,
+    ):
+        images = finish_images(shop, program, found, finisher)
+        archives = senders.submit(lambda: leave_archives(shop, all_images(found, images)))
+        try:
+            made = _everywhere(senders, sinks, partial(_publish, images, with_list, senders))
+        except BuildError:
+            archives.result()  # a failed compilation explains more than what followed from it
+            raise
+        archives.result()
+        return made
+
+
+def _by_daemon(shop: Workshop, daemon: Daemon, with_list: bool) -> list[Made]:
     from build.daemon_images import build_images, push_images, refuse_layout
 
-    refuse_layout(shop)
-    with binaries(shop, shop.program()) as found, ThreadPoolExecutor(SENDERS) as senders:
-        build_images(shop, daemon, found, senders)
-        return push_images(shop, daemon, shop.release.sink(), senders)
+    for release in shop.releases:
+        refuse_layout(release)
+    with ThreadPoolExecutor(SENDERS) as pool, binaries(shop, shop.program()) as found, _sinks(shop.releases) as sinks:
+        build_images(shop, daemon, found, pool)
+
+        def publishing(release: Release, sink: Sink) -> list[Made]:
+            pushed = push_images(release, daemon, sink, pool)
+            return [*([_list_of(pool, release, sink, pushed)] if with_list else []), *pushed]
+
+        return _everywhere(pool, sinks, publishing)
 
 
-def _list_of(release: Release, pushed: Sequence[Made]) -> Made:
+def _list_of(pool: Executor, release: Release, sink: Sink, pushed: Sequence[Made]) -> Made:
     """The manifest list, once the daemon has `pushed` the images."""
     if release.dry and any(made.change != "kept" for made in pushed):  # the daemon has yet to choose their digests
         tag = release.list_tag()
-        held = release.sink().digest(tag.repository, tag.name)
+        held = sink.digest(tag.repository, tag.name)
         return Made(str(tag), None, None, "moved" if held else "pushed")
-    return next(made for made in push_manifest(release) if made.platform is None)
+    return next(made for made in _list_what_is_there(pool, release, sink) if made.platform is None)
 
 
-def _make_and_publish(shop: Workshop, with_list: bool) -> list[Made]:
-    program, release = shop.program(), shop.release
-    if release.list_tag().repository.on_disk and shop.form is not OCI:
-        raise UsageError(
-            f"{release.list_tag()}: found format {shop.form.name}, expected oci: readers of a layout know no other"
-            "\n  use --format oci, or publish to a registry"
-        )
-    with binaries(shop, program) as found, ThreadPoolExecutor(SENDERS) as senders:
-        sink = release.sink()
-        asked = _survey(release, sink, senders)  # and answered while the compilers work
-        images = finish_images(shop, program, found)
-        leave_archives(shop, images)
-        return _publish(release, sink, images, index(images) if with_list else None, asked, senders)
+def _list_what_is_there(pool: Executor, release: Release, sink: Sink) -> list[Made]:
+    from build.published import image_of
 
-
-def _survey(release: Release, sink: Sink, senders: Executor) -> Survey:
-    return survey(sink, [*map(release.arch_tag, release.arches), release.list_tag()], senders)
+    images = {arch: pool.submit(image_of, sink, release.arch_tag(arch), arch) for arch in release.arches}
+    return _publish(images, True, pool, release, sink)
 
 
 def _publish(
-    release: Release, sink: Sink, images: Sequence[Image], listed: Index | None, asked: Survey, senders: Executor
+    images: Mapping[Arch, Future[Image]], with_list: bool, pool: Executor, release: Release, sink: Sink
 ) -> list[Made]:
-    tagged = dict(zip(map(release.arch_tag, release.arches), images, strict=True))
-    lists = {release.list_tag(): listed} if listed else {}
-    wanted: Mapping[Tag, Image | Index] = {**lists, **tagged}
-    held = answers(asked)
-    if not release.overwrite:
-        refuse_to_move(sink, wanted, held)
-    if not release.dry:
-        publish(sink, tagged, lists, held, senders)
+    tagged = {release.arch_tag(arch): image for arch, image in images.items()}
+    list_tag = release.list_tag() if with_list else None
+    asked = survey(sink, [*tagged, *([list_tag] if list_tag else [])], pool)  # and answered while the compilers work
     made = []
-    for tag, target in wanted.items():
-        change = "kept" if held[tag] == target.digest else "moved" if held[tag] else "pushed"
-        release.report(f"{tag} {'would be' if release.dry else 'is'} {change}")
-        platform = str(target.platform) if isinstance(target, Image) else None
-        made.append(Made(str(tag), target.digest, platform, change))
+    for each in publish(sink, tagged, list_tag, asked, pool, release.order):
+        change = "kept" if each.before == each.target.digest else "moved" if each.before else "pushed"
+        release.report(f"{each.tag} {'would be' if release.dry else 'is'} {change}")
+        platform = str(each.target.platform) if isinstance(each.target, Image) else None
+        made.append(Made(str(each.tag), each.target.digest, platform, change))
     return made
+
+
+@contextmanager
+def _sinks(releases: Sequence[Release]) -> Iterator[Sinks]:
+    """Where each release goes; at the end, also a sudden one, nothing more goes there from any thread."""
+    sinks = [(release, release.sink()) for release in releases]
+    try:
+        yield sinks
+    finally:
+        for _, sink in sinks:
+            sink.close()
+
+
+def _everywhere(pool: Executor, sinks: Sinks, publishing: Callable[[Release, Sink], list[Made]]) -> list[Made]:
+    """Do it for all registries side by side, and say of each how it ended; the failure of one stops no other."""
+    running = [(release, pool.submit(publishing, release, sink)) for release, sink in sinks]
+    failures = [(release, error) for release, each in running if (error := each.exception())]
+    for _, failure in failures:
+        if len(sinks) == 1 or not isinstance(failure, BuildError):
+            raise failure
+    for release, each in running if len(sinks) > 1 else ():
+        release.report(f"{release.registry}: {'failed' if each.exception() else 'done'}")
+    if failures:
+        count = f"{len(failures)} of {len(sinks)} registries failed"
+        words = "\n".join(f"{release.registry}: {error}" for release, error in failures)
+        raise PublishError(f"{count}\n{words}\n  run this again: what is done is not repeated")
+    return [made for _, each in running for made in each.result()]

@@ -6,13 +6,13 @@ Whatever stops this half-way, every tag is absent, old or complete, and doing it
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 from build.crew import results, side_by_side
 from build.errors import PublishError
-from build.oci import Blob, Image, Index, validate
+from build.oci import Blob, Image, Index, index, validate
 from build.reference import Repository
 
 
@@ -41,6 +41,9 @@ class Sink(Protocol):
     def put_tag(self, repository: Repository, tag: str, target: Image | Index) -> None:
         """Let `tag` refer to `target`; its manifest is stored or comes along."""
 
+    def close(self) -> None:
+        """Change nothing any more: what other threads still ask for is refused."""
+
 
 @dataclass(frozen=True)
 class Tag:
@@ -51,6 +54,23 @@ class Tag:
 
     def __str__(self) -> str:
         return f"{self.repository}:{self.name}"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What publishing may do: move tags that are there (`overwrite`), or nothing but say what it would (`dry`)."""
+
+    overwrite: bool = False
+    dry: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a tag refers to now, and the digest that it referred to before, or None."""
+
+    tag: Tag
+    target: Image | Index
+    before: str | None
 
 
 Survey = Mapping[Tag, Future[str | None]]
@@ -86,44 +106,69 @@ def refuse(moved: Mapping[Tag, str], held: Held) -> None:
 
 
 def publish(
-    sink: Sink,
-    images: Mapping[Tag, Image],
-    lists: Mapping[Tag, Index],
-    held: Held,
-    pool: Executor,
-) -> None:
-    """Bring the tags of `images`, then those of `lists`, to refer to them; `held` is what `survey` found.
+    sink: Sink, images: Mapping[Tag, Future[Image]], list_tag: Tag | None, asked: Survey, pool: Executor, order: Order
+) -> list[Change]:
+    """Bring `list_tag` and the tags of `images` to refer to the images, which may still be in the making.
 
-    What is there already is not sent. Raises ImageError for an image that contradicts itself, before anything is
-    sent, and PublishError if the sink fails.
+    What is there already is not sent. Raises ImageError for an image that contradicts itself, before any of it is sent,
+    and PublishError if a tag would have to be moved unasked, if the sink fails, or if another run got in between.
     """
-    new_images = {tag: image for tag, image in images.items() if held[tag] != image.digest}
-    new_lists = {tag: index for tag, index in lists.items() if held[tag] != index.digest}
-    side_by_side(pool, validate, _all_images(new_images, new_lists))
-
-    homes = {image.digest: tag.repository for tag, image in images.items()}
-    alone = [(tag.repository, image) for tag, image in new_images.items()]
-    listed = [(tag.repository, image) for tag, index in new_lists.items() for image in index.images]
-
-    # What has a home of its own is then mounted from there: a request without a body in place of two with one.
-    side_by_side(pool, lambda upload: sink.put_blob(*upload), _blobs(alone, {}))
-    side_by_side(pool, lambda upload: sink.put_blob(*upload), _blobs(listed, homes))
-
-    side_by_side(pool, lambda stored: sink.put_manifest(stored[0], stored[1].manifest), alone + listed)
-
-    side_by_side(pool, lambda new: sink.put_manifest(new[0].repository, new[1].manifest), new_lists.items())
-    side_by_side(pool, lambda new: sink.put_tag(new[0].repository, new[0].name, new[1]), new_images.items())
-
-    side_by_side(pool, lambda new: sink.put_tag(new[0].repository, new[0].name, new[1]), new_lists.items())
-
-
-def _blobs(
-    stored: Iterable[tuple[Repository, Image]], homes: Mapping[str, Repository]
-) -> Iterable[tuple[Repository, Blob, Repository | None]]:
-    """Where each blob goes, and which repository has it by then."""
-    return [(repository, blob, homes.get(image.digest)) for repository, image in stored for blob in image.blobs]
+    held = answers(asked)
+    listed = list_tag.repository if list_tag else None
+    with ThreadPoolExecutor(len(images)) as couriers:
+        # Where no tag is there is none to move: an image leaves while others are still being compiled.
+        early = not any(held.values()) and not order.dry
+        if early:
+            side_by_side(
+                couriers, lambda tag: deliver(sink, images[tag].result(), tag.repository, listed, pool), images
+            )
+        made = dict(zip(images, results(list(images.values())), strict=True))
+        wanted: dict[Tag, Image | Index] = {list_tag: index(list(made.values()))} if list_tag else {}
+        wanted |= made
+        if not order.overwrite:
+            refuse_to_move(sink, wanted, held)
+        new = {tag: target for tag, target in wanted.items() if held[tag] != target.digest}
+        if new and not order.dry:
+            if not early:
+                homes = listed if list_tag in new else None
+                side_by_side(
+                    couriers, lambda tag: deliver(sink, made[tag], tag.repository, homes, pool, tag in new), made
+                )
+            _move_tags(sink, new, wanted, list_tag, pool)
+    return [Change(tag, target, held[tag]) for tag, target in wanted.items()]
 
 
-def _all_images(images: Mapping[Tag, Image], lists: Mapping[Tag, Index]) -> Iterable[Image]:
-    every = [*images.values(), *(image for index in lists.values() for image in index.images)]
-    return {image.digest: image for image in every}.values()
+def deliver(
+    sink: Sink, image: Image, home: Repository, listed: Repository | None, pool: Executor, is_new: bool = True
+) -> None:
+    """Blobs, then the manifest by digest: to `home` unless the image is there, and to the manifest list's repository.
+
+    What has a home is mounted from there: a request without a body in place of two with one.
+    """
+    validate(image)
+    if is_new:
+        side_by_side(pool, lambda blob: sink.put_blob(home, blob), image.blobs)
+    if listed:
+        side_by_side(pool, lambda blob: sink.put_blob(listed, blob, home), image.blobs)
+    places = [place for place in (home if is_new else None, listed) if place]
+    side_by_side(pool, lambda place: sink.put_manifest(place, image.manifest), places)
+
+
+def _move_tags(
+    sink: Sink, new: Mapping[Tag, Image | Index], wanted: Mapping[Tag, Image | Index], last: Tag | None, pool: Executor
+) -> None:
+    """Move the `new` tags, and see whether they and their kin then are what is `wanted`: no registry can lock them."""
+    first = [tag for tag in new if tag != last]
+    side_by_side(pool, lambda tag: sink.put_tag(tag.repository, tag.name, new[tag]), first)
+    asked = dict(survey(sink, [tag for tag in wanted if tag != last], pool))
+    if last and last in new:
+        sink.put_tag(last.repository, last.name, new[last])
+    found = answers(asked | dict(survey(sink, [last] if last else [], pool)))
+    lost = [tag for tag, target in wanted.items() if found[tag] != target.digest]
+    if lost:
+        lines = [f"  {tag}: found {found[tag]}, expected {wanted[tag].digest}" for tag in lost]
+        raise PublishError(
+            "another run has published at the same time: these tags are not what this run made them\n"
+            + "\n".join(lines)
+            + "\n  decide which of the two it shall be, and run that again with --overwrite"
+        )

@@ -5,81 +5,74 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-import urllib3
-
 from build.errors import PublishError
+from build.faults import Answer, TransientError, redacted, refusal
 from build.oci import FORMATS, Blob, Image, Index, digest_of
 from build.reference import Repository
+from build.transport import Transport
+from build.trust import host_of
 
-AT_ONCE = 16
 _MANIFESTS = ", ".join(kind for form in FORMATS.values() for kind in (form.manifest, form.index))
 _HUB = {"docker.io": "registry-1.docker.io"}
+# How a registry says that it knows an upload no more (distribution-spec, "Error Codes": BLOB_UPLOAD_…).
+_UPLOAD_IS_GONE = (400, 404, 416)
+_NOT_ALLOWED = (401, 403)
 
 
 class Registry:
     """One registry's repositories. Safe to use from several threads.
 
     `host` is HOST[:PORT]; `config_file` is Docker's config.json, read only if the registry wants to know who we are.
-    A registry on the loopback interface is spoken to in plain HTTP first.
+    Where plain HTTP may be spoken it is tried first. Every method raises PublishError for what the registry, or the way
+    to it, does wrong for good.
     """
 
     keeps_tags = True
 
-    def __init__(self, host: str, config_file: Path) -> None:
+    def __init__(self, host: str, config_file: Path, transport: Transport) -> None:
         self._host = host
         self._config_file = config_file
-        scheme = "http" if _is_loopback(host) else "https"
+        self._transport = transport
+        scheme = "http" if transport.trust.may_be_plain(host) else "https"
         self._origin = f"{scheme}://{_HUB.get(host, host)}"
-        self._pool = urllib3.PoolManager(
-            maxsize=AT_ONCE,
-            timeout=urllib3.Timeout(connect=10, read=60),
-            retries=False,
-            headers={"User-Agent": "pause"},
-        )
         # Tokens by the repositories that they are for. Two threads may both ask for one: the second is kept.
         self._authorizations: dict[str, str] = {}
 
+    def close(self) -> None:
+        """Send nothing any more, from whichever thread."""
+        self._transport.close()
+
     def digest(self, repository: Repository, tag: str) -> str | None:
         """The digest under `tag`, or None (distribution-spec, "Checking if content exists in the registry")."""
-        answer = self._send("HEAD", repository, f"manifests/{tag}", (200, 404), headers={"Accept": _MANIFESTS})
+        path, headers = f"manifests/{tag}", {"Accept": _MANIFESTS}
+        answer = self._transport.patiently(lambda: self._send("HEAD", repository, path, (200, 404), headers=headers))
         if answer.status == 404:
             return None
         digest = answer.headers.get("Docker-Content-Digest")
-        return digest or digest_of(self._get(repository, f"manifests/{tag}"))
+        if digest:
+            return digest
+        manifest = self.manifest(repository, tag)
+        return manifest.digest if manifest else None
 
     def manifest(self, repository: Repository, reference: str) -> Blob | None:
-        """The manifest under a tag or digest, or None; PublishError if its bytes are not what the registry says."""
-        path = f"manifests/{reference}"
-        answer = self._send("GET", repository, path, (200, 404), headers={"Accept": _MANIFESTS})
-        if answer.status == 404:
-            return None
-        manifest = Blob(answer.headers.get("Content-Type", "").partition(";")[0], answer.data)
-        self._agree(repository, path, answer, manifest.digest)
-        if ":" in reference and reference != manifest.digest:
-            raise PublishError(f"{repository}@{reference}: the registry sent {manifest.digest} instead")
-        return manifest
+        """The manifest under a tag or digest, or None ("Pulling manifests")."""
+        return self._transport.patiently(lambda: self._manifest(repository, reference))
 
     def blob(self, repository: Repository, digest: str) -> bytes:
-        """The bytes of a blob; PublishError if they are missing or not the digest's."""
-        data = self._get(repository, f"blobs/{digest}")
-        if digest_of(data) != digest:
-            raise PublishError(f"{repository}: blob {digest}: the registry sent {digest_of(data)} instead")
-        return data
+        """The bytes of a blob ("Pulling blobs")."""
+
+        def get() -> bytes:
+            data = self._send("GET", repository, f"blobs/{digest}", (200,)).data
+            self._agree(repository, f"blobs/{digest}", digest_of(data), digest)
+            return data
+
+        return self._transport.patiently(get)
 
     def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None) -> None:
         """Store a blob: mounted from `source` if the registry agrees, else sent whole ("Pushing blobs")."""
-        path = "blobs/uploads/" + (f"?mount={blob.digest}&from={quote(source.name, safe='')}" if source else "")
-        opened = self._send("POST", repository, path, (201, 202))
-        if opened.status == 201:
-            return
-        location = urljoin(self._url(repository, path), opened.headers.get("Location", ""))
-        location += ("&" if urlsplit(location).query else "?") + "digest=" + quote(blob.digest, safe="")
-        headers = {"Content-Type": "application/octet-stream"}
-        stored = self._send("PUT", repository, location, (201,), blob.data, headers)
-        self._agree(repository, location, stored, blob.digest)
+        self._transport.patiently(lambda: self._upload(repository, blob, source))
 
     def put_manifest(self, repository: Repository, manifest: Blob) -> None:
         """Store a manifest under its digest ("Pushing manifests")."""
@@ -89,14 +82,56 @@ class Registry:
         """Let `tag` refer to `target`."""
         self._put_manifest(repository, tag, target.manifest)
 
+    def _manifest(self, repository: Repository, reference: str) -> Blob | None:
+        path = f"manifests/{reference}"
+        answer = self._send("GET", repository, path, (200, 404), headers={"Accept": _MANIFESTS})
+        if answer.status == 404:
+            return None
+        manifest = Blob(answer.headers.get("Content-Type", "").partition(";")[0], answer.data)
+        self._agree(repository, path, manifest.digest, answer.headers.get("Docker-Content-Digest"))
+        self._agree(repository, path, manifest.digest, reference if ":" in reference else None)
+        return manifest
+
     def _put_manifest(self, repository: Repository, reference: str, manifest: Blob) -> None:
         path = f"manifests/{reference}"
         headers = {"Content-Type": manifest.media_type}
-        stored = self._send("PUT", repository, path, (201,), manifest.data, headers)
-        self._agree(repository, path, stored, manifest.digest)
 
-    def _get(self, repository: Repository, path: str) -> bytes:
-        return self._send("GET", repository, path, (200,), headers={"Accept": _MANIFESTS}).data
+        def put() -> None:
+            stored = self._send("PUT", repository, path, (201,), manifest.data, headers)
+            self._agree(repository, path, stored.headers.get("Docker-Content-Digest"), manifest.digest)
+
+        self._transport.patiently(put)
+
+    def _upload(self, repository: Repository, blob: Blob, source: Repository | None) -> None:
+        opened = self._mount(repository, blob, source) if source else self._open(repository)
+        if opened.status == 201:
+            return
+        location = self._location(repository, opened)
+        location += ("&" if urlsplit(location).query else "?") + "digest=" + quote(blob.digest, safe="")
+        headers = {"Content-Type": "application/octet-stream"}
+        stored = self._send("PUT", repository, location, (201, *_UPLOAD_IS_GONE), blob.data, headers)
+        if stored.status != 201:
+            raise TransientError(refusal("PUT", location, stored))  # an upload lives for some time only: open another
+        self._agree(repository, location, stored.headers.get("Docker-Content-Digest"), blob.digest)
+
+    def _location(self, repository: Repository, opened: Answer) -> str:
+        """Where an upload goes on: relative, absolute, or on another host."""
+        url = self._url(repository, "blobs/uploads/")
+        if "Location" not in opened.headers:
+            raise PublishError(f"POST {redacted(url)}: found no Location in its answer, expected an upload's")
+        location = urljoin(url, opened.headers["Location"])
+        # A registry behind a proxy that ends TLS may think that it is spoken to in plain HTTP.
+        same_host = host_of(location) == host_of(self._origin)
+        return location.replace("http:", self._origin.partition("//")[0], 1) if same_host else location
+
+    def _open(self, repository: Repository) -> Answer:
+        return self._send("POST", repository, "blobs/uploads/", (202,))
+
+    def _mount(self, repository: Repository, blob: Blob, source: Repository) -> Answer:
+        path = f"blobs/uploads/?mount={blob.digest}&from={quote(source.name, safe='')}"
+        answer = self._send("POST", repository, path, (201, 202, *_NOT_ALLOWED))
+        # Who may write here need not be allowed to read there.
+        return self._open(repository) if answer.status in _NOT_ALLOWED else answer
 
     def _send(
         self,
@@ -106,24 +141,30 @@ class Registry:
         expected: Collection[int],
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> urllib3.BaseHTTPResponse:
-        """One exchange, and a second one if the registry first asks who we are."""
-        url = self._url(repository, path)
-        answer = self._exchange(method, url, repository, body, headers)
-        if answer.status == 400 and url.startswith("http:") and self._wants_https(url):
-            self._origin = self._origin.replace("http:", "https:", 1)
-            answer = self._exchange(method, self._url(repository, path), repository, body, headers)
-        if answer.status == 401:
+    ) -> Answer:
+        """One exchange, and a second one if the registry first asks who we are. `path` may be a whole URL."""
+        plain = self._url(repository, path).startswith(f"http://{host_of(self._origin)}/")
+        answer = self._exchange(method, repository, path, body, headers)
+        if answer.status == 400 and plain and self._wants_https():
+            answer = self._exchange(method, repository, path, body, headers)
+        if answer.status == 401 and self._is_ours(self._url(repository, path)):
             # Sent from here: another thread's token, for a mount from elsewhere, may by now be the one that is kept.
             token = self._authorizations[repository.name] = self._authorize(answer, repository)
-            answer = self._exchange(method, self._url(repository, path), repository, body, headers, token)
+            answer = self._exchange(method, repository, path, body, headers, token)
         if answer.status not in expected:
-            raise PublishError(_refusal(method, self._url(repository, path), answer))
+            raise PublishError(refusal(method, self._url(repository, path), answer))
         return answer
 
-    def _wants_https(self, url: str) -> bool:
+    def _wants_https(self) -> bool:
+        """Whether the registry says that it speaks TLS; it is spoken to so from now on."""
+        url = f"http://{host_of(self._origin)}/v2/"
         # Servers say so in words; the answer to a HEAD has none.
-        return b"HTTPS" in self._request("GET", url, None, {}).data
+        if b"HTTPS" in self._transport.exchange("GET", url, None, {}).data:
+            self._origin = f"https://{host_of(self._origin)}"
+        return self._origin.startswith("https:")
+
+    def _is_ours(self, url: str) -> bool:
+        return urlsplit(url)[:2] == urlsplit(self._origin)[:2]
 
     def _url(self, repository: Repository, path: str) -> str:
         name = f"library/{repository.name}" if self._host in _HUB and "/" not in repository.name else repository.name
@@ -132,35 +173,19 @@ class Registry:
     def _exchange(
         self,
         method: str,
-        url: str,
         repository: Repository,
+        path: str,
         body: bytes | None,
         headers: Mapping[str, str] | None,
         authorization: str = "",
-    ) -> urllib3.BaseHTTPResponse:
-        named = dict(headers or {})
+    ) -> Answer:
+        url, named = self._url(repository, path), dict(headers or {})
         known = authorization or self._authorizations.get(repository.name)
-        if known and urlsplit(url)[:2] == urlsplit(self._origin)[:2]:
+        if known and self._is_ours(url):
             named["Authorization"] = known
-        return self._request(method, url, body, named)
+        return self._transport.exchange(method, url, body, named)
 
-    def _request(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> urllib3.BaseHTTPResponse:
-        # A redirect (to where the registry keeps its blobs) is followed, and urllib3 then leaves our credentials out.
-        try:
-            return self._pool.request(
-                method,
-                url,
-                body=body,
-                headers=dict(headers),
-                redirect=method == "GET",
-                retries=urllib3.Retry(0, redirect=3),
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise PublishError(f"{method} {_redacted(url)}: {_reason(error)}") from None
-
-    def _authorize(self, answer: urllib3.BaseHTTPResponse, repository: Repository) -> str:
+    def _authorize(self, answer: Answer, repository: Repository) -> str:
         """The `Authorization` that answers the challenge of a 401."""
         from build import auth
 
@@ -174,49 +199,21 @@ class Registry:
                 f" found none in {self._config_file}\n  log in first: docker login {self._host}"
             )
         request = auth.token_request(asked, known)
-        given = self._request(request.method, request.url, request.body, request.headers)
+        given = self._transport.exchange(request.method, request.url, request.body, request.headers)
         if given.status != 200:
             raise PublishError(
-                _refusal(request.method, request.url, given) + f"\n  log in first: docker login {self._host}"
+                refusal(request.method, request.url, given) + f"\n  log in first: docker login {self._host}"
             )
         try:
             token = json.loads(given.data)
             return "Bearer " + str(token.get("token") or token["access_token"])
         except (ValueError, KeyError, AttributeError):
-            raise PublishError(f"{_redacted(request.url)}: expected a JSON object with a token") from None
+            raise PublishError(f"{redacted(request.url)}: expected a JSON object with a token") from None
 
-    def _agree(self, repository: Repository, path: str, answer: urllib3.BaseHTTPResponse, digest: str) -> None:
-        told = answer.headers.get("Docker-Content-Digest", digest)
-        if told != digest:
-            url = _redacted(self._url(repository, path))
-            raise PublishError(
-                f"{url}: the registry says {told}, expected {digest}\n  the registry or a proxy is broken"
+    def _agree(self, repository: Repository, path: str, found: str | None, expected: str | None) -> None:
+        """Raise TransientError if two digests, both of which are told, are not the same."""
+        if None not in (found, expected) and found != expected:
+            url = redacted(self._url(repository, path))
+            raise TransientError(
+                f"{url}: found digest {found}, expected {expected}\n  the registry or a proxy is broken"
             )
-
-
-def _is_loopback(host: str) -> bool:
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    return name in ("localhost", "[::1]") or name.startswith("127.")
-
-
-def _refusal(method: str, url: str, answer: urllib3.BaseHTTPResponse) -> str:
-    """One line for an answer that is not the expected one: the registry's own code and words if it gave any."""
-    try:
-        errors: list[dict[str, Any]] = json.loads(answer.data)["errors"]
-        words = "; ".join(f"{each.get('code')}: {each.get('message')}" for each in errors)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        words = answer.reason or ""
-    return f"{method} {_redacted(url)}: {answer.status} {words}".rstrip()
-
-
-def _redacted(url: str) -> str:
-    """The URL without user, query and fragment, in any of which a secret may stand."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _reason(error: Exception) -> str:
-    cause = error.__cause__ or getattr(error, "reason", None) or error
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return str(cause).partition(": ")[2] or str(cause)

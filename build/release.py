@@ -11,7 +11,7 @@ from build.arches import Arch, ImageSettings
 from build.cache import Cache
 from build.compilers import Compiler, Program
 from build.oci import Format
-from build.publish import Sink, Tag
+from build.publish import Order, Sink, Tag
 from build.reference import Repository
 from build.revision import Revision
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Release:
-    """What is published, and where. `report` takes a line of progress; a `dry` release changes nothing anywhere."""
+    """What is published, and where. `report` takes a line of progress."""
 
     image: ImageSettings
     arches: tuple[Arch, ...]
@@ -31,8 +31,12 @@ class Release:
     tag: str
     sink: Callable[[], Sink]
     report: Callable[[str], None]
-    overwrite: bool = False
-    dry: bool = False
+    order: Order
+
+    @property
+    def dry(self) -> bool:
+        """Whether nothing is to be changed anywhere."""
+        return self.order.dry
 
     def arch_tag(self, arch: Arch) -> Tag:
         """Where the image of one arch is published."""
@@ -56,10 +60,10 @@ class Daemon:
 class Workshop:
     """How the images of a release are made: in which checkout, of which revision, and with what.
 
-    With a `daemon` that is the docker engine, without one the embedded engine.
+    The `releases` are one, to several registries. With a `daemon` that is the docker engine, without one the embedded.
     """
 
-    release: Release
+    releases: tuple[Release, ...]
     root: Path
     revision: Revision
     cflags: tuple[str, ...]
@@ -67,6 +71,11 @@ class Workshop:
     compiler: Compiler
     cache: Cache
     daemon: Daemon | None = None
+
+    @property
+    def release(self) -> Release:
+        """The first: they differ in nothing but their registries."""
+        return self.releases[0]
 
     def program(self, companion: str = "") -> Program:
         """The image's program, or a companion of it; both call themselves `vTAG-REV`."""

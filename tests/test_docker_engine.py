@@ -23,7 +23,8 @@ from build.daemon_images import _context
 from build.docker_engine import checked_image
 from build.errors import ImageError
 from build.oci import Platform
-from build.options import Options, making
+from build.options import Options
+from build.workshop import making
 from tests.checkout import RELEASE, SETTINGS, Checkout, Run, results
 from tests.components import need
 from tests.daemons import Docker, private

@@ -1,0 +1,98 @@
+"""What goes wrong on the way to a registry, in one line each, and whether it may pass.
+
+No secret is in such a line: URLs are shown without user, query and fragment, bodies and headers not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from collections.abc import Sequence
+from http.client import IncompleteRead
+from urllib.parse import urlsplit
+
+from urllib3 import BaseHTTPResponse
+from urllib3 import exceptions as lost
+
+from build.errors import PublishError
+from build.trust import host_of
+
+Answer = BaseHTTPResponse
+# Of a server's own words: characters.
+LONGEST = 500
+
+
+class TransientError(PublishError):
+    """A failure that may pass; `wait` is how long its server wants to be left alone (seconds), if it says so."""
+
+    def __init__(self, message: str, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+def refusal(method: str, url: str, answer: Answer) -> str:
+    """One line for an answer that is not the expected one: the registry's own code and words if it gave any."""
+    try:
+        errors = json.loads(answer.data)["errors"]
+        words = "; ".join(f"{each.get('code')}: {each.get('message')}" for each in errors)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        words = answer.reason or ""
+    return f"{method} {redacted(url)}: {answer.status} {' '.join(words.split())[:LONGEST]}".rstrip()
+
+
+def redacted(url: str) -> str:
+    """The URL without user, query and fragment, in any of which a secret may stand."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{host_of(url)}{parts.path}"
+
+
+def explained(what: str, host: str, error: Exception) -> PublishError:
+    """What an exception of urllib3's means, and whether it may pass."""
+    causes = _causes(error)
+    for cause in causes:
+        if words := _for_good(cause, host):
+            return PublishError(f"{what}: {words}")
+    return TransientError(f"{what}: {_words(error, causes)}")
+
+
+def _for_good(cause: BaseException, host: str) -> str | None:
+    """What is wrong and what to do, if trying again is of no use."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"{host} shows a certificate that is not believed: {cause.verify_message}"
+            f"\n  put its authority into certs.d/{host}/ca.crt where Docker looks, or: --insecure-registry {host}"
+        )
+    reason = (cause.reason or "") if isinstance(cause, ssl.SSLError) else ""
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        return f"{host} speaks plain HTTP\n  if that is meant: --insecure-registry {host}"
+    if "ALERT" in reason:
+        wanted = f"certs.d/{host}/client.cert and client.key"
+        return f"{host} refuses us: {reason}\n  it may want a certificate of ours where Docker looks: {wanted}"
+    if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
+        return f"no such host: {cause.strerror}"
+    if str(cause).startswith("Tunnel connection failed: 4"):
+        return f"the proxy refuses: {str(cause).removeprefix('Tunnel connection failed: ')}"
+    return "no address to go to" if isinstance(cause, lost.LocationValueError) else None
+
+
+def _words(error: Exception, causes: Sequence[BaseException]) -> str:
+    if any(isinstance(cause, lost.IncompleteRead | IncompleteRead | lost.InvalidChunkLength) for cause in causes):
+        return "the answer was cut short"
+    if isinstance(error, lost.ConnectTimeoutError) and not isinstance(error, lost.NewConnectionError):
+        return "no connection in time"
+    if isinstance(error, lost.ReadTimeoutError):
+        return "no answer in time"
+    told = (cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror)
+    return next(told, None) or str(causes[-1] if causes else error)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, BaseException) and each not in found:
+            found.append(each)
+            waiting += [each.__cause__, each.__context__, getattr(each, "original_error", None), *each.args]
+    return found

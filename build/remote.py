@@ -1,0 +1,83 @@
+"""From flags and environment to registries: which ones, who we are to them, and how they are reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from build.errors import UsageError
+from build.options import Options
+
+if TYPE_CHECKING:
+    from build.auth import Credentials
+    from build.publish import Sink
+    from build.trust import Trust
+
+# Seconds for all that a run sends to registries, and for all its waiting.
+TIMEOUT = 300
+
+
+def registries(options: Options, default: str) -> list[str]:
+    """Every registry in force, as it is spelled; raise UsageError for the root of the file system."""
+    given = options.flags.get("registry") or [options.environment.get("REGISTRY") or default]
+    for registry in given:
+        if registry.startswith("oci:") and not registry.removeprefix("oci:").strip("/"):
+            raise UsageError(f"REGISTRY {registry!r}: expected oci:FOLDER, not the root of the file system")
+    return list(dict.fromkeys(given))
+
+
+def timeout(options: Options) -> float:
+    """How long all exchanges of the run may take, in seconds; UsageError for what is no such number."""
+    given = options.text("timeout", str(TIMEOUT))
+    if not given.isascii() or not given.isdigit() or not int(given):
+        raise UsageError(f"timeout: found {given!r}, expected seconds, as a whole number from 1 on")
+    return int(given)
+
+
+def login(options: Options, host: str) -> Credentials | None:
+    """Who we are to HOST[:PORT]; raise PublishError if Docker's config.json can't be asked."""
+    from build.auth import credentials
+
+    return credentials(_config_file(options), host)
+
+
+def sink(options: Options, registry: str, timeout: float) -> Sink:
+    """What keeps the repositories of a registry, or of a folder."""
+    if registry.startswith("oci:"):
+        from build.layout import Layout
+
+        return Layout(options.root)
+    from build.registry import Registry
+    from build.transport import Transport
+
+    return Registry(registry.partition("/")[0], _config_file(options), Transport(_trust(options), timeout))
+
+
+def _config_file(options: Options) -> Path:
+    folder = options.environment.get("DOCKER_CONFIG")
+    return (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+
+
+def _trust(options: Options) -> Trust:
+    from build.trust import Trust
+
+    environment = options.environment
+    # Go's programs, Docker among them, read either spelling.
+    proxies = {
+        name: value
+        for name in ("http", "https", "no")
+        if (value := environment.get(f"{name}_proxy") or environment.get(f"{name.upper()}_PROXY"))
+    }
+    home = Path(environment.get("HOME") or Path.home())
+    folders = (Path("/etc/docker/certs.d"), home / ".config" / "docker" / "certs.d")
+    return Trust(folders, proxies, frozenset(_insecure(options)))
+
+
+def _insecure(options: Options) -> Iterable[str]:
+    from build.reference import HOST
+
+    for host in options.flags.get("insecure_registry") or ():
+        if not HOST.fullmatch(host):
+            raise UsageError(f"--insecure-registry {host!r}: expected HOST[:PORT], as registry.site:5000")
+        yield host

@@ -1,0 +1,149 @@
+"""HTTP that does not give up at once: what may pass is tried again, until the run's one deadline.
+
+Tried again are lost connections, time-outs, cut answers, 429 and the 5xx of servers that are busy or starting
+(RFC 9110, 15.6; RFC 6585, 4), after a wait that doubles, is never twice the same, or is the server's own `Retry-After`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from threading import Event, Lock
+from time import monotonic
+from typing import TypeVar
+from urllib.parse import unquote, urljoin, urlsplit
+
+import urllib3
+from urllib3 import exceptions as lost
+
+from build.errors import PublishError
+from build.faults import Answer, TransientError, explained, redacted, refusal
+from build.trust import Trust, host_of
+
+T = TypeVar("T")
+
+AT_ONCE = 128
+TRIES = 7
+# Seconds: to connect, between two pieces of an answer, and before a second try (then twice as long, and so on).
+CONNECT, READ, FIRST_WAIT, LONGEST_WAIT = 10, 60, 0.2, 8
+_BUSY = (429, 500, 502, 503, 504)
+_MOVED = (301, 302, 303, 307, 308)
+_HOPS = 5
+
+
+class Transport:
+    """Exchanges with any number of hosts, from several threads. `timeout` (seconds) starts to run now."""
+
+    def __init__(self, trust: Trust, timeout: float) -> None:
+        self.trust = trust
+        self._timeout = timeout
+        self._end = monotonic() + timeout
+        self._closed = Event()
+        self._lock = Lock()
+        self._openers: dict[tuple[str, str], Callable[..., Answer]] = {}
+
+    def close(self) -> None:
+        """End all waiting, and refuse every further exchange: after Ctrl-C no thread goes on."""
+        self._closed.set()
+
+    def patiently(self, unit: Callable[[], T]) -> T:
+        """The result of `unit`, done again while it raises TransientError; then its PublishError, with the tries."""
+        start = monotonic()
+        for tried in range(1, TRIES + 1):
+            try:
+                return unit()
+            except TransientError as error:
+                wait = error.wait if error.wait is not None else _backoff(tried)
+                spent = f" (tried {tried} times in {monotonic() - start:.0f} s)" if tried > 1 else ""
+                if wait > self._left():
+                    asked = f"; it asks to be left alone for {wait:.0f} s" if error.wait else ""
+                    raise PublishError(
+                        f"{error}{spent}{asked}\n  there is no time left: --timeout {self._timeout:g} (seconds)"
+                    ) from None
+                if tried == TRIES:
+                    raise PublishError(f"{error}{spent}\n  run this again: it goes on where this ended") from None
+                self._closed.wait(wait)
+        raise AssertionError("the last try returns or raises")
+
+    def exchange(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        """One exchange; redirects of a GET or HEAD are followed, and credentials left behind where the host changes.
+
+        Raises TransientError for what may pass, PublishError for what will not.
+        """
+        for _ in range(_HOPS):
+            answer = self._once(method, url, body, headers)
+            location = answer.headers.get("Location", "")
+            if answer.status not in _MOVED or method not in ("GET", "HEAD") or not location:
+                return answer
+            target = urljoin(url, location)
+            if urlsplit(target)[:2] != urlsplit(url)[:2]:
+                headers = {name: value for name, value in headers.items() if name != "Authorization"}
+            url = target
+        raise PublishError(f"{method} {redacted(url)}: redirected more than {_HOPS} times")
+
+    def _once(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        self.trust.check(url)
+        if self._closed.is_set():
+            raise PublishError(f"{method} {redacted(url)}: not sent: the run is ending")
+        left = self._left()
+        if left <= 0:
+            raise PublishError(
+                f"{method} {redacted(url)}: not sent: no time left\n  give more: --timeout {self._timeout:g} (seconds)"
+            )
+        what = f"{method} {redacted(url)}"
+        try:
+            answer = self._opener(url)(
+                method,
+                url,
+                body=body,
+                headers={"User-Agent": "pause", **headers},
+                retries=False,
+                redirect=False,
+                timeout=urllib3.Timeout(connect=min(CONNECT, left), read=min(READ, left)),
+            )
+        except (lost.HTTPError, OSError) as error:
+            raise explained(what, host_of(url), error) from None
+        if answer.status in _BUSY:
+            raise TransientError(refusal(method, url, answer), _retry_after(answer))
+        return answer
+
+    def _left(self) -> float:
+        return self._end - monotonic()
+
+    def _opener(self, url: str) -> Callable[..., Answer]:
+        """The connections to a host, kept for its next exchange. Each host has its own TLS settings."""
+        place = (urlsplit(url).scheme, host_of(url))
+        with self._lock:
+            if place not in self._openers:
+                self._openers[place] = self._connections(*place, self.trust.proxy(url))
+            return self._openers[place]
+
+    def _connections(self, scheme: str, host: str, proxy: str | None) -> Callable[..., Answer]:
+        tls = self.trust.context(host) if scheme == "https" else None
+        if proxy is None:
+            settings = {"ssl_context": tls} if tls else {}
+            pool = urllib3.connection_from_url(f"{scheme}://{host}", maxsize=AT_ONCE, **settings)
+            return lambda method, url, **settings: pool.urlopen(method, _target(url), **settings)
+        parts = urlsplit(proxy)
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+        known = urllib3.make_headers(proxy_basic_auth=login) if login else None
+        address = f"{parts.scheme}://{host_of(proxy)}"
+        return urllib3.ProxyManager(address, proxy_headers=known, maxsize=AT_ONCE, ssl_context=tls).urlopen
+
+
+def _target(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def _backoff(tried: int) -> float:
+    # Half of it by chance: clients that failed together shall not come back together.
+    return float(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tried - 1)) * random.uniform(0.5, 1))  # noqa: S311
+
+
+def _retry_after(answer: Answer) -> float | None:
+    value = answer.headers.get("Retry-After")
+    try:
+        return urllib3.Retry().parse_retry_after(value) if value else None
+    except lost.InvalidHeader:
+        return None
