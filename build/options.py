@@ -53,7 +53,8 @@ class Options:
 
 def releasing(options: Options) -> Release:
     """What to publish and where, for a task that makes nothing. Raises UsageError for a name against the grammar."""
-    return _release(options, _settings(options), every_arch=True)
+    settings = _settings(options)
+    return _release(options, settings, _registry(options, settings))
 
 
 def making(options: Options, every_arch: bool) -> Workshop:
@@ -70,7 +71,7 @@ def making(options: Options, every_arch: bool) -> Workshop:
     settings = _settings(options)
     usual_compiler = options.one_of("engine", settings.defaults.engine, ENGINES)
     by_daemon = options.text("engine", settings.defaults.engine) == "docker"
-    release = _release(options, settings, every_arch)
+    release = _release(options, settings, _registry(options, settings), every_arch)
     client = cache(partial(_client, options))
     return Workshop(
         release=release,
@@ -82,6 +83,21 @@ def making(options: Options, every_arch: bool) -> Workshop:
         daemon=Daemon(client, partial(_login, options)) if by_daemon else None,
         revision=asked(),
     )
+
+
+def copied(options: Options) -> list[Made]:
+    """Copy a release from SRC to DST. Raises UsageError for a name against the grammar."""
+    from build.pipeline import copy
+    from build.reference import archive_file
+
+    settings = _settings(options)
+    origin, target = (_release(options, settings, _checked(options.flags[side])) for side in ("src", "dst"))
+    packed = archive_file(origin.registry)
+    if packed:
+        from build.archive_source import read
+
+        return copy(origin, read(options.root / packed), target, options.root)
+    return copy(origin, origin.sink(), target, options.root)
 
 
 def toolchain(options: Options) -> list[Made]:
@@ -121,7 +137,7 @@ def _settings(options: Options) -> Settings:
     return read_settings(options.root / "arches.yaml")
 
 
-def _release(options: Options, settings: Settings, every_arch: bool) -> Release:
+def _release(options: Options, settings: Settings, registry: str, every_arch: bool = True) -> Release:
     from build.reference import check_tag
     from build.release import Release
 
@@ -129,7 +145,7 @@ def _release(options: Options, settings: Settings, every_arch: bool) -> Release:
     release = Release(
         image=image,
         arches=_arches(options, settings, every_arch),
-        registry=_registry(options, settings),
+        registry=registry,
         tag=check_tag(options.text("tag", image.tag)),
         sink=lambda: _sink(options, release),
         report=_report,
@@ -149,9 +165,19 @@ def _arches(options: Options, settings: Settings, every_arch: bool) -> tuple[Arc
 
 
 def _registry(options: Options, settings: Settings) -> str:
+    from build.reference import archive_file
+
     registry = options.text("registry", settings.defaults.registry)
+    if archive_file(registry):
+        raise UsageError(
+            f"REGISTRY {registry!r}: expected HOST[:PORT][/PATH] or oci:FOLDER\n  for an archive: invoke copy"
+        )
+    return _checked(registry)
+
+
+def _checked(registry: str) -> str:
     if registry.startswith("oci:") and not registry.removeprefix("oci:").strip("/"):
-        raise UsageError(f"REGISTRY {registry!r}: expected oci:FOLDER, not the root of the file system")
+        raise UsageError(f"{registry!r}: expected oci:FOLDER, not the root of the file system")
     return registry
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
 
 from build.crew import side_by_side
 from build.errors import UsageError
 from build.making import binaries, finish_images, leave_archives, leave_binaries
 from build.oci import OCI, Image, Index, index
-from build.publish import Sink, Survey, Tag, answers, publish, refuse_to_move, survey
+from build.publish import Sink, Source, Survey, Tag, answers, publish, refuse_to_move, survey
+from build.reference import archive_file
 from build.release import Daemon, Made, Release, Workshop
 
 # Requests wait far more than they work.
@@ -62,6 +64,25 @@ def push_manifest(release: Release) -> list[Made]:
         asked = _survey(release, sink, senders)
         images = side_by_side(senders, lambda arch: image_of(sink, release.arch_tag(arch), arch), release.arches)
         return _publish(release, sink, images, index(images), asked, senders)
+
+
+def copy(origin: Release, source: Source, target: Release, root: Path) -> list[Made]:
+    """The tags of `target`, from what the tags of `origin` refer to in `source`: the same bytes throughout.
+
+    An archive to write is seen from `root`.
+    Raises PublishError, ImageError or ElfError, before anything is written, if the release there is not whole.
+    """
+    from build.copying import fetched, pack, refuse_docker_format
+
+    packed, repository = archive_file(target.registry), target.list_tag().repository
+    with ThreadPoolExecutor(SENDERS) as senders:
+        listed = fetched(source, origin, senders)
+        if packed or repository.on_disk:
+            refuse_docker_format(listed, origin.list_tag())
+        if packed:
+            return pack(target, listed, root / packed)
+        sink = target.sink()
+        return _publish(target, sink, listed.images, listed, _survey(target, sink, senders), senders)
 
 
 def _build(shop: Workshop, companion: str) -> list[Made]:

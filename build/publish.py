@@ -16,12 +16,8 @@ from build.oci import Blob, Image, Index, validate
 from build.reference import Repository
 
 
-class Sink(Protocol):
-    """Where repositories live. Both kinds check every digest that they are told against their own."""
-
-    @property
-    def keeps_tags(self) -> bool:
-        """Whether a tag that exists is somebody's, and is not to be moved unasked."""
+class Source(Protocol):
+    """Where repositories are read. Every digest that a source is told is checked against its own."""
 
     def digest(self, repository: Repository, tag: str) -> str | None:
         """The digest under `tag`, or None."""
@@ -31,6 +27,14 @@ class Sink(Protocol):
 
     def blob(self, repository: Repository, digest: str) -> bytes:
         """The bytes of a blob."""
+
+
+class Sink(Source, Protocol):
+    """Where repositories live: what can be read and written."""
+
+    @property
+    def keeps_tags(self) -> bool:
+        """Whether a tag that exists is somebody's, and is not to be moved unasked."""
 
     def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None) -> None:
         """Store a blob; `source` is a repository of the same sink that has it already."""

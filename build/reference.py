@@ -1,7 +1,7 @@
 """Names of what is published: repositories, tags and references, to the grammar of the distribution spec.
 
 distribution-spec, "Pulling manifests": <name> and <reference>; hosts as in distribution/reference. A repository on disk
-is spelled `oci:PATH`, as skopeo and podman do.
+is spelled `oci:PATH`, and one in an archive `oci-archive:FILE:NAME`, as skopeo and podman do.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]{{1,5}})?")
 LONGEST = 255
+ARCHIVE = "oci-archive:"
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository in a registry (`host` and `name`), or an image layout on disk (no host, `name` is its folder)."""
+    """A repository in a registry (`host` and `name`), or an image layout on disk (no host, `name` is its folder).
+
+    Of a repository in an archive, `host` is `oci-archive:FILE`.
+    """
 
     host: str
     name: str
@@ -54,7 +58,19 @@ class Repository:
         return not self.host
 
     def __str__(self) -> str:
+        if self.host.startswith(ARCHIVE):
+            return f"{self.host}:{self.name}"
         return f"oci:{self.name}" if self.on_disk else f"{self.host}/{self.name}"
+
+
+def archive_file(registry: str) -> str:
+    """FILE of `oci-archive:FILE`, or nothing for another spelling; raise UsageError if that can't be a file's name."""
+    file = registry.removeprefix(ARCHIVE)
+    if file == registry:
+        return ""
+    if not file or file.endswith("/") or ":" in file or not file.isprintable():
+        raise UsageError(f"{registry!r}: expected oci-archive:FILE, with no colon and no control character in its name")
+    return file
 
 
 def check_tag(text: str) -> str:

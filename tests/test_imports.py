@@ -18,10 +18,11 @@ ROWS = (
     {"tasks"},
     {"build.options"},
     {"build.pipeline"},
-    {"build.daemon_images"},
+    {"build.daemon_images", "build.copying"},
     {"build.making", "build.published", "build.cleaning"},
     {
         *("build.images", "build.binaries", "build.release", "build.layout", "build.registry", "build.docker_engine"),
+        "build.archive_source",
         *("build.compilers.zig", "build.compilers.kube_cross", "build.compilers.host"),
     },
     {"build.publish", "build.compilers", "build.elf", "build.archive", "build.revision"},
@@ -48,7 +49,12 @@ HEAVY = {
     "yaml",
 }
 # Modules whose whole purpose is such a library; they are loaded by a function themselves.
-ALLOWED = {("build.registry", "urllib3"), ("build.published", "tarfile"), ("build.compilers.kube_cross", "tarfile")}
+ALLOWED = {
+    ("build.registry", "urllib3"),
+    ("build.published", "tarfile"),
+    ("build.archive_source", "tarfile"),
+    ("build.compilers.kube_cross", "tarfile"),
+}
 
 
 @dataclass(frozen=True)
