@@ -21,6 +21,8 @@ from build.reference import DIGEST, Repository
 LARGEST = 1 << 30
 # image-spec's readers take no larger manifest either, and an index is one.
 LARGEST_INDEX = 4 << 20
+# tarfile takes the end of a file for the end of the archive, too.
+_END = bytes(2 * tarfile.BLOCKSIZE)
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -65,10 +67,14 @@ def read(file: Path) -> ArchiveSource:
     try:
         if not file.is_file():
             raise PublishError(f"{file}: no such file")
-        if file.stat().st_size > LARGEST:
-            raise PublishError(f"{file}: found {file.stat().st_size} bytes, expected {LARGEST} at most")
+        size = file.stat().st_size
+        if size > LARGEST:
+            raise PublishError(f"{file}: found {size} bytes, expected {LARGEST} at most")
         with file.open("rb") as raw:
             _refuse_compressed(file, raw.read(6))
+            raw.seek(max(0, size - len(_END)))
+            if raw.read(len(_END)) != _END:
+                raise _damaged(file, "no tar, or cut short")
         files = dict(_files(file))
     except OSError as error:
         raise PublishError(f"{file}: can't be read: {error.strerror}") from None

@@ -16,7 +16,6 @@ from build.files import differs, write_whole
 from build.layer import LARGEST
 from build.oci import FORMATS, OCI, Image, Index
 from build.publish import Source, Tag
-from build.published import image_of
 from build.release import Made, Release
 
 
@@ -25,6 +24,7 @@ def fetched(source: Source, origin: Release, senders: Executor) -> Index:
 
     Raises PublishError if a part of it is missing, ImageError or ElfError if it contradicts itself.
     """
+    from build.published import image_of
 
     def image(arch: Arch) -> Image:
         return image_of(source, origin.arch_tag(arch), arch)

@@ -14,6 +14,9 @@ from build.errors import BuildError, ImageError, PublishError
 from build.oci import FORMATS, Blob, Image, Platform, unpacked, validate
 from build.publish import Source, Tag
 
+# What Python says of JSON that is none, or not of the shape that it should have.
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError, RecursionError)
+
 
 def image_of(source: Source, tag: Tag, arch: Arch) -> Image:
     """The image of `arch` under `tag`: one platform in its config, in the row, and in the ELF header of its program.
@@ -30,6 +33,8 @@ def image_of(source: Source, tag: Tag, arch: Arch) -> Image:
         return image
     except BuildError as error:
         raise type(error)(f"{arch.name}: {tag}: {error}") from None
+    except (*_MALFORMED, tarfile.TarError) as error:
+        raise ImageError(f"{arch.name}: {tag}: its config or a layer is not well-formed: {error!r}") from None
 
 
 def _fetched(source: Source, tag: Tag) -> Image:
@@ -45,7 +50,7 @@ def _fetched(source: Source, tag: Tag) -> Image:
             for each in (claims["config"], *claims["layers"])
         )
         return Image(Platform.of(json.loads(config.data)), manifest, config, tuple(layers))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _MALFORMED as error:
         raise ImageError(f"its manifest or config is not well-formed: {error!r}") from None
 
 

@@ -40,7 +40,7 @@ class Repository:
                 raise UsageError(f"{text!r}: expected oci:FOLDER, with no colon and no control character in its name")
             return cls("", folder)
         host, _, name = text.partition("/")
-        if not HOST.fullmatch(host) or not re.search(r"[.:]|^localhost$", host):
+        if not _is_host(host):
             raise UsageError(
                 f"{text!r}: {host!r} is not a registry's host"
                 "\n  expected HOST[:PORT][/PATH], as registry.example/team or localhost:5000, or oci:FOLDER"
@@ -63,10 +63,18 @@ class Repository:
         return f"oci:{self.name}" if self.on_disk else f"{self.host}/{self.name}"
 
 
+def _is_host(text: str) -> bool:
+    return bool(HOST.fullmatch(text) and re.search(r"[.:]|^localhost$", text))
+
+
 def archive_file(registry: str) -> str:
     """FILE of `oci-archive:FILE`, or nothing for another spelling; raise UsageError if that can't be a file's name."""
     file = registry.removeprefix(ARCHIVE)
     if file == registry:
+        host, slash, _ = registry.partition("/")
+        # Alone it has the form of a host's name.
+        if registry.endswith(".tar") and not registry.startswith("oci:") and not (slash and _is_host(host)):
+            raise UsageError(f"{registry!r} is not a registry's host\n  an archive is spelled {ARCHIVE}{registry}")
         return ""
     if not file or file.endswith("/") or ":" in file or not file.isprintable():
         raise UsageError(f"{registry!r}: expected oci-archive:FILE, with no colon and no control character in its name")
