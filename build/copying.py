@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from build import archive
-from build.arches import Arch
 from build.crew import side_by_side
 from build.errors import ImageError, PublishError
 from build.files import differs, write_whole
 from build.layer import LARGEST
-from build.oci import FORMATS, OCI, Image, Index
+from build.oci import FORMATS, OCI, Blob, Image, Index
 from build.publish import Source, Tag
 from build.release import Made, Release
 
@@ -26,42 +25,44 @@ def fetched(source: Source, origin: Release, senders: Executor) -> Index:
     """
     from build.published import image_of
 
-    def image(arch: Arch) -> Image:
-        return image_of(source, origin.arch_tag(arch), arch)
-
-    return list_of(source, origin.list_tag(), side_by_side(senders, image, origin.arches))
-
-
-def list_of(source: Source, tag: Tag, images: Sequence[Image]) -> Index:
-    """The manifest list under `tag`, which names `images` and nothing else (image-spec image-index.md).
-
-    Raises PublishError if there is none, ImageError if it is another's.
-    """
+    tag = origin.list_tag()
     manifest = source.manifest(tag.repository, tag.name)
     if manifest is None:
-        raise PublishError(f"{tag}: no such manifest list\n  push it first: invoke push-manifest")
+        raise PublishError(
+            f"{tag}: no such manifest list\n  push it first (invoke push-manifest), or name another --tag"
+        )
+    images = side_by_side(senders, lambda arch: image_of(source, origin.arch_tag(arch), arch), origin.arches)
+    try:
+        _prove_list(manifest, images)
+    except ImageError as error:
+        raise ImageError(f"{tag}: {error}") from None
+    return Index(manifest, tuple(images))
+
+
+def _prove_list(manifest: Blob, images: Sequence[Image]) -> None:
+    """Raise ImageError unless `manifest` is a list that names `images` and nothing else (image-spec image-index.md)."""
     form = next((form for form in FORMATS.values() if form.index == manifest.media_type), None)
     if form is None:
-        raise ImageError(f"{tag}: found {manifest.media_type or 'no media type'}, expected a manifest list's")
+        raise ImageError(f"found {manifest.media_type or 'no media type'}, expected a manifest list's")
     try:
         claims = json.loads(manifest.data)
-        named = {_line(entry) for entry in claims["manifests"]}
+        found = sorted(map(_line, claims["manifests"]))
         kind = claims.get("mediaType", form.index)
-        distinct = len(named) == len(claims["manifests"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ImageError(f"{tag}: its manifest list is not well-formed: {error!r}") from None
-    expected = {_line(each.descriptor.fields()) for each in images}
-    if named != expected or not distinct or kind != form.index:
-        lines = [f"  found {line}" for line in sorted(named - expected)]
-        lines += [f"  expected {line}" for line in sorted(expected - named)]
+        raise ImageError(f"its manifest list is not well-formed: {error!r}") from None
+    if kind != form.index:
+        raise ImageError(f"found media type {kind}, expected {form.index}")
+    expected = sorted(_line(each.descriptor.fields()) for each in images)
+    if found != expected:
+        lines = [f"  found {line}" for line in found if found.count(line) != expected.count(line)]
+        lines += [f"  expected {line}" for line in expected if line not in found]
         raise ImageError(
-            f"{tag}: the manifest list names other images than the arches' tags\n"
-            + "\n".join(lines or ["  found one of them twice, or another media type"])
+            "the manifest list names other images than the arches' tags\n"
+            + "\n".join(lines)
             + "\n  make it anew with invoke push-manifest, or name its arches with --arch"
         )
     if any(each.manifest.media_type != form.manifest for each in images):
-        raise ImageError(f"{tag}: found images of another format than {form.name}, the manifest list's own")
-    return Index(manifest, tuple(images))
+        raise ImageError(f"the manifest list is of format {form.name}, its images are not")
 
 
 def refuse_docker_format(listed: Index, tag: Tag) -> None:

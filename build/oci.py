@@ -17,7 +17,7 @@ from typing import Any
 from build.errors import ImageError
 
 # Of what a layer unpacks to, in bytes: a few can be made to unpack to any number.
-LARGEST = 1 << 30
+_LARGEST = 1 << 30
 PLATFORM = r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?"
 
 
@@ -231,11 +231,11 @@ def unpacked(layer: Blob) -> bytes:
     """The tar archive in a layer; raise ImageError if it is not gzip, or too large."""
     stream = zlib.decompressobj(wbits=31)
     try:
-        archive = stream.decompress(layer.data, LARGEST)
+        archive = stream.decompress(layer.data, _LARGEST)
     except zlib.error as error:
         raise ImageError(f"layer {layer.digest}: not gzip: {error}") from None
     if not stream.eof:
-        raise ImageError(f"layer {layer.digest}: cut short, or of more than {LARGEST} bytes once unpacked")
+        raise ImageError(f"layer {layer.digest}: cut short, or of more than {_LARGEST} bytes once unpacked")
     return archive
 
 

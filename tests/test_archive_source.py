@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from build.archive_source import read
 from build.errors import BuildError
-from build.oci import digest_of, dump
+from build.oci import DOCKER, digest_of, dump
 from build.pipeline import copy
 from build.release import Release
 from tests.checkout import SETTINGS, Checkout, Run
@@ -175,6 +175,55 @@ def test_a_layer_may_be_no_tar(archive: bytes, tmp_path: Path) -> None:
     _refer(index["manifests"][1], manifest, files)
     files["index.json"] = dump(index)
     assert "amd64: oci-archive:in.tar:pause-amd64:3.1: " in refused(packed(*files.items()), tmp_path)
+
+
+def twice(listed: dict[str, Any]) -> None:
+    listed["manifests"].append(listed["manifests"][0])
+
+
+def too_few(listed: dict[str, Any]) -> None:
+    listed["manifests"].pop()
+
+
+def for_another_platform(listed: dict[str, Any]) -> None:
+    listed["manifests"][1]["platform"]["variant"] = "v6"
+
+
+def of_another_size(listed: dict[str, Any]) -> None:
+    listed["manifests"][0]["size"] += 1
+
+
+def of_docker(listed: dict[str, Any]) -> None:
+    listed["mediaType"] = DOCKER.index
+
+
+def of_nothing(listed: dict[str, Any]) -> None:
+    listed["mediaType"] = "text/html"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (twice, ["names other images", "found sha256:", "architecture amd64"]),
+        (too_few, ["names other images", "expected sha256:", "variant v7"]),
+        (for_another_platform, ["names other images", "variant v6", "variant v7"]),
+        (of_another_size, ["names other images", "found sha256:", "expected sha256:"]),
+        (of_docker, ["the manifest list is of format docker, its images are not"]),
+        (of_nothing, ["found text/html, expected a manifest list's"]),
+    ],
+)
+def test_a_list_that_is_not_its_images_is_refused(
+    archive: bytes, tmp_path: Path, fault: Callable[[dict[str, Any]], None], words: list[str]
+) -> None:
+    files = unpacked(archive)
+    index = json.loads(files["index.json"])
+    listed = json.loads(files[_path(index["manifests"][0]["digest"])])
+    fault(listed)
+    _refer(index["manifests"][0], listed, files)
+    message = refused(packed(*(files | {"index.json": dump(index)}).items()), tmp_path)
+    assert message.startswith("oci-archive:in.tar:pause:3.1: ")
+    for word in words:
+        assert word in message
 
 
 def test_each_fault_has_its_words(archive: bytes, tmp_path: Path) -> None:
