@@ -88,10 +88,10 @@ def making(options: Options, every_arch: bool) -> Workshop:
 def copied(options: Options) -> list[Made]:
     """Copy a release from SRC to DST. Raises UsageError for a name against the grammar."""
     from build.pipeline import copy
-    from build.reference import archive_file
+    from build.reference import archive_file, check_registry
 
     settings = _settings(options)
-    origin, target = (_release(options, settings, _checked(options.flags[side])) for side in ("src", "dst"))
+    origin, target = (_release(options, settings, check_registry(options.flags[side])) for side in ("src", "dst"))
     packed = archive_file(origin.registry)
     if packed:
         from build.archive_source import read
@@ -165,19 +165,11 @@ def _arches(options: Options, settings: Settings, every_arch: bool) -> tuple[Arc
 
 
 def _registry(options: Options, settings: Settings) -> str:
-    from build.reference import archive_file
+    from build.reference import archive_file, check_registry
 
-    registry = options.text("registry", settings.defaults.registry)
+    registry = check_registry(options.text("registry", settings.defaults.registry))
     if archive_file(registry):
-        raise UsageError(
-            f"REGISTRY {registry!r}: expected HOST[:PORT][/PATH] or oci:FOLDER\n  for an archive: invoke copy"
-        )
-    return _checked(registry)
-
-
-def _checked(registry: str) -> str:
-    if registry.startswith("oci:") and not registry.removeprefix("oci:").strip("/"):
-        raise UsageError(f"{registry!r}: expected oci:FOLDER, not the root of the file system")
+        raise UsageError(f"{registry!r}: expected HOST[:PORT][/PATH] or oci:FOLDER\n  for an archive: invoke copy")
     return registry
 
 

@@ -68,17 +68,25 @@ def _is_host(text: str) -> bool:
 
 
 def archive_file(registry: str) -> str:
-    """FILE of `oci-archive:FILE`, or nothing for another spelling; raise UsageError if that can't be a file's name."""
-    file = registry.removeprefix(ARCHIVE)
-    if file == registry:
-        host, slash, _ = registry.partition("/")
-        # Alone it has the form of a host's name.
-        if registry.endswith(".tar") and not registry.startswith("oci:") and not (slash and _is_host(host)):
-            raise UsageError(f"{registry!r} is not a registry's host\n  an archive is spelled {ARCHIVE}{registry}")
-        return ""
-    if not file or file.endswith("/") or ":" in file or not file.isprintable():
-        raise UsageError(f"{registry!r}: expected oci-archive:FILE, with no colon and no control character in its name")
-    return file
+    """FILE of `oci-archive:FILE`, or nothing for another spelling."""
+    return registry.removeprefix(ARCHIVE) if registry.startswith(ARCHIVE) else ""
+
+
+def check_registry(text: str) -> str:
+    """Return `text` unless it names a folder or an archive that can't be meant; raise UsageError for that.
+
+    The names of registries are for `Repository.parse`, when it is known what comes after them.
+    """
+    if text.startswith("oci:") and not text.removeprefix("oci:").strip("/"):
+        raise UsageError(f"{text!r}: expected oci:FOLDER, not the root of the file system")
+    file = archive_file(text)
+    if text.startswith(ARCHIVE) and (not file or file.endswith("/") or ":" in file or not file.isprintable()):
+        raise UsageError(f"{text!r}: expected oci-archive:FILE, with no colon and no control character in its name")
+    host, slash, _ = text.partition("/")
+    # Alone it has the form of a host's name.
+    if text.endswith(".tar") and not text.startswith(("oci:", ARCHIVE)) and not (slash and _is_host(host)):
+        raise UsageError(f"{text!r} is not a registry's host\n  an archive is spelled {ARCHIVE}{text}")
+    return text
 
 
 def check_tag(text: str) -> str:
