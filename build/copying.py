@@ -11,7 +11,7 @@ from pathlib import Path
 from build import archive
 from build.crew import side_by_side
 from build.errors import ImageError, PublishError
-from build.files import differs, write_whole
+from build.files import write_whole
 from build.layer import LARGEST
 from build.oci import FORMATS, OCI, Blob, Image, Index
 from build.publish import Source, Tag
@@ -104,7 +104,7 @@ def _change(file: Path, packed: bytes) -> str:
         return "pushed"
     if not file.is_file():
         raise PublishError(f"{file}: found something that is not a file, expected an archive or nothing")
-    return "moved" if file.stat().st_size != len(packed) or differs(file, packed) else "kept"
+    return "moved" if file.stat().st_size != len(packed) or file.read_bytes() != packed else "kept"
 
 
 def _line(entry: dict[str, object]) -> str:

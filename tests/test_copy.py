@@ -98,6 +98,8 @@ def test_archives_of_others_are_taken_too(layouts: str, digests: list[str], chec
 def test_nothing_to_do_writes_nothing(layouts: str, checkout: Checkout, recorder: Recorder) -> None:
     for target in (recorder.host, "oci:there", "oci-archive:release.tar"):
         first = checkout("copy", layouts, target)
+        if target.startswith("oci-archive:"):
+            (checkout.root / "release.tar").chmod(0o777)  # as all files are on many a memory stick
         before = checkout.snapshot()
         recorder.forget()
         again = checkout("copy", layouts, target)
