@@ -22,7 +22,7 @@ sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
 from build.errors import BuildError, UsageError
 from build.options import Options
-from build.workshop import cleaned, making, releasing, toolchain
+from build.workshop import cleaned, copied, making, releasing, toolchain
 
 # A task lives for a second: collecting garbage while modules load, and once more at the end, would take a fifth of it.
 gc.disable()
@@ -36,6 +36,8 @@ ROOT = Path(__file__).resolve().parent
 
 # A flag beats the environment variable in brackets, which beats arches.yaml.
 FLAGS: Mapping[str, tuple[Any, str]] = {
+    "src": (None, "where the release is: as --registry, or oci-archive:FILE"),
+    "dst": (None, "where it goes: as --registry, or oci-archive:FILE"),
     "arch": ([], "a row of the arch table; repeat it for several, or say all [ARCH; for all: ALL_ARCH]"),
     "image": (None, "a row of the image table [IMAGE]"),
     "registry": ([], "where images go: HOST[:PORT][/PATH] or oci:FOLDER; repeat it for several [REGISTRY]"),
@@ -58,6 +60,7 @@ COMPILE = ("arch", "image", "tag", "rev", "cflags", "engine", "compiler", "libc"
 ASSEMBLE = (*COMPILE, "registry", "format")
 REMOTE = ("registry", "insecure_registry", "timeout")
 PUBLISH = (*ASSEMBLE, *REMOTE[1:], "overwrite")
+POSITIONAL = ("src", "dst")
 
 
 def _command(*flags: str, default: bool = False) -> Callable[[Callable[[Options], Sequence[Made | Removed]]], Any]:
@@ -86,6 +89,7 @@ def _command(*flags: str, default: bool = False) -> Callable[[Callable[[Options]
         return task(
             body,
             default=default,
+            positional=[flag for flag in flags if flag in POSITIONAL],
             help={flag: FLAGS[flag][1] for flag in flags},
             iterable=[flag for flag in flags if isinstance(FLAGS[flag][0], list)],
             auto_shortflags=False,
@@ -173,6 +177,12 @@ def all_push(options: Options) -> Sequence[Made]:
     from build.pipeline import all_push
 
     return all_push(shop)
+
+
+@_command(*POSITIONAL, "arch", "image", *REMOTE[1:], "tag", "overwrite", "json")
+def copy(options: Options) -> Sequence[Made]:
+    """Copy a release: registry, layout or archive."""
+    return copied(options)
 
 
 @_command(*TOOLCHAIN)

@@ -1,4 +1,4 @@
-"""One image in one file that `docker load`, `podman load` and skopeo (`oci-archive:`, `docker-archive:`) all take.
+"""Images in one file that `docker load`, `podman load` and skopeo (`oci-archive:`, `docker-archive:`) all take.
 
 It is an OCI image layout (image-spec image-layout.md) in a tar archive, with the `manifest.json` of `docker save`
 beside it; both name the same blobs. `docker save` has written the same shape since Engine 25.
@@ -6,31 +6,56 @@ beside it; both name the same blobs. `docker save` has written the same shape si
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
 from build.layer import File, tar
-from build.oci import Blob, Image, dump
+from build.oci import Blob, Image, Index, dump
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+REFERENCE = "org.opencontainers.image.ref.name"
 
 
-def write(image: Image, name: str, tag: str, time: int) -> bytes:
-    """The archive of `image`, which loads as `name:tag`; `time` (seconds since the epoch) dates its entries."""
-    blobs = {blob.digest: blob for blob in (*image.blobs, image.manifest)}
-    descriptor = image.descriptor.fields()
-    # containerd wants the whole name, the OCI spec the tag alone.
-    annotations = {"io.containerd.image.name": f"{name}:{tag}", "org.opencontainers.image.ref.name": tag}
-    index = {"schemaVersion": 2, "manifests": [descriptor | {"annotations": annotations}]}
-    save = {
-        "Config": _path(image.config),
-        "RepoTags": [f"{name}:{tag}"],
-        "Layers": [_path(layer) for layer in image.layers],
-    }
+@dataclass(frozen=True)
+class Entry:
+    """An image or a manifest list in an archive.
+
+    `name` is the NAME:TAG that it loads as, `reference` what finds it in the layout (annotations.md, "ref.name").
+    """
+
+    target: Image | Index
+    name: str
+    reference: str
+
+
+def write(entries: Sequence[Entry], time: int) -> bytes:
+    """The archive that holds `entries`, in their order; `time` (seconds since the epoch) dates the files in it."""
+    blobs = {blob.digest: blob for entry in entries for blob in _blobs(entry.target)}
     contents = {
         "oci-layout": LAYOUT,
-        "index.json": dump(index),
-        "manifest.json": dump([save]),
+        "index.json": dump({"schemaVersion": 2, "manifests": [_described(entry) for entry in entries]}),
+        # `docker save` had no manifest lists when it came to this form.
+        "manifest.json": dump([_saved(each.target, each.name) for each in entries if isinstance(each.target, Image)]),
         **{_path(blob): blob.data for blob in blobs.values()},
     }
     return tar([File(f"/{path}", 0o644, data) for path, data in contents.items()], time)
+
+
+def _described(entry: Entry) -> dict[str, object]:
+    # containerd wants the whole name.
+    annotations = {"io.containerd.image.name": entry.name, REFERENCE: entry.reference}
+    return entry.target.descriptor.fields() | {"annotations": annotations}
+
+
+def _saved(image: Image, name: str) -> dict[str, object]:
+    return {"Config": _path(image.config), "RepoTags": [name], "Layers": [_path(layer) for layer in image.layers]}
+
+
+def _blobs(target: Image | Index) -> Iterator[Blob]:
+    for image in target.images if isinstance(target, Index) else (target,):
+        yield from image.blobs
+        yield image.manifest
+    yield target.manifest
 
 
 def _path(blob: Blob) -> str:

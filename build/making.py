@@ -93,7 +93,8 @@ def leave_archives(shop: Workshop, images: Sequence[Image]) -> list[Made]:
     release = shop.release
     made = []
     for arch, image in zip(release.arches, images, strict=True):
-        packed = archive.write(image, loadable_name(shop, arch), release.tag, shop.revision.time)
+        entry = archive.Entry(image, f"{loadable_name(shop, arch)}:{release.tag}", release.tag)
+        packed = archive.write([entry], shop.revision.time)
         made.append(_leave(shop, binary_path(release.image.name, arch) + ".tar", packed, image.digest, arch))
     return made
 

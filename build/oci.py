@@ -16,6 +16,8 @@ from typing import Any
 
 from build.errors import ImageError
 
+# Of what a layer unpacks to, in bytes: a few can be made to unpack to any number.
+_LARGEST = 1 << 30
 PLATFORM = r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?"
 
 
@@ -226,11 +228,15 @@ def validate(each: Image) -> None:
 
 
 def unpacked(layer: Blob) -> bytes:
-    """The tar archive in a layer; raise ImageError if it is not gzip."""
+    """The tar archive in a layer; raise ImageError if it is not gzip, or too large."""
+    stream = zlib.decompressobj(wbits=31)
     try:
-        return zlib.decompress(layer.data, wbits=31)
+        archive = stream.decompress(layer.data, _LARGEST)
     except zlib.error as error:
         raise ImageError(f"layer {layer.digest}: not gzip: {error}") from None
+    if not stream.eof:
+        raise ImageError(f"layer {layer.digest}: cut short, or of more than {_LARGEST} bytes once unpacked")
+    return archive
 
 
 def _agree(what: str, found: object, expected: object) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
+from pathlib import Path
 
 from build.arches import Arch
 from build.errors import BuildError, PublishError, UsageError
 from build.making import all_images, binaries, finish_images, leave_archives, leave_binaries
-from build.oci import OCI, Image
-from build.publish import Sink, publish, survey
+from build.oci import OCI, Image, Index, index
+from build.publish import Sink, Source, publish, survey
+from build.reference import archive_file
 from build.release import Daemon, Made, Release, Workshop
 
 # Requests wait far more than they work, and threads that are not needed are never made.
@@ -60,6 +62,26 @@ def push_manifest(releases: Sequence[Release]) -> list[Made]:
         return _everywhere(pool, sinks, partial(_list_what_is_there, pool))
 
 
+def copy(origin: Release, source: Source, target: Release, root: Path) -> list[Made]:
+    """The tags of `target`, from what the tags of `origin` refer to in `source`: the same bytes throughout.
+
+    An archive to write is seen from `root`.
+    Raises PublishError, ImageError or ElfError, before anything is written, if the release there is not whole.
+    """
+    from build.copying import fetched, pack, refuse_docker_format
+
+    packed, repository = archive_file(target.registry), target.list_tag().repository
+    with ThreadPoolExecutor(SENDERS) as pool, closing(source):
+        listed = fetched(source, origin, pool)
+        if packed or repository.on_disk:
+            refuse_docker_format(listed, origin.list_tag())
+        if packed:
+            return pack(target, listed, root / packed)
+        images = {arch: _finished(image) for arch, image in zip(target.arches, listed.images, strict=True)}
+        with _sinks([target]) as sinks:
+            return _everywhere(pool, sinks, partial(_publish, images, lambda _: listed, pool))
+
+
 def _build(shop: Workshop, companion: str) -> list[Made]:
     program = shop.program(companion)
     with binaries(shop, program) as found:
@@ -83,7 +105,7 @@ def _make_and_publish(shop: Workshop, with_list: bool) -> list[Made]:
         images = finish_images(shop, program, found, finisher)
         archives = senders.submit(lambda: leave_archives(shop, all_images(found, images)))
         try:
-            made = _everywhere(senders, sinks, partial(_publish, images, with_list, senders))
+            made = _everywhere(senders, sinks, partial(_publish, images, index if with_list else None, senders))
         except BuildError:
             archives.result()  # a failed compilation explains more than what followed from it
             raise
@@ -119,17 +141,21 @@ def _list_what_is_there(pool: Executor, release: Release, sink: Sink) -> list[Ma
     from build.published import image_of
 
     images = {arch: pool.submit(image_of, sink, release.arch_tag(arch), arch) for arch in release.arches}
-    return _publish(images, True, pool, release, sink)
+    return _publish(images, index, pool, release, sink)
 
 
 def _publish(
-    images: Mapping[Arch, Future[Image]], with_list: bool, pool: Executor, release: Release, sink: Sink
+    images: Mapping[Arch, Future[Image]],
+    listing: Callable[[Sequence[Image]], Index] | None,
+    pool: Executor,
+    release: Release,
+    sink: Sink,
 ) -> list[Made]:
     tagged = {release.arch_tag(arch): image for arch, image in images.items()}
-    list_tag = release.list_tag() if with_list else None
+    list_tag = release.list_tag() if listing else None
     asked = survey(sink, [*tagged, *([list_tag] if list_tag else [])], pool)  # and answered while the compilers work
     made = []
-    for each in publish(sink, tagged, list_tag, asked, pool, release.order):
+    for each in publish(sink, tagged, list_tag, asked, pool, release.order, listing or index):
         change = "kept" if each.before == each.target.digest else "moved" if each.before else "pushed"
         release.report(f"{each.tag} {'would be' if release.dry else 'is'} {change}")
         platform = str(each.target.platform) if isinstance(each.target, Image) else None
@@ -162,3 +188,9 @@ def _everywhere(pool: Executor, sinks: Sinks, publishing: Callable[[Release, Sin
         words = "\n".join(f"{release.registry}: {error}" for release, error in failures)
         raise PublishError(f"{count}\n{words}\n  run this again: what is done is not repeated")
     return [made for _, each in running for made in each.result()]
+
+
+def _finished(image: Image) -> Future[Image]:
+    future: Future[Image] = Future()
+    future.set_result(image)
+    return future

@@ -5,7 +5,7 @@ Whatever stops this half-way, every tag is absent, old or complete, and doing it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,12 +16,8 @@ from build.oci import Blob, Image, Index, index, validate
 from build.reference import Repository
 
 
-class Sink(Protocol):
-    """Where repositories live. Both kinds check every digest that they are told against their own."""
-
-    @property
-    def keeps_tags(self) -> bool:
-        """Whether a tag that exists is somebody's, and is not to be moved unasked."""
+class Source(Protocol):
+    """Where repositories are read. Every digest that a source is told is checked against its own."""
 
     def digest(self, repository: Repository, tag: str) -> str | None:
         """The digest under `tag`, or None."""
@@ -32,6 +28,17 @@ class Sink(Protocol):
     def blob(self, repository: Repository, digest: str) -> bytes:
         """The bytes of a blob."""
 
+    def close(self) -> None:
+        """Do nothing any more: what other threads still ask for is refused."""
+
+
+class Sink(Source, Protocol):
+    """Where repositories live: what can be read and written."""
+
+    @property
+    def keeps_tags(self) -> bool:
+        """Whether a tag that exists is somebody's, and is not to be moved unasked."""
+
     def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None) -> None:
         """Store a blob; `source` is a repository of the same sink that has it already."""
 
@@ -40,9 +47,6 @@ class Sink(Protocol):
 
     def put_tag(self, repository: Repository, tag: str, target: Image | Index) -> None:
         """Let `tag` refer to `target`; its manifest is stored or comes along."""
-
-    def close(self) -> None:
-        """Change nothing any more: what other threads still ask for is refused."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +110,15 @@ def refuse(moved: Mapping[Tag, str], held: Held) -> None:
 
 
 def publish(
-    sink: Sink, images: Mapping[Tag, Future[Image]], list_tag: Tag | None, asked: Survey, pool: Executor, order: Order
+    sink: Sink,
+    images: Mapping[Tag, Future[Image]],
+    list_tag: Tag | None,
+    asked: Survey,
+    pool: Executor,
+    order: Order,
+    listing: Callable[[Sequence[Image]], Index] = index,
 ) -> list[Change]:
-    """Bring `list_tag` and the tags of `images` to refer to the images, which may still be in the making.
+    """Bring the tags of `images`, which may still be in the making, and `list_tag` to refer to them.
 
     What is there already is not sent. Raises ImageError for an image that contradicts itself, before any of it is sent,
     and PublishError if a tag would have to be moved unasked, if the sink fails, or if another run got in between.
@@ -123,7 +133,7 @@ def publish(
                 couriers, lambda tag: deliver(sink, images[tag].result(), tag.repository, listed, pool), images
             )
         made = dict(zip(images, results(list(images.values())), strict=True))
-        wanted: dict[Tag, Image | Index] = {list_tag: index(list(made.values()))} if list_tag else {}
+        wanted: dict[Tag, Image | Index] = {list_tag: listing(list(made.values()))} if list_tag else {}
         wanted |= made
         if not order.overwrite:
             refuse_to_move(sink, wanted, held)

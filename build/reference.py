@@ -1,7 +1,7 @@
 """Names of what is published: repositories, tags and references, to the grammar of the distribution spec.
 
 distribution-spec, "Pulling manifests": <name> and <reference>; hosts as in distribution/reference. A repository on disk
-is spelled `oci:PATH`, as skopeo and podman do.
+is spelled `oci:PATH`, and one in an archive `oci-archive:FILE:NAME`, as skopeo and podman do.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]{{1,5}})?")
 LONGEST = 255
+ARCHIVE = "oci-archive:"
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository in a registry (`host` and `name`), or an image layout on disk (no host, `name` is its folder)."""
+    """A repository in a registry (`host` and `name`), or an image layout on disk (no host, `name` is its folder).
+
+    Of a repository in an archive, `host` is `oci-archive:FILE`.
+    """
 
     host: str
     name: str
@@ -36,7 +40,7 @@ class Repository:
                 raise UsageError(f"{text!r}: expected oci:FOLDER, with no colon and no control character in its name")
             return cls("", folder)
         host, _, name = text.partition("/")
-        if not HOST.fullmatch(host) or not re.search(r"[.:]|^localhost$", host):
+        if not _is_host(host):
             raise UsageError(
                 f"{text!r}: {host!r} is not a registry's host"
                 "\n  expected HOST[:PORT][/PATH], as registry.example/team or localhost:5000, or oci:FOLDER"
@@ -54,7 +58,35 @@ class Repository:
         return not self.host
 
     def __str__(self) -> str:
+        if self.host.startswith(ARCHIVE):
+            return f"{self.host}:{self.name}"
         return f"oci:{self.name}" if self.on_disk else f"{self.host}/{self.name}"
+
+
+def _is_host(text: str) -> bool:
+    return bool(HOST.fullmatch(text) and re.search(r"[.:]|^localhost$", text))
+
+
+def archive_file(registry: str) -> str:
+    """FILE of `oci-archive:FILE`, or nothing for another spelling."""
+    return registry.removeprefix(ARCHIVE) if registry.startswith(ARCHIVE) else ""
+
+
+def check_registry(text: str) -> str:
+    """Return `text` unless it names a folder or an archive that can't be meant; raise UsageError for that.
+
+    The names of registries are for `Repository.parse`, when it is known what comes after them.
+    """
+    if text.startswith("oci:") and not text.removeprefix("oci:").strip("/"):
+        raise UsageError(f"{text!r}: expected oci:FOLDER, not the root of the file system")
+    file = archive_file(text)
+    if text.startswith(ARCHIVE) and (not file or file.endswith("/") or ":" in file or not file.isprintable()):
+        raise UsageError(f"{text!r}: expected oci-archive:FILE, with no colon and no control character in its name")
+    host, slash, _ = text.partition("/")
+    # Alone it has the form of a host's name.
+    if text.endswith(".tar") and not text.startswith(("oci:", ARCHIVE)) and not (slash and _is_host(host)):
+        raise UsageError(f"{text!r} is not a registry's host\n  an archive is spelled {ARCHIVE}{text}")
+    return text
 
 
 def check_tag(text: str) -> str:

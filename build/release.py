@@ -12,7 +12,7 @@ from build.cache import Cache
 from build.compilers import Compiler, Program
 from build.oci import Format
 from build.publish import Order, Sink, Tag
-from build.reference import Repository
+from build.reference import Repository, archive_file
 from build.revision import Revision
 
 if TYPE_CHECKING:
@@ -40,12 +40,16 @@ class Release:
 
     def arch_tag(self, arch: Arch) -> Tag:
         """Where the image of one arch is published."""
-        name = self.image.arch_repository.format(registry=self.registry, arch=arch.name)
-        return Tag(Repository.parse(name), self.tag)
+        return self._tag(self.image.arch_repository, arch=arch.name)
 
     def list_tag(self) -> Tag:
         """Where the manifest list is published."""
-        return Tag(Repository.parse(self.image.repository.format(registry=self.registry)), self.tag)
+        return self._tag(self.image.repository)
+
+    def _tag(self, template: str, **names: str) -> Tag:
+        if archive_file(self.registry):  # whose content is the same wherever it came from
+            return Tag(Repository(self.registry, template.removeprefix("{registry}/").format(**names)), self.tag)
+        return Tag(Repository.parse(template.format(registry=self.registry, **names)), self.tag)
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,13 @@ TIMEOUT = 300
 
 
 def registries(options: Options, default: str) -> list[str]:
-    """Every registry in force, as it is spelled; raise UsageError for the root of the file system."""
+    """Every registry in force, as it is spelled; raise UsageError for one that can't be published to."""
+    from build.reference import archive_file, check_registry
+
     given = options.flags.get("registry") or [options.environment.get("REGISTRY") or default]
-    for registry in given:
-        if registry.startswith("oci:") and not registry.removeprefix("oci:").strip("/"):
-            raise UsageError(f"REGISTRY {registry!r}: expected oci:FOLDER, not the root of the file system")
+    for registry in map(check_registry, given):
+        if archive_file(registry):
+            raise UsageError(f"{registry!r}: expected HOST[:PORT][/PATH] or oci:FOLDER\n  for an archive: invoke copy")
     return list(dict.fromkeys(given))
 
 

@@ -29,7 +29,8 @@ CACHE = ".cache/pause"
 
 def releasing(options: Options) -> tuple[Release, ...]:
     """What to publish and where, for a task that makes nothing. Raises UsageError for a name against the grammar."""
-    return _releases(options, _settings(options), every_arch=True)
+    settings = _settings(options)
+    return _releases(options, settings, remote.registries(options, settings.defaults.registry))
 
 
 def making(options: Options, every_arch: bool) -> Workshop:
@@ -46,7 +47,8 @@ def making(options: Options, every_arch: bool) -> Workshop:
     settings = _settings(options)
     usual_compiler = options.one_of("engine", settings.defaults.engine, ENGINES)
     by_daemon = options.text("engine", settings.defaults.engine) == "docker"
-    releases = _releases(options, settings, every_arch)
+    registries = remote.registries(options, settings.defaults.registry)
+    releases = _releases(options, settings, registries, every_arch)
     client = cache(partial(_client, options))
     return Workshop(
         releases=releases,
@@ -58,6 +60,21 @@ def making(options: Options, every_arch: bool) -> Workshop:
         daemon=Daemon(client, partial(remote.login, options)) if by_daemon else None,
         revision=asked(),
     )
+
+
+def copied(options: Options) -> list[Made]:
+    """Copy a release from SRC to DST. Raises UsageError for a name against the grammar."""
+    from build.pipeline import copy
+    from build.reference import archive_file, check_registry
+
+    sides = [check_registry(options.flags[side]) for side in ("src", "dst")]
+    origin, target = _releases(options, _settings(options), sides)
+    packed = archive_file(origin.registry)
+    if packed:
+        from build.archive_source import read
+
+        return copy(origin, read(options.root / packed), target, options.root)
+    return copy(origin, origin.sink(), target, options.root)
 
 
 def toolchain(options: Options) -> list[Made]:
@@ -97,8 +114,10 @@ def _settings(options: Options) -> Settings:
     return read_settings(options.root / "arches.yaml")
 
 
-def _releases(options: Options, settings: Settings, every_arch: bool) -> tuple[Release, ...]:
-    """The same release for each registry in force."""
+def _releases(
+    options: Options, settings: Settings, registries: Iterable[str], every_arch: bool = True
+) -> tuple[Release, ...]:
+    """The same release for each registry."""
     from build.publish import Order
     from build.reference import check_tag
     from build.release import Release
@@ -109,7 +128,7 @@ def _releases(options: Options, settings: Settings, every_arch: bool) -> tuple[R
     tag = check_tag(options.text("tag", image.tag))
     timeout = remote.timeout(options)
     releases = []
-    for registry in remote.registries(options, settings.defaults.registry):
+    for registry in registries:
         sink = partial(remote.sink, options, registry, timeout)
         release = Release(image, arches, registry, tag, sink, _report, order)
         release.list_tag()

@@ -1,18 +1,21 @@
-"""`bin/pause-A.tar`, loaded by everything that loads such archives."""
+"""`bin/pause-A.tar`, and the archive of a whole release, loaded by everything that loads such archives."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.checkout import RELEASE, SETTINGS, Checkout, Run
-from tests.components import need
+from tests.components import lack, need
 from tests.daemons import Docker
+from tests.pidns import until
 from tests.reading import digest, inspect, skopeo
 from tests.registries import Recorder
 
@@ -55,21 +58,85 @@ def short() -> Iterator[Path]:
         yield Path(folder)
 
 
+def said(*command: str) -> str:
+    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.fixture
+def podman(short: Path) -> tuple[str, ...]:
+    """A podman of its own, with nothing in it."""
+    return (need("podman", "podman"), f"--root={short}/root", f"--runroot={short}/run", "--storage-driver=vfs")
+
+
 @pytest.mark.parametrize("arch", ["amd64", "arm"])
-def test_podman_loads_it(released: Released, short: Path, arch: str) -> None:
+def test_podman_loads_it(released: Released, podman: tuple[str, ...], arch: str) -> None:
     checkout, _ = released
-    folders = [f"--root={short}/root", f"--runroot={short}/run", "--storage-driver=vfs"]
-
-    def said(*words: str) -> str:
-        command = [need("podman", "podman"), *folders, *words]
-        run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-        assert run.returncode == 0, run.stderr
-        return run.stdout
-
-    said("load", "-i", str(archive(checkout, arch)))
-    [image] = json.loads(said("image", "inspect", f"localhost/pause-{arch}:3.1"))
+    said(*podman, "load", "-i", str(archive(checkout, arch)))
+    [image] = json.loads(said(*podman, "image", "inspect", f"localhost/pause-{arch}:3.1"))
     assert image["Architecture"] == platform(arch)[0]
     assert f"sha256:{image['Id']}" == config_digest(checkout, arch)
+
+
+@pytest.fixture(scope="module")
+def release(released: Released) -> Iterator[Path]:
+    """The archive of a release."""
+    checkout, _ = released
+    with TemporaryDirectory(prefix="pause") as folder:
+        checkout("copy", "oci:dist", f"oci-archive:{folder}/release.tar")
+        yield Path(folder, "release.tar")
+
+
+@pytest.mark.xdist_group("docker")
+def test_docker_loads_a_release(released: Released, release: Path, docker: Docker) -> None:
+    checkout, _ = released
+    loaded = docker("load", "-i", str(release))
+    for arch in RELEASE:
+        assert f"Loaded image: pause-{arch}:3.1" in loaded
+        image = docker.image(f"pause-{arch}:3.1")
+        assert (image["Architecture"], image.get("Variant", "")) == platform(arch)
+        assert image["Id"] == config_digest(checkout, arch)
+
+
+def test_podman_loads_a_release(released: Released, release: Path, podman: tuple[str, ...]) -> None:
+    checkout, _ = released
+    said(*podman, "load", "-i", str(release))
+    for arch in RELEASE:
+        [image] = json.loads(said(*podman, "image", "inspect", f"localhost/pause-{arch}:3.1"))
+        assert f"sha256:{image['Id']}" == config_digest(checkout, arch)
+
+
+@pytest.fixture
+def ctr(short: Path) -> Iterator[tuple[str, ...]]:
+    """A containerd of its own, with nothing in it."""
+    daemon, client = need("containerd", "containerd"), need("ctr", "containerd")
+    if os.geteuid() != 0:
+        lack("containerd: needs root")
+    socket = f"{short}/s"
+    settings = f'version = 2\nroot = "{short}/root"\nstate = "{short}/state"\n'
+    settings += f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\n  address = "{socket}"\n'
+    (short / "config.toml").write_text(settings)
+    with (
+        (short / "log").open("w") as log,
+        subprocess.Popen([daemon, "--config", short / "config.toml"], stdout=log, stderr=log) as process,
+    ):
+        try:
+            words = (client, "--address", socket)
+            probe = partial(subprocess.run, [*words, "version"], check=False, capture_output=True)
+            until("containerd answers", lambda: process.poll() is not None or probe().returncode == 0)
+            assert process.poll() is None, (short / "log").read_text()
+            yield words
+        finally:
+            process.terminate()
+
+
+def test_containerd_imports_a_release(released: Released, release: Path, ctr: tuple[str, ...]) -> None:
+    _, run = released
+    said(*ctr, "images", "import", "--all-platforms", str(release))
+    lines = [line.split() for line in said(*ctr, "images", "ls").splitlines()[1:]]
+    expected = {name.rpartition("/")[2]: published for name, published in run.digests.items()}
+    assert {line[0]: line[2] for line in lines} == expected
 
 
 @pytest.mark.parametrize("arch", RELEASE)

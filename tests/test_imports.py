@@ -18,10 +18,11 @@ ROWS = (
     {"tasks"},
     {"build.workshop"},
     {"build.pipeline", "build.remote"},
-    {"build.daemon_images"},
+    {"build.daemon_images", "build.copying"},
     {"build.making", "build.published", "build.cleaning"},
     {
         *("build.images", "build.binaries", "build.release", "build.layout", "build.registry", "build.docker_engine"),
+        "build.archive_source",
         *("build.compilers.zig", "build.compilers.kube_cross", "build.compilers.host"),
     },
     {"build.publish", "build.compilers", "build.elf", "build.archive", "build.revision", "build.options"},
@@ -53,6 +54,7 @@ ALLOWED = {
     ("build.transport", "urllib3"),
     ("build.faults", "urllib3"),
     ("build.published", "tarfile"),
+    ("build.archive_source", "tarfile"),
     ("build.compilers.kube_cross", "tarfile"),
 }
 

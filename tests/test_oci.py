@@ -218,3 +218,16 @@ def test_the_truth_does() -> None:
     validate(TRUE)
     validate(claiming(TRUE))
     validate(configured(CONFIG))
+
+
+def test_what_a_layer_unpacks_to_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = layer([File("/zeros", 0o644, bytes(100_000))], 0)
+    assert len(oci.unpacked(Blob(OCI.layer, zeros.data))) > 100_000
+    monkeypatch.setattr(oci, "_LARGEST", 100_000)
+    with pytest.raises(ImageError, match="more than 100000 bytes"):
+        oci.unpacked(Blob(OCI.layer, zeros.data))
+
+
+def test_a_layer_cut_short_is_refused() -> None:
+    with pytest.raises(ImageError, match="cut short"):
+        oci.unpacked(Blob(OCI.layer, LAYERS[0].data[:-1]))

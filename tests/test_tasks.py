@@ -17,6 +17,7 @@ TASKS = [
     "build",
     "clean",
     "container",
+    "copy",
     "kube-cross",
     "orphan",
     "push",
