@@ -170,10 +170,9 @@ def _move_tags(
     """Move the `new` tags, and see whether they and their kin then are what is `wanted`: no registry can lock them."""
     first = [tag for tag in new if tag != last]
     side_by_side(pool, lambda tag: sink.put_tag(tag.repository, tag.name, new[tag]), first)
-    asked = dict(survey(sink, [tag for tag in wanted if tag != last], pool))
     if last and last in new:
         sink.put_tag(last.repository, last.name, new[last])
-    found = answers(asked | dict(survey(sink, [last] if last else [], pool)))
+    found = answers(survey(sink, wanted, pool))
     lost = [tag for tag, target in wanted.items() if found[tag] != target.digest]
     if lost:
         lines = [f"  {tag}: found {found[tag]}, expected {wanted[tag].digest}" for tag in lost]
