@@ -21,7 +21,8 @@ from invoke.tasks import task
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
 from build.errors import BuildError, UsageError
-from build.options import Options, cleaned, making, releasing, toolchain
+from build.options import Options, checked, cleaned, making, releasing, toolchain
+from build.positional import allow
 
 # A task lives for a second: collecting garbage while modules load, and once more at the end, would take a fifth of it.
 gc.disable()
@@ -48,6 +49,7 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "kube_cross_version": (None, "the toolchain image's tag [KUBE_CROSS_VERSION]"),
     "format": (None, "media types: oci or docker [FORMAT]"),
     "overwrite": (False, "move a tag that exists with another digest"),
+    "reference": (None, "HOST[:PORT]/NAME[:TAG][@sha256:…] or oci:FOLDER[:TAG][@sha256:…], in place of the release"),
     "json": (False, "print the result as one JSON document"),
 }
 TOOLCHAIN = ("kube_cross_image", "kube_cross_version", "json")
@@ -83,6 +85,7 @@ def _command(*flags: str, default: bool = False) -> Callable[[Callable[[Options]
             body,
             default=default,
             help={flag: FLAGS[flag][1] for flag in flags},
+            positional=[flag for flag in flags if flag == "reference"],
             iterable=[flag for flag in flags if isinstance(FLAGS[flag][0], list)],
             auto_shortflags=False,
         )
@@ -169,6 +172,15 @@ def all_push(options: Options) -> Sequence[Made]:
     from build.pipeline import all_push
 
     return all_push(shop)
+
+
+@_command("reference", "arch", "image", "registry", "tag", "json")
+def check(options: Options) -> Sequence[Made]:
+    """Prove what is published, from its bytes."""
+    return checked(options)
+
+
+allow("check", "reference")
 
 
 @_command(*TOOLCHAIN)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from build.cleaning import Removed
     from build.compilers import Compiler
     from build.publish import Sink
+    from build.reference import Reference, Repository
     from build.release import Made, Release, Workshop
 
 # A folder of its own in one that other tools know, too.
@@ -54,6 +55,28 @@ class Options:
 def releasing(options: Options) -> Release:
     """What to publish and where, for a task that makes nothing. Raises UsageError for a name against the grammar."""
     return _release(options, _settings(options), every_arch=True)
+
+
+def checking(options: Options) -> tuple[Sink, Reference] | None:
+    """What to check and where that is, or None for the release. Raises UsageError if both are asked for."""
+    from build.reference import Reference
+
+    text = options.flags.get("reference")
+    if not text:
+        return None
+    for flag in ("arch", "image", "registry", "tag"):
+        if options.flags.get(flag):
+            raise UsageError(f"--{flag} is for the release, and {text!r} is none\n  leave out the one or the other")
+    reference = Reference.parse(text)
+    return _sink(options, reference.repository), reference
+
+
+def checked(options: Options) -> list[Made]:
+    """Prove what was asked for, from the bytes that are published."""
+    from build.check import check_reference, check_release
+
+    asked = checking(options)
+    return check_reference(*asked, _report) if asked else check_release(releasing(options))
 
 
 def making(options: Options, every_arch: bool) -> Workshop:
@@ -131,7 +154,7 @@ def _release(options: Options, settings: Settings, every_arch: bool) -> Release:
         arches=_arches(options, settings, every_arch),
         registry=_registry(options, settings),
         tag=check_tag(options.text("tag", image.tag)),
-        sink=lambda: _sink(options, release),
+        sink=lambda: _sink(options, release.list_tag().repository),
         report=_report,
         overwrite=bool(options.flags.get("overwrite")),
         dry=options.dry,
@@ -214,8 +237,7 @@ def _config_file(options: Options) -> Path:
     return (Path(folder) if folder else Path.home() / ".docker") / "config.json"
 
 
-def _sink(options: Options, release: Release) -> Sink:
-    repository = release.list_tag().repository
+def _sink(options: Options, repository: Repository) -> Sink:
     if repository.on_disk:
         from build.layout import Layout
 

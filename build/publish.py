@@ -5,6 +5,7 @@ Whatever stops this half-way, every tag is absent, old or complete, and doing it
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ class Sink(Protocol):
     def manifest(self, repository: Repository, reference: str) -> Blob | None:
         """The manifest under a tag or digest, or None."""
 
-    def blob(self, repository: Repository, digest: str) -> bytes:
-        """The bytes of a blob."""
+    def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
+        """The bytes of a blob; no more than `most` of them are read."""
 
     def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None) -> None:
         """Store a blob; `source` is a repository of the same sink that has it already."""

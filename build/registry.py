@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -15,8 +17,20 @@ from build.oci import FORMATS, Blob, Image, Index, digest_of
 from build.reference import Repository
 
 AT_ONCE = 16
+# What is no blob is no larger: distribution-spec, "Pushing Manifests".
+_LARGEST = 4 << 20
 _MANIFESTS = ", ".join(kind for form in FORMATS.values() for kind in (form.manifest, form.index))
 _HUB = {"docker.io": "registry-1.docker.io"}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A registry's answer, read no further than was asked for."""
+
+    status: int
+    reason: str | None
+    headers: Mapping[str, str]
+    data: bytes
 
 
 class Registry:
@@ -62,9 +76,9 @@ class Registry:
             raise PublishError(f"{repository}@{reference}: the registry sent {manifest.digest} instead")
         return manifest
 
-    def blob(self, repository: Repository, digest: str) -> bytes:
-        """The bytes of a blob; PublishError if they are missing or not the digest's."""
-        data = self._get(repository, f"blobs/{digest}")
+    def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
+        """The bytes of a blob; PublishError if they are missing or not the digest's, or if more than `most` come."""
+        data = self._send("GET", repository, f"blobs/{digest}", (200,), most=most).data
         if digest_of(data) != digest:
             raise PublishError(f"{repository}: blob {digest}: the registry sent {digest_of(data)} instead")
         return data
@@ -106,17 +120,18 @@ class Registry:
         expected: Collection[int],
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> urllib3.BaseHTTPResponse:
+        most: int = _LARGEST,
+    ) -> _Answer:
         """One exchange, and a second one if the registry first asks who we are."""
         url = self._url(repository, path)
-        answer = self._exchange(method, url, repository, body, headers)
+        answer = self._exchange(method, url, repository, body, headers, most=most)
         if answer.status == 400 and url.startswith("http:") and self._wants_https(url):
             self._origin = self._origin.replace("http:", "https:", 1)
-            answer = self._exchange(method, self._url(repository, path), repository, body, headers)
+            answer = self._exchange(method, self._url(repository, path), repository, body, headers, most=most)
         if answer.status == 401:
             # Sent from here: another thread's token, for a mount from elsewhere, may by now be the one that is kept.
             token = self._authorizations[repository.name] = self._authorize(answer, repository)
-            answer = self._exchange(method, self._url(repository, path), repository, body, headers, token)
+            answer = self._exchange(method, self._url(repository, path), repository, body, headers, token, most)
         if answer.status not in expected:
             raise PublishError(_refusal(method, self._url(repository, path), answer))
         return answer
@@ -137,30 +152,38 @@ class Registry:
         body: bytes | None,
         headers: Mapping[str, str] | None,
         authorization: str = "",
-    ) -> urllib3.BaseHTTPResponse:
+        most: int = _LARGEST,
+    ) -> _Answer:
         named = dict(headers or {})
         known = authorization or self._authorizations.get(repository.name)
         if known and urlsplit(url)[:2] == urlsplit(self._origin)[:2]:
             named["Authorization"] = known
-        return self._request(method, url, body, named)
+        return self._request(method, url, body, named, most)
 
     def _request(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> urllib3.BaseHTTPResponse:
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], most: int = _LARGEST
+    ) -> _Answer:
         # A redirect (to where the registry keeps its blobs) is followed, and urllib3 then leaves our credentials out.
         try:
-            return self._pool.request(
+            answer = self._pool.request(
                 method,
                 url,
                 body=body,
                 headers=dict(headers),
                 redirect=method == "GET",
                 retries=urllib3.Retry(0, redirect=3),
+                preload_content=False,
             )
+            data = answer.read(most + 1) if most < sys.maxsize else answer.read()
+            if len(data) > most:
+                answer.close()  # the rest is not read, so that the connection is of no more use
+                raise PublishError(f"{method} {_redacted(url)}: found more than {most} bytes, expected {most} at most")
+            answer.release_conn()
+            return _Answer(answer.status, answer.reason, answer.headers, data)
         except urllib3.exceptions.HTTPError as error:
             raise PublishError(f"{method} {_redacted(url)}: {_reason(error)}") from None
 
-    def _authorize(self, answer: urllib3.BaseHTTPResponse, repository: Repository) -> str:
+    def _authorize(self, answer: _Answer, repository: Repository) -> str:
         """The `Authorization` that answers the challenge of a 401."""
         from build import auth
 
@@ -185,7 +208,7 @@ class Registry:
         except (ValueError, KeyError, AttributeError):
             raise PublishError(f"{_redacted(request.url)}: expected a JSON object with a token") from None
 
-    def _agree(self, repository: Repository, path: str, answer: urllib3.BaseHTTPResponse, digest: str) -> None:
+    def _agree(self, repository: Repository, path: str, answer: _Answer, digest: str) -> None:
         told = answer.headers.get("Docker-Content-Digest", digest)
         if told != digest:
             url = _redacted(self._url(repository, path))
@@ -199,7 +222,7 @@ def _is_loopback(host: str) -> bool:
     return name in ("localhost", "[::1]") or name.startswith("127.")
 
 
-def _refusal(method: str, url: str, answer: urllib3.BaseHTTPResponse) -> str:
+def _refusal(method: str, url: str, answer: _Answer) -> str:
     """One line for an answer that is not the expected one: the registry's own code and words if it gave any."""
     try:
         errors: list[dict[str, Any]] = json.loads(answer.data)["errors"]
