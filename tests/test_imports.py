@@ -129,11 +129,7 @@ def test_listing_the_tasks_loads_none_of_them() -> None:
     assert "all-push" in run.stdout
     loaded = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines() if line.startswith("import time:")}
     assert "build.options" in loaded
-        needed = {"build.errors", "build.options", "build.positional"}
-    assert {name for name in loaded if name.startswith("build.")} == needed - {"yaml"}  # Invoke reads its own configuration with it
+    ours = HEAVY - {"yaml"}  # Invoke reads its own configuration with it
     assert {name.split(".", 1)[0] for name in loaded} & ours == set()
-    assert {name for name in loaded if name.startswith("build.")} == {
-        "build.errors",
-        "build.options",
-        "build.positional",
-    }
+    needed = {"build.errors", "build.options", "build.positional"}
+    assert {name for name in loaded if name.startswith("build.")} == needed
