@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from build.check import check_reference
+from build.layout import Layout
+from build.reference import Reference
 from tests.reading import digest
 
 OCI = "application/vnd.oci.image."
@@ -103,3 +106,10 @@ class Shelf:
         entry = {**descriptor, "annotations": {"org.opencontainers.image.ref.name": name}}
         (self.folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
         return f"oci:{self.folder}:{name}"
+
+
+def proved(asked: str) -> tuple[list[str], list[str]]:
+    """What `check` proves of a reference on disk: platforms (or "list"), and its notes."""
+    notes: list[str] = []
+    made = check_reference(Layout(Path("/")), Reference.parse(asked), notes.append)
+    return [each.platform or "list" for each in made], notes

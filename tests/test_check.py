@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from build.check import check_reference
 from build.errors import ImageError
-from build.layout import Layout
-from build.reference import Reference
 from tests.checkout import Checkout, Run, results
 from tests.components import need
-from tests.properties import examples
 from tests.reading import digest, skopeo
 from tests.registries import Recorder
-from tests.strangers import GZIP, OCI, PLAIN, Json, Shelf, elf, tape
+from tests.strangers import GZIP, OCI, PLAIN, Json, Shelf, elf, proved, tape
 
 Released = tuple[Checkout, Run]
 BASE, APP = tape({"bin/sh": elf("amd64"), "app": elf("s390x")}), tape({"app": elf("amd64", kind=3)})
@@ -36,13 +29,6 @@ def pushed(reference: str, host: str, *options: str) -> str:
     """The reference of what skopeo has copied to a registry."""
     skopeo("copy", "--all", "--dest-tls-verify=false", *options, reference, f"docker://{host}/some/one:1")
     return f"{host}/some/one:1"
-
-
-def proved(asked: str) -> tuple[list[str], list[str]]:
-    """Platforms and notes."""
-    notes: list[str] = []
-    made = check_reference(Layout(Path("/")), Reference.parse(asked), notes.append)
-    return [each.platform or "list" for each in made], notes
 
 
 def several(shelf: Shelf) -> Json:
@@ -292,52 +278,3 @@ def test_a_bomb_of_zeros_is_a_layer_like_any_other(shelf: Shelf) -> None:
 )
 def test_wrong_usage(released: Released, words: list[str], message: str) -> None:
     assert message in released[0].refuses(2, "check", *words)
-
-
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(NO),
-    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.sampled_from(["digest", "size", "os"]), each),
-    max_leaves=6,
-)
-
-
-@examples(400)
-@given(st.data())
-def test_malformed_json_is_refused_in_words(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """Any member of an honest index, manifest or config becomes anything."""
-    shelf = Shelf(tmp_path_factory.mktemp("shelf"))
-    image = shelf.image()
-    manifest = shelf.read(image)
-    config, index = shelf.read(manifest["config"]), shelf.read(shelf.index(image))
-
-    def spoilt(value: Json) -> Json:
-        holders = [(value, key) for key in value]
-        for part in value.values():
-            held = part[0] if isinstance(part, list) and part and isinstance(part[0], dict) else part
-            holders += [(held, key) for key in held] if isinstance(held, dict) else []
-        holder, key = data.draw(st.sampled_from(holders))
-        holder[key] = data.draw(values)
-        return value
-
-    what = data.draw(st.sampled_from(["index", "manifest", "config"]))
-    if what == "config":
-        top = shelf.manifest(shelf.json(spoilt(config), "config"), manifest["layers"])
-    else:
-        top = shelf.json(spoilt(index if what == "index" else manifest), what)
-    try:
-        proved(shelf.tag("1", top))
-    except ImageError as error:
-        assert "@sha256:" in str(error)  # noqa: PT017
-        assert str(error).isprintable() or "\n" in str(error)  # noqa: PT017
-
-
-@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000, '{"a":1,"a":2}', "{", "null", '"\\ud800"', "\0"])
-def test_text_that_is_no_manifest(shelf: Shelf, text: str) -> None:
-    with pytest.raises(ImageError, match="@sha256:"):
-        proved(shelf.tag("1", shelf.put(text.encode(), OCI + "manifest.v1+json")))
-
-
-def test_a_manifest_larger_than_any(shelf: Shelf) -> None:
-    manifest = json.dumps({**shelf.read(shelf.image()), "annotations": {"x": "x" * (4 << 20)}}).encode()
-    with pytest.raises(ImageError, match="expected 4194304 at most"):
-        proved(shelf.tag("1", shelf.put(manifest, OCI + "manifest.v1+json")))

@@ -1,4 +1,4 @@
-"""`check` of the release: the list holds exactly the images of the arches, each is its row's, and all are of one make."""
+"""`check` of the release: the list holds exactly the images of the arches, each its row's, and all of one make."""
 
 from __future__ import annotations
 
