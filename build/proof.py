@@ -17,6 +17,8 @@ from build.tape import Tape
 
 # distribution-spec, "Pushing Manifests": registries may refuse manifests above this size. Configs are no larger.
 LARGEST_MANIFEST = 4 << 20
+# A blob is in memory as it came.
+_LARGEST_BLOB = 4 << 30
 # A program that is checked whole is one of ours.
 _LARGEST_PROGRAM = 64 << 20
 # BuildKit's platform for attestations.
@@ -104,9 +106,11 @@ def _prove(subject: Subject) -> Generator[Finding, None, ConfigClaims | None]:
     return config
 
 
-def _fetched(subject: Subject, blob: Descriptor, largest: int | None = None) -> Generator[Finding, None, bytes | None]:
+def _fetched(
+    subject: Subject, blob: Descriptor, largest: int = _LARGEST_BLOB
+) -> Generator[Finding, None, bytes | None]:
     """The bytes of a blob, of the right digest and size; None after a fault."""
-    if largest is not None and blob.size > largest:
+    if blob.size > largest:
         yield subject.fault(blob.digest, f"size: found {blob.size} bytes, expected {largest} at most")
         return None
     try:

@@ -167,6 +167,7 @@ DAMAGE: dict[str, tuple[Callable[[Shelf], Json], list[str]]] = {
     },
     "size of a layer": (lambda shelf: with_layer(shelf, size=7), ["bytes, expected 7"]),
     "size of a layer, larger": (lambda shelf: with_layer(shelf, size=99999), ["bytes, expected 99999"]),
+    "size of a layer, beyond memory": (lambda shelf: with_layer(shelf, size=10**30), ["expected 4294967296 at most"]),
     "size of a manifest": (lambda shelf: relisted(shelf, size=9), ["bytes, expected 9"]),
     "size of a huge manifest": (lambda shelf: relisted(shelf, size=1 << 40), ["expected 4194304 at most"]),
     "platform of the entry": (
