@@ -199,6 +199,7 @@ DAMAGE: dict[str, tuple[Callable[[Shelf], Json], list[str]]] = {
         lambda shelf: shelf.image(more={"rootfs": {"diff_ids": [NO, NO]}}),
         ["found 2, expected 1"],
     ),
+    "an object file": (lambda shelf: shelf.image(tapes=[tape({"app": elf("amd64", kind=1)})]), ["found 1, expected 2"]),
     "no program": (lambda shelf: shelf.image(tapes=[]), ["no file '/app'"]),
     "a layer that is no tar": (lambda shelf: shelf.image(tapes=[b"x" * 5000]), ["not a tar archive"]),
     "a layer that is no gzip": (lambda shelf: with_layer(shelf, **shelf.put(APP, GZIP)), ["not gzip"]),

@@ -133,6 +133,11 @@ def test_no_header_fills_the_memory(kind: bytes) -> None:
         list(Tape(member.tobuf(), compressed=False).entries())
 
 
+def test_a_path_longer_than_any() -> None:
+    with pytest.raises(ImageError, match="more than 4096 characters"):
+        found([tape({"d/" * 2500: ELF})])
+
+
 def test_a_path_deeper_than_any_stack() -> None:
     assert found([tape({"d/" * 1500 + "app": ELF})], "/" + "d/" * 1500 + "app")[1] == ELF
     assert found([tape({"d/" * 1500 + "app": ELF}), tape({".wh.d": b"", "app": ELF})])[1] == ELF
