@@ -22,7 +22,8 @@ sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
 from build.errors import BuildError, UsageError
 from build.options import Options
-from build.workshop import cleaned, copied, making, releasing, toolchain
+from build.positional import allow
+from build.workshop import checked, cleaned, copied, making, releasing, toolchain
 
 # A task lives for a second: collecting garbage while modules load, and once more at the end, would take a fifth of it.
 gc.disable()
@@ -53,6 +54,7 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "kube_cross_version": (None, "the toolchain image's tag [KUBE_CROSS_VERSION]"),
     "format": (None, "media types: oci or docker [FORMAT]"),
     "overwrite": (False, "move a tag that exists with another digest"),
+    "reference": (None, "HOST[:PORT]/NAME[:TAG][@sha256:…] or oci:FOLDER[:TAG][@sha256:…], in place of the release"),
     "json": (False, "print the result as one JSON document"),
 }
 TOOLCHAIN = ("kube_cross_image", "kube_cross_version", "json")
@@ -60,7 +62,7 @@ COMPILE = ("arch", "image", "tag", "rev", "cflags", "engine", "compiler", "libc"
 ASSEMBLE = (*COMPILE, "registry", "format")
 REMOTE = ("registry", "insecure_registry", "timeout")
 PUBLISH = (*ASSEMBLE, *REMOTE[1:], "overwrite")
-POSITIONAL = ("src", "dst")
+POSITIONAL = ("src", "dst", "reference")
 
 
 def _command(*flags: str, default: bool = False) -> Callable[[Callable[[Options], Sequence[Made | Removed]]], Any]:
@@ -179,7 +181,16 @@ def all_push(options: Options) -> Sequence[Made]:
     return all_push(shop)
 
 
-@_command(*POSITIONAL, "arch", "image", *REMOTE[1:], "tag", "overwrite", "json")
+@_command("reference", "arch", "image", *REMOTE, "tag", "json")
+def check(options: Options) -> Sequence[Made]:
+    """Prove what is published, from its bytes."""
+    return checked(options)
+
+
+allow("check", "reference")
+
+
+@_command("src", "dst", "arch", "image", *REMOTE[1:], "tag", "overwrite", "json")
 def copy(options: Options) -> Sequence[Made]:
     """Copy a release: registry, layout or archive."""
     return copied(options)

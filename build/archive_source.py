@@ -6,6 +6,7 @@ All of it is read and proved at once; nothing is unpacked to the disk.
 from __future__ import annotations
 
 import json
+import sys
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class ArchiveSource:
             named = None  # no manifest, as will be seen
         return Blob(named or str(entry.get("mediaType", "")), data)
 
-    def blob(self, repository: Repository, digest: str) -> bytes:  # noqa: ARG002
+    def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:  # noqa: ARG002
         """The bytes of a blob; PublishError if the archive lacks it. An archive's repositories share their blobs."""
         if digest not in self.blobs:
             raise PublishError(f"{self.file}: no blob {digest}\n  make the archive again")

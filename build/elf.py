@@ -11,6 +11,49 @@ from typing import Any
 from build.arches import Promise
 from build.errors import ElfError
 
+# What the header of a program says on the architectures that Go, and so OCI, has names for (config.md, "architecture").
+PROMISES = {
+    "386": Promise("EM_386", 32, "little"),
+    "amd64": Promise("EM_X86_64", 64, "little"),
+    "arm": Promise("EM_ARM", 32, "little"),
+    "armbe": Promise("EM_ARM", 32, "big"),
+    "arm64": Promise("EM_AARCH64", 64, "little"),
+    "arm64be": Promise("EM_AARCH64", 64, "big"),
+    "loong64": Promise("EM_LOONGARCH", 64, "little"),
+    "mips": Promise("EM_MIPS", 32, "big"),
+    "mipsle": Promise("EM_MIPS", 32, "little"),
+    "mips64": Promise("EM_MIPS", 64, "big"),
+    "mips64le": Promise("EM_MIPS", 64, "little"),
+    "ppc": Promise("EM_PPC", 32, "big"),
+    "ppc64": Promise("EM_PPC64", 64, "big"),
+    "ppc64le": Promise("EM_PPC64", 64, "little"),
+    "riscv": Promise("EM_RISCV", 32, "little"),
+    "riscv64": Promise("EM_RISCV", 64, "little"),
+    "s390": Promise("EM_S390", 32, "big"),
+    "s390x": Promise("EM_S390", 64, "big"),
+}
+# The part of the header that has the same place in both classes and ends with e_machine.
+_IDENT, HEADER = 16, 20
+
+
+def check_start(start: bytes, promise: Promise, name: str) -> None:
+    """Raise ElfError unless these first bytes, HEADER of them at least, are those of a program of the promised CPU.
+
+    It may be linked dynamically, and to any address: this is for programs of others.
+    """
+    from elftools.elf.enums import ENUM_E_MACHINE
+
+    if len(start) < HEADER or not start.startswith(b"\x7fELF"):
+        raise ElfError(f"{name}: not an ELF file: it begins with {start[:8]!r}")
+    order = {1: "little", 2: "big"}.get(start[5])
+    kind, code = (int.from_bytes(start[at : at + 2], "big" if order == "big" else "little") for at in (_IDENT, 18))
+    machine = next((each for each, value in ENUM_E_MACHINE.items() if value == code), f"machine {code}")
+    _expect(name, "machine", machine, promise.machine)
+    _expect(name, "class", {1: 32, 2: 64}.get(start[4]), promise.bits)
+    _expect(name, "byte order", order, promise.order)
+    if kind not in (2, 3):
+        raise ElfError(f"{name}: ELF type: found {kind}, expected 2 or 3, an executable")
+
 
 def check(binary: bytes, promise: Promise, name: str) -> None:
     """Raise ElfError unless `binary` is a static executable of the promised machine, class and byte order.

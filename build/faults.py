@@ -8,19 +8,28 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from http.client import IncompleteRead
 from urllib.parse import urlsplit
 
-from urllib3 import BaseHTTPResponse
 from urllib3 import exceptions as lost
 
 from build.errors import PublishError
 from build.trust import host_of
 
-Answer = BaseHTTPResponse
 # Of a server's own words: characters.
 LONGEST = 500
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A server's answer, with its body, which is no longer than was asked for."""
+
+    status: int
+    reason: str | None
+    headers: Mapping[str, str]
+    data: bytes = field(repr=False)
 
 
 class TransientError(PublishError):

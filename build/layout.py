@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,14 +49,16 @@ class Layout:
         data = self.blob(repository, digest)
         try:
             named = json.loads(data).get("mediaType")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             named = None  # a stranger's, and no manifest
         return Blob(named or (entry or {}).get("mediaType", ""), data)
 
-    def blob(self, repository: Repository, digest: str) -> bytes:
-        """The bytes of a blob; raise PublishError if they are missing or damaged."""
+    def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
+        """The bytes of a blob; raise PublishError if they are missing or damaged, or more than `most`."""
         path = self._path(repository, digest)
         try:
+            if (found := path.stat().st_size) > most:
+                raise PublishError(f"{path}: found {found} bytes, expected {most} at most")
             data = path.read_bytes()
         except OSError as error:
             raise PublishError(f"{repository}: blob {digest}: {error.strerror}") from None

@@ -5,6 +5,7 @@ Whatever stops this half-way, every tag is absent, old or complete, and doing it
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ class Source(Protocol):
     def manifest(self, repository: Repository, reference: str) -> Blob | None:
         """The manifest under a tag or digest, or None."""
 
-    def blob(self, repository: Repository, digest: str) -> bytes:
-        """The bytes of a blob."""
+    def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
+        """The bytes of a blob; no more than `most` of them are read."""
 
     def close(self) -> None:
         """Do nothing any more: what other threads still ask for is refused."""

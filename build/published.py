@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
-from pathlib import PurePosixPath
+import sys
 from typing import Any
 
 from build import elf
 from build.arches import Arch
+from build.claims import read_config
 from build.errors import BuildError, ImageError, PublishError
-from build.oci import FORMATS, Blob, Image, Platform, unpacked, validate
+from build.oci import FORMATS, Blob, Image, Platform, validate
 from build.publish import Source, Tag
+from build.rootfs import USUAL_PATH, Command, Files, program
+from build.tape import Tape
 
 # What Python says of JSON that is none, or not of the shape that it should have.
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError, RecursionError)
@@ -33,7 +34,7 @@ def image_of(source: Source, tag: Tag, arch: Arch) -> Image:
         return image
     except BuildError as error:
         raise type(error)(f"{arch.name}: {tag}: {error}") from None
-    except (*_MALFORMED, tarfile.TarError) as error:
+    except _MALFORMED as error:
         raise ImageError(f"{arch.name}: {tag}: its config or a layer is not well-formed: {error!r}") from None
 
 
@@ -55,16 +56,12 @@ def _fetched(source: Source, tag: Tag) -> Image:
 
 
 def _program(image: Image) -> bytes:
-    """The file that the image's entrypoint (or command) names: the last layer that has it wins."""
-    settings = json.loads(image.config.data).get("config") or {}
-    command = settings.get("Entrypoint") or settings.get("Cmd")
-    if not command:
+    """The file that the image's entrypoint or command names, as the layers stack it."""
+    config = read_config(image.config.data)
+    if not config.words:
         raise ImageError("its config names no entrypoint and no command")
-    path = PurePosixPath("/", command[0])
-    for layer in reversed(image.layers):
-        with tarfile.open(fileobj=io.BytesIO(unpacked(layer))) as tape:
-            for entry in tape:
-                file = tape.extractfile(entry) if PurePosixPath("/", entry.name) == path and entry.isfile() else None
-                if file:
-                    return file.read()
-    raise ImageError(f"no file {path} in its layers")
+    files = Files()
+    for layer in image.layers:
+        files.add(Tape(layer.data, compressed=True))
+    command = Command(config.words, USUAL_PATH if config.path is None else config.path, config.folder)
+    return program(files, command, lambda number: Tape(image.layers[number].data, compressed=True), sys.maxsize).data

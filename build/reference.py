@@ -89,6 +89,39 @@ def check_registry(text: str) -> str:
     return text
 
 
+@dataclass(frozen=True)
+class Reference:
+    """What somebody asks for: a tag of a repository, or a digest; with both, the digest is what counts."""
+
+    repository: Repository
+    tag: str
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read `REPOSITORY[:TAG][@sha256:…]`, with the tag `latest` if there is neither; or raise UsageError."""
+        if "://" in text:
+            raise UsageError(f"{text!r}: expected HOST[:PORT]/NAME[:TAG][@sha256:…], with no scheme before it")
+        named, at, digest = text.partition("@")
+        if at and not DIGEST.fullmatch(digest):
+            raise UsageError(f"{text!r}: {digest!r} is not a digest\n  expected sha256: and 64 hexadecimal digits")
+        start = len("oci:") if named.startswith("oci:") else named.rfind("/") + 1
+        name, colon, tag = named[start:].partition(":")
+        if colon:
+            check_tag(tag)
+        repository = Repository.parse(named[:start] + name)
+        return cls(repository, tag or ("" if digest else "latest"), digest)
+
+    @property
+    def wanted(self) -> str:
+        """What to ask the repository for: the digest, or else the tag."""
+        return self.digest or self.tag
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        return f"{self.repository}{tag}" + (f"@{self.digest}" if self.digest else "")
+
+
 def check_tag(text: str) -> str:
     """Return `text` if it is a tag; raise UsageError otherwise."""
     if not TAG.fullmatch(text):

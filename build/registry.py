@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
@@ -11,7 +12,7 @@ from build.errors import PublishError
 from build.faults import Answer, TransientError, redacted, refusal
 from build.oci import FORMATS, Blob, Image, Index, digest_of
 from build.reference import Repository
-from build.transport import Transport
+from build.transport import LARGEST, Transport
 from build.trust import host_of
 
 _MANIFESTS = ", ".join(kind for form in FORMATS.values() for kind in (form.manifest, form.index))
@@ -60,11 +61,11 @@ class Registry:
         """The manifest under a tag or digest, or None ("Pulling manifests")."""
         return self._transport.patiently(lambda: self._manifest(repository, reference))
 
-    def blob(self, repository: Repository, digest: str) -> bytes:
-        """The bytes of a blob ("Pulling blobs")."""
+    def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
+        """The bytes of a blob; PublishError if more than `most` come ("Pulling blobs")."""
 
         def get() -> bytes:
-            data = self._send("GET", repository, f"blobs/{digest}", (200,)).data
+            data = self._send("GET", repository, f"blobs/{digest}", (200,), most=most).data
             self._agree(repository, f"blobs/{digest}", digest_of(data), digest)
             return data
 
@@ -141,16 +142,17 @@ class Registry:
         expected: Collection[int],
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        most: int = LARGEST,
     ) -> Answer:
         """One exchange, and a second one if the registry first asks who we are. `path` may be a whole URL."""
         plain = self._url(repository, path).startswith(f"http://{host_of(self._origin)}/")
-        answer = self._exchange(method, repository, path, body, headers)
+        answer = self._exchange(method, repository, path, body, headers, most=most)
         if answer.status == 400 and plain and self._wants_https():
-            answer = self._exchange(method, repository, path, body, headers)
+            answer = self._exchange(method, repository, path, body, headers, most=most)
         if answer.status == 401 and self._is_ours(self._url(repository, path)):
             # Sent from here: another thread's token, for a mount from elsewhere, may by now be the one that is kept.
             token = self._authorizations[repository.name] = self._authorize(answer, repository)
-            answer = self._exchange(method, repository, path, body, headers, token)
+            answer = self._exchange(method, repository, path, body, headers, token, most)
         if answer.status not in expected:
             raise PublishError(refusal(method, self._url(repository, path), answer))
         return answer
@@ -178,12 +180,13 @@ class Registry:
         body: bytes | None,
         headers: Mapping[str, str] | None,
         authorization: str = "",
+        most: int = LARGEST,
     ) -> Answer:
         url, named = self._url(repository, path), dict(headers or {})
         known = authorization or self._authorizations.get(repository.name)
         if known and self._is_ours(url):
             named["Authorization"] = known
-        return self._transport.exchange(method, url, body, named)
+        return self._transport.exchange(method, url, body, named, most)
 
     def _authorize(self, answer: Answer, repository: Repository) -> str:
         """The `Authorization` that answers the challenge of a 401."""

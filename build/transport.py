@@ -7,6 +7,7 @@ Tried again are lost connections, time-outs, cut answers, 429 and the 5xx of ser
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Mapping
 from threading import Event, Lock
 from time import monotonic
@@ -26,6 +27,8 @@ AT_ONCE = 128
 TRIES = 7
 # Seconds: to connect, between two pieces of an answer, and before a second try (then twice as long, and so on).
 CONNECT, READ, FIRST_WAIT, LONGEST_WAIT = 10, 60, 0.2, 8
+# What is no blob is no larger, in bytes: distribution-spec, "Pushing Manifests".
+LARGEST = 4 << 20
 _BUSY = (429, 500, 502, 503, 504)
 _MOVED = (301, 302, 303, 307, 308)
 _HOPS = 5
@@ -40,7 +43,7 @@ class Transport:
         self._end = monotonic() + timeout
         self._closed = Event()
         self._lock = Lock()
-        self._openers: dict[tuple[str, str], Callable[..., Answer]] = {}
+        self._openers: dict[tuple[str, str], Callable[..., urllib3.BaseHTTPResponse]] = {}
 
     def close(self) -> None:
         """End all waiting, and refuse every further exchange: after Ctrl-C no thread goes on."""
@@ -65,13 +68,16 @@ class Transport:
                 self._closed.wait(wait)
         raise AssertionError("the last try returns or raises")
 
-    def exchange(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def exchange(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], most: int = LARGEST
+    ) -> Answer:
         """One exchange; redirects of a GET or HEAD are followed, and credentials left behind where the host changes.
 
+        At most `most` bytes of an answer are read.
         Raises TransientError for what may pass, PublishError for what will not.
         """
         for _ in range(_HOPS):
-            answer = self._once(method, url, body, headers)
+            answer = self._once(method, url, body, headers, most)
             location = answer.headers.get("Location", "")
             if answer.status not in _MOVED or method not in ("GET", "HEAD") or not location:
                 return answer
@@ -81,7 +87,7 @@ class Transport:
             url = target
         raise PublishError(f"{method} {redacted(url)}: redirected more than {_HOPS} times")
 
-    def _once(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def _once(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], most: int) -> Answer:
         self.trust.check(url)
         if self._closed.is_set():
             raise PublishError(f"{method} {redacted(url)}: not sent: the run is ending")
@@ -92,17 +98,24 @@ class Transport:
             )
         what = f"{method} {redacted(url)}"
         try:
-            answer = self._opener(url)(
+            response = self._opener(url)(
                 method,
                 url,
                 body=body,
                 headers={"User-Agent": "pause", **headers},
                 retries=False,
                 redirect=False,
+                preload_content=False,
                 timeout=urllib3.Timeout(connect=min(CONNECT, left), read=min(READ, left)),
             )
+            data = response.read(most + 1) if most < sys.maxsize else response.read()
         except (lost.HTTPError, OSError) as error:
             raise explained(what, host_of(url), error) from None
+        if len(data) > most:
+            response.close()  # the rest is not read, so that the connection is of no more use
+            raise PublishError(f"{what}: found more than {most} bytes, expected {most} at most")
+        response.release_conn()
+        answer = Answer(response.status, response.reason, response.headers, data)
         if answer.status in _BUSY:
             raise TransientError(refusal(method, url, answer), _retry_after(answer))
         return answer
@@ -110,7 +123,7 @@ class Transport:
     def _left(self) -> float:
         return self._end - monotonic()
 
-    def _opener(self, url: str) -> Callable[..., Answer]:
+    def _opener(self, url: str) -> Callable[..., urllib3.BaseHTTPResponse]:
         """The connections to a host, kept for its next exchange. Each host has its own TLS settings."""
         place = (urlsplit(url).scheme, host_of(url))
         with self._lock:
@@ -118,7 +131,7 @@ class Transport:
                 self._openers[place] = self._connections(*place, self.trust.proxy(url))
             return self._openers[place]
 
-    def _connections(self, scheme: str, host: str, proxy: str | None) -> Callable[..., Answer]:
+    def _connections(self, scheme: str, host: str, proxy: str | None) -> Callable[..., urllib3.BaseHTTPResponse]:
         tls = self.trust.context(host) if scheme == "https" else None
         if proxy is None:
             settings = {"ssl_context": tls} if tls else {}

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from build.arches import Arch, Settings
     from build.cleaning import Removed
     from build.compilers import Compiler
+    from build.publish import Sink
+    from build.reference import Reference
     from build.release import Made, Release, Workshop
 
 # A folder of its own in one that other tools know, too.
@@ -60,6 +62,30 @@ def making(options: Options, every_arch: bool) -> Workshop:
         daemon=Daemon(client, partial(remote.login, options)) if by_daemon else None,
         revision=asked(),
     )
+
+
+def checking(options: Options) -> tuple[Sink, Reference] | None:
+    """What to check and where that is, or None for the release. Raises UsageError if both are asked for."""
+    from build.reference import Reference
+
+    text = options.flags.get("reference")
+    if not text:
+        return None
+    for flag in ("arch", "image", "registry", "tag"):
+        if options.flags.get(flag):
+            raise UsageError(f"--{flag} is for the release, and {text!r} is none\n  leave out the one or the other")
+    reference = Reference.parse(text)
+    return remote.sink(options, str(reference.repository), remote.timeout(options)), reference
+
+
+def checked(options: Options) -> list[Made]:
+    """Prove what was asked for, from the bytes that are published."""
+    from build.check import check_reference, check_release
+
+    asked = checking(options)
+    if asked:
+        return check_reference(*asked, _report)
+    return [made for release in releasing(options) for made in check_release(release)]
 
 
 def copied(options: Options) -> list[Made]:

@@ -17,20 +17,36 @@ ROOT = Path(__file__).parent.parent
 ROWS = (
     {"tasks"},
     {"build.workshop"},
-    {"build.pipeline", "build.remote"},
-    {"build.daemon_images", "build.copying"},
+    {"build.pipeline", "build.remote", "build.check"},
+    {"build.daemon_images", "build.copying", "build.proof"},
     {"build.making", "build.published", "build.cleaning"},
     {
         *("build.images", "build.binaries", "build.release", "build.layout", "build.registry", "build.docker_engine"),
         "build.archive_source",
         *("build.compilers.zig", "build.compilers.kube_cross", "build.compilers.host"),
     },
-    {"build.publish", "build.compilers", "build.elf", "build.archive", "build.revision", "build.options"},
-    {"build.arches", "build.layer", "build.dockerfile", "build.cache", "build.transport"},
+    {
+        "build.publish",
+        "build.compilers",
+        "build.elf",
+        "build.archive",
+        "build.revision",
+        "build.options",
+        "build.rootfs",
+    },
+    {"build.arches", "build.layer", "build.dockerfile", "build.cache", "build.transport", "build.claims", "build.tape"},
     {"build.faults"},
     {
         *("build.oci", "build.reference", "build.strict_yaml", "build.includes", "build.deflate"),
-        *("build.auth", "build.crew", "build.daemon", "build.files", "build.installed", "build.trust"),
+        *(
+            "build.auth",
+            "build.crew",
+            "build.daemon",
+            "build.files",
+            "build.installed",
+            "build.trust",
+            "build.positional",
+        ),
     },
     {"build.errors", "build"},
 )
@@ -53,14 +69,13 @@ HEAVY = {
 ALLOWED = {
     ("build.transport", "urllib3"),
     ("build.faults", "urllib3"),
-    ("build.published", "tarfile"),
     ("build.archive_source", "tarfile"),
     ("build.compilers.kube_cross", "tarfile"),
 }
 
 
 # What every run loads.
-LISTED = {"build.errors", "build.options", "build.remote", "build.workshop"}
+LISTED = {"build.errors", "build.options", "build.positional", "build.remote", "build.workshop"}
 
 
 @dataclass(frozen=True)

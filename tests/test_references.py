@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from build.errors import UsageError
-from build.reference import Repository, check_tag
+from build.reference import Reference, Repository, check_tag
 from tests.properties import examples
 
 # distribution-spec, "Pulling manifests"; hosts as in distribution/reference, regexp.go. Written as generators, not as
@@ -140,3 +140,42 @@ def test_a_folder_comes_back_as_it_was(folder: str) -> None:
 @pytest.mark.parametrize("folder", ["", "/", "//", "a:b", "a\0b", "a\nb", "a\n", "\x7f", "\udcff"])
 def test_no_folder(folder: str) -> None:
     refused(f"oci:{folder}")
+
+
+digests = st.text("0123456789abcdef", min_size=64, max_size=64).map("sha256:".__add__)
+folders = (
+    st.text("abcXYZ019./_- ", min_size=1, max_size=20)
+    .filter(lambda folder: bool(folder.strip("/")))
+    .map("oci:".__add__)
+)
+
+
+@examples(300)
+@given(st.builds("{}/{}".format, hosts, names) | folders, st.just("") | tags, st.just("") | digests)
+def test_any_reference_of_the_grammar_comes_back_as_it_was(repository: str, tag: str, digest: str) -> None:
+    assume(len(repository) <= 255)
+    text = repository + (tag and f":{tag}") + (digest and f"@{digest}")
+    reference = Reference.parse(text)
+    assert str(reference.repository) == repository
+    assert (reference.tag, reference.digest) == (tag or ("" if digest else "latest"), digest)
+    assert reference.wanted == (digest or tag or "latest")
+    assert str(reference) == (text if tag or digest else f"{text}:latest")
+
+
+@examples(200)
+@given(
+    st.builds("{}/{}".format, hosts, names) | folders, st.sampled_from(["@", "@sha256:", ":", ":.a", ":a:b", "@md5:0"])
+)
+def test_a_reference_with_something_else_is_refused(repository: str, spoiler: str) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        Reference.parse(repository + spoiler)
+
+
+@examples(300)
+@given(st.text(max_size=40))
+def test_noise_is_a_reference_or_is_refused_in_words(text: str) -> None:
+    try:
+        reference = Reference.parse(text)
+    except UsageError:
+        return
+    assert Reference.parse(str(reference)) == reference

@@ -15,6 +15,7 @@ TASKS = [
     "all-push",
     "all-push-images",
     "build",
+    "check",
     "clean",
     "container",
     "copy",

@@ -1,0 +1,100 @@
+"""A registry that lies or sends without an end costs one message, and neither the memory nor a traceback."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from build.check import check_reference
+from build.errors import ImageError
+from build.reference import Reference
+from build.registry import Registry
+from build.transport import Transport
+from build.trust import Trust
+from tests.registries import serving
+from tests.strangers import OCI, Shelf
+
+MANIFEST, INDEX = OCI + "manifest.v1+json", OCI + "index.v1+json"
+
+
+class Liar(BaseHTTPRequestHandler):
+    """Answers every GET with `status`, and `body` of `media_type`; after that noise until the other side goes."""
+
+    status, body, media_type, endless = 200, b"", MANIFEST, False
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Type", self.media_type)
+        if self.endless:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+        with suppress(ConnectionError):
+            while self.endless:
+                self.wfile.write(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+
+    do_HEAD = do_GET  # noqa: N815
+
+
+def message(handler: type[Liar], tmp_path: Path, name: str = "some/one:1") -> str:
+    with serving(handler) as host:
+        sink = Registry(host, tmp_path / "config.json", Transport(Trust(), 60))
+        with pytest.raises(ImageError, match="fault") as raised:
+            check_reference(sink, Reference.parse(f"{host}/{name}"), lambda _: None)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("status", [200, 404, 500, 401])
+def test_an_answer_without_an_end(tmp_path: Path, status: int) -> None:
+    told = message(type("Endless", (Liar,), {"status": status, "endless": True}), tmp_path)
+    assert "found more than 4194304 bytes" in told
+
+
+def test_a_blob_without_an_end(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    image = shelf.image()
+    manifest = shelf.path(image["digest"]).read_bytes()
+
+    class Blobs(Liar):
+        def do_GET(self) -> None:
+            self.endless = "/blobs/" in self.path
+            self.body = b"" if self.endless else manifest
+            super().do_GET()
+
+    told = message(Blobs, tmp_path)
+    for descriptor in (shelf.read(image)["config"], *shelf.read(image)["layers"]):
+        assert descriptor["digest"] in told
+        assert f"found more than {descriptor['size']} bytes" in told
+
+
+@pytest.fixture
+def bodies() -> dict[str, bytes]:
+    """What stands for a manifest."""
+    entry = {"mediaType": MANIFEST, "digest": "sha256:" + "1" * 64, "size": 3}
+    return {
+        "another manifest": json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).encode(),
+        "no JSON": b"\xff\xfe",
+        "depth": b"[" * 200_000,
+        "nothing": b"",
+    }
+
+
+@pytest.mark.parametrize("name", ["another manifest", "no JSON", "depth", "nothing"])
+def test_bodies(tmp_path: Path, bodies: dict[str, bytes], name: str) -> None:
+    told = message(type("Body", (Liar,), {"body": bodies[name], "media_type": INDEX}), tmp_path)
+    assert "@sha256:" in told
+
+
+def test_the_bytes_of_another_digest(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    data = shelf.path(shelf.image()["digest"]).read_bytes()
+    asked = "sha256:" + "1" * 64
+    told = message(type("Other", (Liar,), {"body": data}), tmp_path, f"some/one@{asked}")
+    assert asked in told
+    assert shelf.image()["digest"] in told
