@@ -61,6 +61,8 @@ def credentials(config_file: Path, host: str) -> Credentials | None:
         raise PublishError(
             f"{config_file}: can't be read as JSON\n  repair it, or log in again: docker login {host}"
         ) from None
+    if not isinstance(known, dict):
+        raise PublishError(f"{config_file}: expected a JSON object\n  log in again: docker login {host}")
     if not any(known.get(key) for key in ("auths", "credsStore", "credHelpers")):
         return None
     # The import is heavy, and most registries that need no log-in never come here.
@@ -69,8 +71,15 @@ def credentials(config_file: Path, host: str) -> Credentials | None:
     try:
         config = auth.load_config(config_path=str(config_file))
         found = config.resolve_authconfig("https://index.docker.io/v1/" if host in _HUB_HOSTS else host)
+    except errors.InvalidConfigFile as error:
+        raise PublishError(f"{config_file}: {error}\n  log in again: docker login {host}") from None
     except errors.DockerException as error:
         raise PublishError(f"{config_file}: the credential helper for {host} failed: {error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise PublishError(
+            f"{config_file}: what it or its credential helper has for {host} is none of Docker's credentials"
+            f"\n  log in again: docker login {host}"
+        ) from None
     if not found:
         return None
     known = {key.lower(): value for key, value in found.items()}  # helpers' answers come in capitals

@@ -81,8 +81,15 @@ def _for_good(cause: BaseException, host: str) -> str | None:
     if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
         return f"no such host: {cause.strerror}"
     if str(cause).startswith("Tunnel connection failed: 4"):
-        return f"the proxy refuses: {str(cause).removeprefix('Tunnel connection failed: ')}"
+        return proxy_refuses("https", str(cause).removeprefix("Tunnel connection failed: "))
     return "no address to go to" if isinstance(cause, lost.LocationValueError) else None
+
+
+def proxy_refuses(scheme: str, words: str) -> str:
+    """What a proxy says, and for a 407 where its password goes."""
+    variable = f"{scheme.upper()}_PROXY"
+    known = f"\n  it wants to know who we are: {variable}=http://USER:PASSWORD@HOST:PORT" if words[:3] == "407" else ""
+    return f"the proxy refuses: {words}{known}"
 
 
 def _words(error: Exception, causes: Sequence[BaseException]) -> str:

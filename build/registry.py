@@ -13,7 +13,7 @@ from build.faults import Answer, TransientError, redacted, refusal
 from build.oci import FORMATS, Blob, Image, Index, digest_of
 from build.reference import Repository
 from build.transport import LARGEST, Transport
-from build.trust import host_of
+from build.trust import host_of, is_loopback, joined
 
 _MANIFESTS = ", ".join(kind for form in FORMATS.values() for kind in (form.manifest, form.index))
 _HUB = {"docker.io": "registry-1.docker.io"}
@@ -26,8 +26,8 @@ class Registry:
     """One registry's repositories. Safe to use from several threads.
 
     `host` is HOST[:PORT]; `config_file` is Docker's config.json, read only if the registry wants to know who we are.
-    Where plain HTTP may be spoken it is tried first. Every method raises PublishError for what the registry, or the way
-    to it, does wrong for good.
+    Plain HTTP is tried first on the loopback interface, and last with an insecure registry. Every method raises
+    PublishError for what the registry, or the way to it, does wrong for good.
     """
 
     keeps_tags = True
@@ -36,7 +36,9 @@ class Registry:
         self._host = host
         self._config_file = config_file
         self._transport = transport
-        scheme = "http" if transport.trust.may_be_plain(host) else "https"
+        # As Docker does: who names an insecure registry may mean its certificate alone.
+        self._may_be_plain = transport.trust.is_insecure(host)
+        scheme = "http" if is_loopback(host) and not self._may_be_plain else "https"
         self._origin = f"{scheme}://{_HUB.get(host, host)}"
         # Tokens by the repositories that they are for. Two threads may both ask for one: the second is kept.
         self._authorizations: dict[str, str] = {}
@@ -120,7 +122,7 @@ class Registry:
         url = self._url(repository, "blobs/uploads/")
         if "Location" not in opened.headers:
             raise PublishError(f"POST {redacted(url)}: found no Location in its answer, expected an upload's")
-        location = urljoin(url, opened.headers["Location"])
+        location = joined(url, opened.headers["Location"])
         # A registry behind a proxy that ends TLS may think that it is spoken to in plain HTTP.
         same_host = host_of(location) == host_of(self._origin)
         return location.replace("http:", self._origin.partition("//")[0], 1) if same_host else location
@@ -146,7 +148,13 @@ class Registry:
     ) -> Answer:
         """One exchange, and a second one if the registry first asks who we are. `path` may be a whole URL."""
         plain = self._url(repository, path).startswith(f"http://{host_of(self._origin)}/")
-        answer = self._exchange(method, repository, path, body, headers, most=most)
+        try:
+            answer = self._exchange(method, repository, path, body, headers, most=most)
+        except PublishError:
+            if not self._wants_plain():
+                raise
+            answer = self._exchange(method, repository, path, body, headers, most=most)
+        self._may_be_plain = False  # it speaks what we speak
         if answer.status == 400 and plain and self._wants_https():
             answer = self._exchange(method, repository, path, body, headers, most=most)
         if answer.status == 401 and self._is_ours(self._url(repository, path)):
@@ -164,6 +172,20 @@ class Registry:
         if b"HTTPS" in self._transport.exchange("GET", url, None, {}).data:
             self._origin = f"https://{host_of(self._origin)}"
         return self._origin.startswith("https:")
+
+    def _wants_plain(self) -> bool:
+        """Whether an insecure registry that has not answered in TLS does so in plain HTTP; then that is spoken on."""
+        if not self._may_be_plain:
+            return False
+        url = f"http://{host_of(self._origin)}/v2/"
+        try:
+            answer = self._transport.exchange("GET", url, None, {})
+        except TransientError:
+            return False
+        # A server of TLS may have words for who speaks plainly.
+        if answer.status != 400:
+            self._origin = f"http://{host_of(self._origin)}"
+        return self._origin.startswith("http:")
 
     def _is_ours(self, url: str) -> bool:
         return urlsplit(url)[:2] == urlsplit(self._origin)[:2]
@@ -201,17 +223,22 @@ class Registry:
                 f"{self._host} wants {asked.scheme or 'unknown'} credentials for {repository.name}:"
                 f" found none in {self._config_file}\n  log in first: docker login {self._host}"
             )
+        if "realm" not in asked.parameters:
+            raise PublishError(f"{self._host} wants a token and does not say from where: is it broken?")
         request = auth.token_request(asked, known)
-        given = self._transport.exchange(request.method, request.url, request.body, request.headers)
+        realm = joined(f"{self._origin}/v2/", request.url)
+        given = self._transport.exchange(request.method, realm, request.body, request.headers)
         if given.status != 200:
-            raise PublishError(
-                refusal(request.method, request.url, given) + f"\n  log in first: docker login {self._host}"
-            )
+            raise PublishError(refusal(request.method, realm, given) + f"\n  log in first: docker login {self._host}")
         try:
-            token = json.loads(given.data)
-            return "Bearer " + str(token.get("token") or token["access_token"])
+            document = json.loads(given.data)
+            token = document.get("token") or document["access_token"]
+            # Anything else can't be sent, and the complaint about that would show it.
+            if not (isinstance(token, str) and token.isascii() and token.isprintable()):
+                raise ValueError
+            return f"Bearer {token}"
         except (ValueError, KeyError, AttributeError):
-            raise PublishError(f"{redacted(request.url)}: expected a JSON object with a token") from None
+            raise PublishError(f"{redacted(realm)}: expected a JSON object with a token") from None
 
     def _agree(self, repository: Repository, path: str, found: str | None, expected: str | None) -> None:
         """Raise TransientError if two digests, both of which are told, are not the same."""

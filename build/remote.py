@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +43,17 @@ def login(options: Options, host: str) -> Credentials | None:
     return credentials(_config_file(options), host)
 
 
+def insecure(options: Options) -> frozenset[str]:
+    """The hosts that may be spoken to in the open; UsageError for what is no host."""
+    from build.reference import HOST
+
+    given = options.flags.get("insecure_registry") or ()
+    for host in given:
+        if not HOST.fullmatch(host):
+            raise UsageError(f"--insecure-registry {host!r}: expected HOST[:PORT], as registry.site:5000")
+    return frozenset(given)
+
+
 def sink(options: Options, registry: str, timeout: float) -> Sink:
     """What keeps the repositories of a registry, or of a folder."""
     if registry.startswith("oci:"):
@@ -65,21 +75,12 @@ def _trust(options: Options) -> Trust:
     from build.trust import Trust
 
     environment = options.environment
-    # Go's programs, Docker among them, read either spelling.
+    # Go's programs, Docker among them, read either spelling, and this one first.
     proxies = {
         name: value
         for name in ("http", "https", "no")
-        if (value := environment.get(f"{name}_proxy") or environment.get(f"{name.upper()}_PROXY"))
+        if (value := environment.get(f"{name.upper()}_PROXY") or environment.get(f"{name}_proxy"))
     }
     home = Path(environment.get("HOME") or Path.home())
     folders = (Path("/etc/docker/certs.d"), home / ".config" / "docker" / "certs.d")
-    return Trust(folders, proxies, frozenset(_insecure(options)))
-
-
-def _insecure(options: Options) -> Iterable[str]:
-    from build.reference import HOST
-
-    for host in options.flags.get("insecure_registry") or ():
-        if not HOST.fullmatch(host):
-            raise UsageError(f"--insecure-registry {host!r}: expected HOST[:PORT], as registry.site:5000")
-        yield host
+    return Trust(folders, proxies, insecure(options))

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from threading import Event, Lock
 from time import monotonic
 from typing import TypeVar
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
 from urllib3 import exceptions as lost
 
 from build.errors import PublishError
-from build.faults import Answer, TransientError, explained, redacted, refusal
-from build.trust import Trust, host_of
+from build.faults import Answer, TransientError, explained, proxy_refuses, redacted, refusal
+from build.trust import Proxy, Trust, host_of, joined
 
 T = TypeVar("T")
 
@@ -32,6 +32,8 @@ LARGEST = 4 << 20
 _BUSY = (429, 500, 502, 503, 504)
 _MOVED = (301, 302, 303, 307, 308)
 _HOPS = 5
+# It would say of every connection what the user has said before.
+urllib3.disable_warnings(lost.InsecureRequestWarning)
 
 
 class Transport:
@@ -81,7 +83,7 @@ class Transport:
             location = answer.headers.get("Location", "")
             if answer.status not in _MOVED or method not in ("GET", "HEAD") or not location:
                 return answer
-            target = urljoin(url, location)
+            target = joined(url, location)
             if urlsplit(target)[:2] != urlsplit(url)[:2]:
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             url = target
@@ -96,9 +98,10 @@ class Transport:
             raise PublishError(
                 f"{method} {redacted(url)}: not sent: no time left\n  give more: --timeout {self._timeout:g} (seconds)"
             )
-        what = f"{method} {redacted(url)}"
+        proxy = self.trust.proxy(url)
+        what = f"{method} {redacted(url)}" + (f" through the proxy {proxy.url}" if proxy else "")
         try:
-            response = self._opener(url)(
+            response = self._opener(url, proxy)(
                 method,
                 url,
                 body=body,
@@ -116,6 +119,8 @@ class Transport:
             raise PublishError(f"{what}: found more than {most} bytes, expected {most} at most")
         response.release_conn()
         answer = Answer(response.status, response.reason, response.headers, data)
+        if answer.status == 407:
+            raise PublishError(f"{what}: {proxy_refuses(urlsplit(url).scheme, f'407 {answer.reason}')}")
         if answer.status in _BUSY:
             raise TransientError(refusal(method, url, answer), _retry_after(answer))
         return answer
@@ -123,25 +128,22 @@ class Transport:
     def _left(self) -> float:
         return self._end - monotonic()
 
-    def _opener(self, url: str) -> Callable[..., urllib3.BaseHTTPResponse]:
+    def _opener(self, url: str, proxy: Proxy | None) -> Callable[..., urllib3.BaseHTTPResponse]:
         """The connections to a host, kept for its next exchange. Each host has its own TLS settings."""
         place = (urlsplit(url).scheme, host_of(url))
         with self._lock:
             if place not in self._openers:
-                self._openers[place] = self._connections(*place, self.trust.proxy(url))
+                self._openers[place] = self._connections(*place, proxy)
             return self._openers[place]
 
-    def _connections(self, scheme: str, host: str, proxy: str | None) -> Callable[..., urllib3.BaseHTTPResponse]:
+    def _connections(self, scheme: str, host: str, proxy: Proxy | None) -> Callable[..., urllib3.BaseHTTPResponse]:
         tls = self.trust.context(host) if scheme == "https" else None
         if proxy is None:
             settings = {"ssl_context": tls} if tls else {}
             pool = urllib3.connection_from_url(f"{scheme}://{host}", maxsize=AT_ONCE, **settings)
             return lambda method, url, **settings: pool.urlopen(method, _target(url), **settings)
-        parts = urlsplit(proxy)
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
-        known = urllib3.make_headers(proxy_basic_auth=login) if login else None
-        address = f"{parts.scheme}://{host_of(proxy)}"
-        return urllib3.ProxyManager(address, proxy_headers=known, maxsize=AT_ONCE, ssl_context=tls).urlopen
+        known = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else None
+        return urllib3.ProxyManager(proxy.url, proxy_headers=known, maxsize=AT_ONCE, ssl_context=tls).urlopen
 
 
 def _target(url: str) -> str:

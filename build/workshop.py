@@ -153,6 +153,7 @@ def _releases(
     arches = _arches(options, settings, every_arch)
     tag = check_tag(options.text("tag", image.tag))
     timeout = remote.timeout(options)
+    remote.insecure(options)  # what is wrong is said before anything is compiled
     releases = []
     for registry in registries:
         sink = partial(remote.sink, options, registry, timeout)

@@ -14,6 +14,7 @@ from tests.components import lack, need
 from tests.daemons import Docker, any_daemon, toolchain_root
 from tests.pidns import until
 from tests.registries import Recorder, recording, registry
+from tests.secrecy import Secrets
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
@@ -45,6 +46,21 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
     """An empty registry, behind a recorder."""
     with registry(tmp_path / "registry") as host, recording(host) as between:
         yield between
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Secrets]:
+    """Secrets that no run of the test may show, whichever way that ends."""
+    kept, ends = Secrets(), Checkout.ends
+
+    def heard(checkout: Checkout, *words: str, **environment: str) -> Run:
+        run = ends(checkout, *words, **environment)
+        kept.runs.append(run)
+        return run
+
+    monkeypatch.setattr(Checkout, "ends", heard)
+    yield kept
+    assert kept.shown() == []
 
 
 @pytest.fixture(scope="session")
