@@ -74,7 +74,9 @@ def credentials(config_file: Path, host: str) -> Credentials | None:
     except errors.InvalidConfigFile as error:
         raise PublishError(f"{config_file}: {error}\n  log in again: docker login {host}") from None
     except errors.DockerException as error:
-        raise PublishError(f"{config_file}: the credential helper for {host} failed: {error}") from None
+        # What a helper says when it fails is shown, but not an answer that it gave all the same.
+        words = str(error.__cause__ or error).partition(" exited with ")[0] if "Secret" in str(error) else str(error)
+        raise PublishError(f"{config_file}: the credential helper for {host} failed: {words}") from None
     except (ValueError, LookupError, TypeError, AttributeError):
         raise PublishError(
             f"{config_file}: what it or its credential helper has for {host} is none of Docker's credentials"

@@ -12,9 +12,11 @@ import pytest
 from tests.checkout import Checkout, Run, origin
 from tests.components import lack, need
 from tests.daemons import Docker, any_daemon, toolchain_root
+from tests.logins import PASSWORD, USER, basic_registry, bearer_registry
 from tests.pidns import until
 from tests.registries import Recorder, recording, registry
 from tests.secrecy import Secrets
+from tests.token_server import TokenServer, token_server
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
@@ -50,8 +52,9 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
 
 @pytest.fixture
 def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Secrets]:
-    """Secrets that no run of the test may show, whichever way that ends."""
+    """What no run of the test may show, whichever way that ends: PASSWORD, tokens, and what the test adds."""
     kept, ends = Secrets(), Checkout.ends
+    kept.add(PASSWORD, USER)
 
     def heard(checkout: Checkout, *words: str, **environment: str) -> Run:
         run = ends(checkout, *words, **environment)
@@ -61,6 +64,31 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Secrets]:
     monkeypatch.setattr(Checkout, "ends", heard)
     yield kept
     assert kept.shown() == []
+
+
+@pytest.fixture
+def basic(tmp_path: Path) -> Iterator[str]:
+    """A registry for USER with PASSWORD."""
+    with basic_registry(tmp_path / "basic") as host:
+        yield host
+
+
+@pytest.fixture
+def tokens(tmp_path: Path, secrets: Secrets) -> Iterator[TokenServer]:
+    """A server of tokens for USER with PASSWORD."""
+    need("openssl", "openssl")
+    with token_server(tmp_path / "tokens", USER, PASSWORD) as server:
+        secrets.add(server.identity)
+        yield server
+        for token in server.given:
+            secrets.add(token)
+
+
+@pytest.fixture
+def bearer(tmp_path: Path, tokens: TokenServer) -> Iterator[str]:
+    """A registry for who has a token."""
+    with bearer_registry(tmp_path / "bearer", tokens) as host:
+        yield host
 
 
 @pytest.fixture(scope="session")

@@ -1,65 +1,22 @@
-"""Registries that want to know who we are: Basic, Bearer, credential helpers, and certificates of our own."""
+"""Registries that want to know who we are: Basic, Bearer, and credential helpers."""
 
 from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Barrier
-from typing import Any
 
 import pytest
 
 from tests.checkout import RELEASE, Checkout, Run
-from tests.components import need
-from tests.reading import inspect
-from tests.registries import recording, registry
-from tests.token_server import SERVICE, TokenServer, certificate, token_server
+from tests.logins import PASSWORD, USER, configured, encoded
+from tests.registries import recording
+from tests.token_server import TokenServer
 
 Released = tuple[Checkout, Run]
-USER, PASSWORD = "releaser", "correct horse"
-# The password in bcrypt, the one hash that docker-registry takes.
-HTPASSWD = f"{USER}:$2b$04$W82bcZ.fK12yMi0SizmcF.rfsp//X2g2Ef3.EAWBaZEQDWdhL278m\n"
 
-
-def configured(checkout: Checkout, **config: Any) -> str:
-    """DOCKER_CONFIG: a folder with this config.json."""
-    folder = checkout.side / "docker"
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config))
-    return str(folder)
-
-
-def encoded(password: str) -> dict[str, str]:
-    return {"auth": b64encode(f"{USER}:{password}".encode()).decode()}
-
-
-@pytest.fixture
-def basic(tmp_path: Path) -> Iterator[str]:
-    (tmp_path / "htpasswd").write_text(HTPASSWD)
-    auth = {"htpasswd": {"realm": "here", "path": str(tmp_path / "htpasswd")}}
-    with registry(tmp_path / "basic", auth=auth) as host:
-        yield host
-
-
-@pytest.fixture
-def tokens(tmp_path: Path) -> Iterator[TokenServer]:
-    need("openssl", "openssl")
-    with token_server(tmp_path / "tokens", USER, PASSWORD) as server:
-        yield server
-
-
-@pytest.fixture
-def bearer(tmp_path: Path, tokens: TokenServer) -> Iterator[str]:
-    token = {
-        "realm": tokens.realm,
-        "service": SERVICE,
-        "issuer": SERVICE,
-        "rootcertbundle": str(tokens.certificate),
-    }
-    with registry(tmp_path / "bearer", auth={"token": token}) as host:
-        yield host
+pytestmark = pytest.mark.usefixtures("secrets")
 
 
 def test_basic_with_a_password_in_the_config(released: Released, checkout: Checkout, basic: str) -> None:
@@ -89,8 +46,8 @@ def test_basic_with_a_credential_helper(checkout: Checkout, basic: str, key: str
 
     message = checkout.refuses(1, "push", **environment)
     assert "docker-credential-xyz" in message
-    helper.write_text(f"#!/bin/sh\necho {PASSWORD} >&2; exit 1\n")
-    assert PASSWORD not in checkout.refuses(1, "push", **environment, PATH=path)
+    helper.write_text(f"#!/bin/sh\necho '{answer}'; exit 1\n")
+    assert "docker-credential-xyz" in checkout.refuses(1, "push", **environment, PATH=path)
 
 
 def test_a_wrong_password(checkout: Checkout, basic: str) -> None:
@@ -153,16 +110,3 @@ def test_bearer_with_a_wrong_password(checkout: Checkout, bearer: str) -> None:
     message = checkout.refuses(1, "push", REGISTRY=bearer, DOCKER_CONFIG=folder)
     assert f"docker login {bearer}" in message
     assert "battery staple" not in message
-
-
-def test_https_with_an_authority_of_our_own(released: Released, checkout: Checkout, tmp_path: Path) -> None:
-    need("openssl", "openssl")
-    _, elsewhere = released
-    key, pem = certificate(tmp_path)
-    with registry(tmp_path / "registry", http={"tls": {"certificate": str(pem), "key": str(key)}}) as host:
-        message = checkout.refuses(1, "all-push", REGISTRY=host)
-        assert f"https://{host}/" in message
-        assert "certificate" in message.lower()
-        run = checkout("all-push", REGISTRY=host, SSL_CERT_FILE=str(pem))
-        assert list(run.digests.values()) == list(elsewhere.digests.values())
-        assert inspect(f"docker://{host}/pause:3.1", "--raw")[0] == run.digests[f"{host}/pause:3.1"]

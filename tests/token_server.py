@@ -33,9 +33,11 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 @dataclass
 class TokenServer:
-    """Lets one user push; anyone may pull. `requests` are the paths that came.
+    """Lets one user push; anyone may pull. `requests` are the paths that came, `given` the tokens that went.
 
-    Answers to requests for several scopes are held back until as many have come as `mounts` waits for.
+    Answers to requests for several scopes are held back until as many have come as `mounts` waits for. `names` are
+    those that a token goes by in the answer to a GET. The first requests are answered with the statuses of `failing`,
+    and those for a mount's source with the right to nothing if `mountable` is not set.
     """
 
     user: str
@@ -46,16 +48,23 @@ class TokenServer:
     requests: list[str] = field(default_factory=list)
     realm: str = ""
     mounts: Barrier = field(default_factory=lambda: Barrier(1))
+    given: list[str] = field(default_factory=list)
+    names: tuple[str, ...] = ("token",)
+    failing: list[int] = field(default_factory=list)
+    mountable: bool = True
 
     def knows(self, authorization: str) -> bool:
         return authorization == "Basic " + b64encode(f"{self.user}:{self.password}".encode()).decode()
 
-    def token(self, scopes: list[str], actions: set[str]) -> str:
-        now = int(time.time())
+    def token(self, scopes: list[str], actions: set[str], age: int = 0) -> str:
+        """A token for what is asked and allowed, made `age` seconds ago; it lives for five minutes."""
+        now = int(time.time()) - age
         access = []
         for scope in scopes:
             kind, name, wanted = scope.split(":")
-            granted = [action for action in wanted.split(",") if action in actions]
+            is_source = wanted == "pull" and len(scopes) > 1
+            allowed = set() if is_source and not self.mountable else actions
+            granted = [action for action in wanted.split(",") if action in allowed]
             access.append({"type": kind, "name": name, "actions": granted})
         claims = {"iss": SERVICE, "aud": SERVICE, "sub": "", "nbf": now - 60, "iat": now, "exp": now + 300}
         claims |= {"jti": secrets.token_hex(8), "access": access}
@@ -65,7 +74,8 @@ class TokenServer:
         ]
         command = ["openssl", "dgst", "-sha256", "-sign", str(self.key)]
         signed = subprocess.run(command, input=".".join(parts).encode(), check=True, stdout=subprocess.PIPE)
-        return ".".join([*parts, _encoded(signed.stdout)])
+        self.given.append(".".join([*parts, _encoded(signed.stdout)]))
+        return self.given[-1]
 
 
 def _encoded(data: bytes) -> str:
@@ -80,6 +90,9 @@ def token_server(folder: Path, user: str, password: str) -> Iterator[TokenServer
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             server.requests.append(self.path)
+            if server.failing:
+                self.answer(server.failing.pop(0), {})
+                return
             authorization = self.headers.get("Authorization", "")
             if authorization and not server.knows(authorization):
                 self.answer(401, {"errors": [{"code": "UNAUTHORIZED", "message": "not you"}]})
@@ -104,7 +117,7 @@ def token_server(folder: Path, user: str, password: str) -> Iterator[TokenServer
             if len(scopes) > 1:
                 with suppress(BrokenBarrierError):  # fewer came
                     server.mounts.wait(timeout=5)
-            self.answer(200, {"access_token" if self.command == "POST" else "token": token})
+            self.answer(200, dict.fromkeys(("access_token",) if self.command == "POST" else server.names, token))
 
         def answer(self, status: int, document: dict[str, object]) -> None:
             data = json.dumps(document).encode()
