@@ -78,14 +78,21 @@ def credentials(config_file: Path, host: str) -> Credentials | None:
         words = str(error.__cause__ or error).partition(" exited with ")[0] if "Secret" in str(error) else str(error)
         raise PublishError(f"{config_file}: the credential helper for {host} failed: {words}") from None
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise PublishError(
-            f"{config_file}: what it or its credential helper has for {host} is none of Docker's credentials"
-            f"\n  log in again: docker login {host}"
-        ) from None
+        raise _unusable(config_file, host) from None
     if not found:
         return None
     known = {key.lower(): value for key, value in found.items()}  # helpers' answers come in capitals
-    return Credentials(known.get("username", ""), known.get("password", ""), known.get("identitytoken", ""))
+    parts = [known.get(key, "") for key in ("username", "password", "identitytoken")]
+    if not all(isinstance(part, str) for part in parts):
+        raise _unusable(config_file, host)
+    return Credentials(*parts)
+
+
+def _unusable(config_file: Path, host: str) -> PublishError:
+    return PublishError(
+        f"{config_file}: what it or its credential helper has for {host} is none of Docker's credentials"
+        f"\n  log in again: docker login {host}"
+    )
 
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"

