@@ -66,8 +66,12 @@ def credentials(config_file: Path, host: str) -> Credentials | None:
     if not any(known.get(key) for key in ("auths", "credsStore", "credHelpers")):
         return None
     # The import is heavy, and most registries that need no log-in never come here.
+    import warnings
+
     from docker import auth, errors
 
+    # Of a helper that is not there it warns, and fails as well.
+    warnings.filterwarnings("ignore", module=r"docker\.credentials")
     try:
         config = auth.load_config(config_path=str(config_file))
         found = config.resolve_authconfig("https://index.docker.io/v1/" if host in _HUB_HOSTS else host)

@@ -52,6 +52,13 @@ def test_a_store_that_fails(checkout: Checkout, basic: str) -> None:
     assert "no secret service on this machine" in message
 
 
+def test_a_store_that_is_not_there(checkout: Checkout, basic: str) -> None:
+    run = checkout.ends("push-manifest", REGISTRY=basic, DOCKER_CONFIG=configured(checkout, credsStore="xyz"))
+    assert run.code == 1
+    assert "docker-credential-xyz not installed" in run.stderr
+    assert "Warning" not in run.stderr
+
+
 def test_a_store_that_knows_nothing(checkout: Checkout, basic: str) -> None:
     """What it does not have may stand in the file."""
     path = helper(checkout, "echo credentials not found in native keychain; exit 1")

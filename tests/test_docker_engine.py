@@ -25,11 +25,9 @@ from tests.daemons import Docker
 from tests.pidns import until
 from tests.reading import complete, digest, inspect
 from tests.registries import Recorder, fetch, recording, registry
-from tests.test_auth import basic
 from tests.test_kube_cross import created
 
 pytestmark = pytest.mark.xdist_group("docker")
-__all__ = ["basic"]
 
 DOCKER = ("--engine", "docker")
 LIST_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"

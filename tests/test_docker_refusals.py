@@ -17,14 +17,13 @@ import pytest
 from tests.checkout import Checkout
 from tests.components import need
 from tests.daemons import Docker, private
+from tests.logins import PASSWORD, USER, configured, encoded
 from tests.pidns import until
 from tests.registries import Recorder, registry
-from tests.test_auth import PASSWORD, USER, basic, configured, encoded
 from tests.test_docker_engine import DOCKER
 from tests.test_kube_cross import BUILD
 
 pytestmark = pytest.mark.xdist_group("docker")
-__all__ = ["basic"]
 
 ZIG = (*DOCKER, "--compiler", "zig", "--arch", "arm")
 
