@@ -13,7 +13,7 @@ from build.faults import Answer, TransientError, redacted, refusal
 from build.oci import FORMATS, Blob, Image, Index, digest_of
 from build.reference import Repository
 from build.transport import LARGEST, Transport
-from build.trust import host_of, is_loopback, joined
+from build.trust import host_of, is_loopback, seen_from
 
 _MANIFESTS = ", ".join(kind for form in FORMATS.values() for kind in (form.manifest, form.index))
 _HUB = {"docker.io": "registry-1.docker.io"}
@@ -122,10 +122,10 @@ class Registry:
         url = self._url(repository, "blobs/uploads/")
         if "Location" not in opened.headers:
             raise PublishError(f"POST {redacted(url)}: found no Location in its answer, expected an upload's")
-        location = joined(url, opened.headers["Location"])
+        location = seen_from(url, opened.headers["Location"], "Location")
         # A registry behind a proxy that ends TLS may think that it is spoken to in plain HTTP.
-        same_host = host_of(location) == host_of(self._origin)
-        return location.replace("http:", self._origin.partition("//")[0], 1) if same_host else location
+        ours = f"http://{host_of(self._origin)}/"
+        return f"{self._origin}/{location.removeprefix(ours)}" if location.startswith(ours) else location
 
     def _open(self, repository: Repository) -> Answer:
         return self._send("POST", repository, "blobs/uploads/", (202,))
@@ -223,22 +223,21 @@ class Registry:
                 f"{self._host} wants {asked.scheme or 'unknown'} credentials for {repository.name}:"
                 f" found none in {self._config_file}\n  log in first: docker login {self._host}"
             )
-        if "realm" not in asked.parameters:
-            raise PublishError(f"{self._host} wants a token and does not say from where: is it broken?")
+        if not asked.parameters.get("realm"):
+            raise PublishError(f"{self._host} wants a token for {repository.name}: found no realm, expected its URL")
         request = auth.token_request(asked, known)
-        realm = joined(f"{self._origin}/v2/", request.url)
+        realm = seen_from(f"{self._origin}/v2/", request.url, "realm")
         given = self._transport.exchange(request.method, realm, request.body, request.headers)
         if given.status != 200:
             raise PublishError(refusal(request.method, realm, given) + f"\n  log in first: docker login {self._host}")
         try:
-            document = json.loads(given.data)
-            token = document.get("token") or document["access_token"]
-            # Anything else can't be sent, and the complaint about that would show it.
-            if not (isinstance(token, str) and token.isascii() and token.isprintable()):
-                raise ValueError
-            return f"Bearer {token}"
-        except (ValueError, KeyError, AttributeError):
-            raise PublishError(f"{redacted(realm)}: expected a JSON object with a token") from None
+            found = json.loads(given.data)
+            token = str(found.get("token") or found["access_token"])
+        except (ValueError, KeyError, AttributeError, RecursionError):
+            token = ""
+        if not (token.isascii() and token.isprintable() and token):  # a header is made of it
+            raise PublishError(f"{redacted(realm)}: expected a JSON object with a token")
+        return f"Bearer {token}"
 
     def _agree(self, repository: Repository, path: str, found: str | None, expected: str | None) -> None:
         """Raise TransientError if two digests, both of which are told, are not the same."""

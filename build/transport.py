@@ -19,7 +19,7 @@ from urllib3 import exceptions as lost
 
 from build.errors import PublishError
 from build.faults import Answer, TransientError, explained, proxy_refuses, redacted, refusal
-from build.trust import Proxy, Trust, host_of, joined
+from build.trust import Proxy, Trust, host_of, seen_from
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class Transport:
             location = answer.headers.get("Location", "")
             if answer.status not in _MOVED or method not in ("GET", "HEAD") or not location:
                 return answer
-            target = joined(url, location)
+            target = seen_from(url, location, "Location")
             if urlsplit(target)[:2] != urlsplit(url)[:2]:
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             url = target

@@ -108,12 +108,12 @@ def checked(url: str) -> str:
     raise PublishError("found no URL where a server named one, expected https://HOST[:PORT]/…")
 
 
-def joined(base: str, reference: str) -> str:
-    """Where `reference`, a URL or a part of one, leads from `base`; PublishError if nowhere."""
+def seen_from(base: str, target: str, name: str) -> str:
+    """The URL that `target` is, seen from the URL `base`; PublishError, with the header's `name`, if it is none."""
     try:
-        return checked(urljoin(base, reference))
+        return checked(urljoin(base, target))
     except (ValueError, PublishError):
-        raise PublishError(f"{host_of(base)} names a place to go on that is no URL: is it broken?") from None
+        raise PublishError(f"{host_of(base)}: found a {name} in its answer that is no URL") from None
 
 
 def host_of(url: str) -> str:

@@ -124,7 +124,7 @@ def test_a_token_from_nowhere(checkout: Checkout, basic: str) -> None:
     with front(basic) as between:
         between.change = lambda _, said: said.replace("WWW-Authenticate", 'Bearer service="x"')
         message = checkout.refuses(1, "push", REGISTRY=between.host)
-        assert f"{between.host} wants a token and does not say from where" in message
+        assert f"{between.host} wants a token for pause-amd64: found no realm, expected its URL" in message
 
 
 def test_a_token_that_ends_in_the_middle(
@@ -179,7 +179,7 @@ def test_a_token_server_that_is_busy_once(checkout: Checkout, bearer: str, token
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b'{"token": 5}', b'{"token": "correct\\nhorse"}', b'{"token": "corr\xc3\xa9ct"}', b"\xff"],
+    [b"", b"[]", b'{"tokens": {}}', b'{"token": "correct\\nhorse"}', b'{"token": "corr\xc3\xa9ct"}', b"\xff"],
 )
 def test_an_answer_that_is_no_token(checkout: Checkout, tmp_path: Path, tokens: TokenServer, body: bytes) -> None:
     with front() as elsewhere:

@@ -65,7 +65,7 @@ def test_an_upload_nowhere(checkout: Checkout, pair: tuple[Front, Front], locati
     ours.change = lambda _, said: said.replace("Location", location) if said.status == 202 else None
     folder = configured(checkout, auths={ours.host: encoded()})
     message = checkout.refuses(1, "push", REGISTRY=ours.host, DOCKER_CONFIG=folder)
-    assert f"{ours.host} names a place to go on that is no URL" in message
+    assert f"{ours.host}: found a Location in its answer that is no URL" in message
 
 
 @pytest.mark.parametrize(
