@@ -16,6 +16,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import urllib3
 from urllib3 import exceptions as lost
 
+from build.connections import POOLS
 from build.errors import PublishError
 from build.faults import Answer, TransientError, explained, redacted, refusal
 from build.trust import Trust, host_of
@@ -121,14 +122,17 @@ class Transport:
     def _connections(self, scheme: str, host: str, proxy: str | None) -> Callable[..., Answer]:
         tls = self.trust.context(host) if scheme == "https" else None
         if proxy is None:
-            settings = {"ssl_context": tls} if tls else {}
-            pool = urllib3.connection_from_url(f"{scheme}://{host}", maxsize=AT_ONCE, **settings)
+            manager = urllib3.PoolManager(maxsize=AT_ONCE, ssl_context=tls)
+            manager.pool_classes_by_scheme = POOLS
+            pool = manager.connection_from_url(f"{scheme}://{host}")
             return lambda method, url, **settings: pool.urlopen(method, _target(url), **settings)
         parts = urlsplit(proxy)
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
         known = urllib3.make_headers(proxy_basic_auth=login) if login else None
         address = f"{parts.scheme}://{host_of(proxy)}"
-        return urllib3.ProxyManager(address, proxy_headers=known, maxsize=AT_ONCE, ssl_context=tls).urlopen
+        proxied = urllib3.ProxyManager(address, proxy_headers=known, maxsize=AT_ONCE, ssl_context=tls)
+        proxied.pool_classes_by_scheme = POOLS
+        return proxied.urlopen
 
 
 def _target(url: str) -> str:

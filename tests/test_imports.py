@@ -30,6 +30,7 @@ ROWS = (
     {
         *("build.oci", "build.reference", "build.strict_yaml", "build.includes", "build.deflate"),
         *("build.auth", "build.crew", "build.daemon", "build.files", "build.installed", "build.trust"),
+        "build.connections",
     },
     {"build.errors", "build"},
 )
@@ -51,6 +52,7 @@ HEAVY = {
 # Modules whose whole purpose is such a library; they are loaded by a function themselves.
 ALLOWED = {
     ("build.transport", "urllib3"),
+    ("build.connections", "urllib3"),
     ("build.faults", "urllib3"),
     ("build.published", "tarfile"),
     ("build.compilers.kube_cross", "tarfile"),
