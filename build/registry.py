@@ -12,7 +12,7 @@ from build.faults import Answer, TransientError, redacted, refusal
 from build.oci import FORMATS, Blob, Image, Index, digest_of
 from build.reference import Repository
 from build.transport import Transport
-from build.trust import host_of
+from build.trust import host_of, seen_from
 
 _MANIFESTS = ", ".join(kind for form in FORMATS.values() for kind in (form.manifest, form.index))
 _HUB = {"docker.io": "registry-1.docker.io"}
@@ -119,10 +119,10 @@ class Registry:
         url = self._url(repository, "blobs/uploads/")
         if "Location" not in opened.headers:
             raise PublishError(f"POST {redacted(url)}: found no Location in its answer, expected an upload's")
-        location = urljoin(url, opened.headers["Location"])
+        location = seen_from(url, opened.headers["Location"], "Location")
         # A registry behind a proxy that ends TLS may think that it is spoken to in plain HTTP.
-        same_host = host_of(location) == host_of(self._origin)
-        return location.replace("http:", self._origin.partition("//")[0], 1) if same_host else location
+        ours = f"http://{host_of(self._origin)}/"
+        return f"{self._origin}/{location.removeprefix(ours)}" if location.startswith(ours) else location
 
     def _open(self, repository: Repository) -> Answer:
         return self._send("POST", repository, "blobs/uploads/", (202,))
@@ -198,17 +198,23 @@ class Registry:
                 f"{self._host} wants {asked.scheme or 'unknown'} credentials for {repository.name}:"
                 f" found none in {self._config_file}\n  log in first: docker login {self._host}"
             )
+        if not asked.parameters.get("realm"):
+            raise PublishError(f"{self._host} wants a token for {repository.name}: found no realm, expected its URL")
         request = auth.token_request(asked, known)
+        seen_from(self._origin, request.url, "realm")
         given = self._transport.exchange(request.method, request.url, request.body, request.headers)
         if given.status != 200:
             raise PublishError(
                 refusal(request.method, request.url, given) + f"\n  log in first: docker login {self._host}"
             )
         try:
-            token = json.loads(given.data)
-            return "Bearer " + str(token.get("token") or token["access_token"])
-        except (ValueError, KeyError, AttributeError):
-            raise PublishError(f"{redacted(request.url)}: expected a JSON object with a token") from None
+            found = json.loads(given.data)
+            token = str(found.get("token") or found["access_token"])
+        except (ValueError, KeyError, AttributeError, RecursionError):
+            token = ""
+        if not (token.isascii() and token.isprintable() and token):  # a header is made of it
+            raise PublishError(f"{redacted(request.url)}: expected a JSON object with a token")
+        return f"Bearer {token}"
 
     def _agree(self, repository: Repository, path: str, found: str | None, expected: str | None) -> None:
         """Raise TransientError if two digests, both of which are told, are not the same."""

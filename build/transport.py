@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from threading import Event, Lock
 from time import monotonic
 from typing import TypeVar
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3 import exceptions as lost
@@ -19,7 +19,7 @@ from urllib3 import exceptions as lost
 from build.connections import POOLS
 from build.errors import PublishError
 from build.faults import Answer, TransientError, explained, redacted, refusal
-from build.trust import Trust, host_of
+from build.trust import Trust, host_of, seen_from
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class Transport:
             location = answer.headers.get("Location", "")
             if answer.status not in _MOVED or method not in ("GET", "HEAD") or not location:
                 return answer
-            target = urljoin(url, location)
+            target = seen_from(url, location, "Location")
             if urlsplit(target)[:2] != urlsplit(url)[:2]:
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             url = target

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from build.errors import PublishError
 
@@ -77,6 +77,16 @@ class Trust:
 def host_of(url: str) -> str:
     """HOST[:PORT] of a URL, without user and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def seen_from(base: str, target: str, name: str) -> str:
+    """The URL that `target` is, seen from the URL `base`; PublishError, with the header's `name`, if it is none."""
+    try:
+        url = urljoin(base, target)
+        _ = urlsplit(url).port  # is read only now
+    except ValueError:
+        raise PublishError(f"{host_of(base)}: found a {name} in its answer that is no URL") from None
+    return url
 
 
 def is_loopback(host: str) -> bool:

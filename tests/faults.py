@@ -154,8 +154,8 @@ def no_location(request: Request, registry: Registry) -> Answer:
 
 def relative_location(request: Request, registry: Registry) -> Answer:
     answer = registry(request)
-    parts = urlsplit(answer.headers["Location"])
-    return answer.but(Location=f"{parts.path}?{parts.query}")
+    parts = urlsplit(answer.headers.get("Location", ""))
+    return answer.but(Location=parts._replace(scheme="", netloc="").geturl())
 
 
 def location_at(host: str) -> Fault:

@@ -1,0 +1,155 @@
+"""A fault that lasts ends `all-push` with one message: what, where, the registry's own words, and no secret."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import faults
+from tests.checkout import Checkout, Run
+from tests.components import need
+from tests.faults import Fault, Faulty, answering, faulty, matching
+from tests.registries import registry
+from tests.test_auth import PASSWORD, USER, configured, encoded
+from tests.token_server import SERVICE, token_server
+
+Released = tuple[Checkout, Run]
+UPLOADS = "/blobs/uploads/"
+KEY = "key-in-a-query"
+
+
+@dataclass
+class Shop:
+    """A checkout with everything compiled, and a registry that wants a token, and fails as planned."""
+
+    checkout: Checkout
+    proxy: Faulty
+    storage: Path
+    config: str
+
+    def has_tag(self, name: str) -> bool:
+        """Whether there is one, for a registry that tells not everyone."""
+        repositories = self.storage / "docker" / "registry" / "v2" / "repositories"
+        return (repositories / name / "_manifests" / "tags" / "3.1" / "current" / "link").exists()
+
+    def secrets(self) -> set[str]:
+        """What must never be shown: all that was sent or given to prove something."""
+        whole = f"{USER}:{PASSWORD}".encode()
+        found = {PASSWORD, b64encode(whole).decode(), KEY}
+        found |= {
+            each.headers["Authorization"].split()[1] for each in self.proxy.seen if "Authorization" in each.headers
+        }
+        locations = [each.headers.get("Location", "") for each in self.proxy.given]
+        return found | {state for each in locations for state in re.findall(r"_state=([^&]+)", each)}
+
+    def shows_no_secret(self, text: str) -> None:
+        secrets = self.secrets()
+        assert [secret for secret in secrets if secret in text] == []
+
+    def fails(self, *words: str) -> str:
+        """The message of `all-push`; no tag is there, and no secret shown."""
+        message = self.checkout.refuses(1, "all-push", *words, REGISTRY=self.proxy.host, DOCKER_CONFIG=self.config)
+        self.shows_no_secret(message)
+        assert "?" not in message
+        self.proxy.follow(faults.no_fault)
+        return message
+
+
+@pytest.fixture(scope="module")
+def compiled(source: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    checkout = Checkout.clone(source.root, tmp_path_factory.mktemp("lasting") / "checkout")
+    checkout("all-container")
+    return checkout
+
+
+@pytest.fixture
+def shop(compiled: Checkout, tmp_path: Path) -> Iterator[Shop]:
+    need("openssl", "openssl")
+    with token_server(tmp_path / "tokens", USER, PASSWORD) as tokens:
+        token = {
+            "realm": f"{tokens.realm}?account-key={KEY}",
+            "service": SERVICE,
+            "issuer": SERVICE,
+            "rootcertbundle": str(tokens.certificate),
+        }
+        with registry(tmp_path / "registry", auth={"token": token}) as host, faulty(host) as proxy:
+            storage = tmp_path / "registry" / "storage"
+            yield Shop(compiled, proxy, storage, configured(compiled, auths={proxy.host: encoded(PASSWORD)}))
+
+
+NOW = {"Retry_After": "0"}
+HEAD, POST, PUT = ("HEAD", "/manifests/"), ("POST", UPLOADS), ("PUT", UPLOADS)
+MANIFEST, LIST = ("PUT", "/manifests/sha256:"), ("PUT", "/pause/manifests/3.1")
+LASTING: dict[str, tuple[Fault, tuple[str, str], list[str]]] = {
+    "a question is refused": (faults.refused, HEAD, ["HEAD http", "tried 7 times in ", "run this again"]),
+    "503 to a question": (answering(503, **NOW), HEAD, [": 503", "tried 7 times in ", "run this again"]),
+    "429 to an upload": (
+        answering(429, "TOOMANYREQUESTS", "slowly", **NOW),
+        POST,
+        [": 429 TOOMANYREQUESTS: slowly", "tried 7 times"],
+    ),
+    "403 to an upload": (answering(403, "DENIED", "read only"), POST, [": 403 DENIED: read only"]),
+    "405 to an upload": (answering(405, "UNSUPPORTED", "read only"), POST, [": 405 UNSUPPORTED: read only"]),
+    "507 to a blob": (answering(507, "FULL", "no room"), PUT, ["PUT http", ": 507 FULL: no room"]),
+    "500 to a blob": (answering(500, "UNKNOWN", "disk", **NOW), PUT, [": 500 UNKNOWN: disk", "tried 7 times"]),
+    "an upload that always expires": (
+        answering(404, "BLOB_UPLOAD_UNKNOWN", "gone", **NOW),
+        PUT,
+        [": 404 BLOB_UPLOAD_UNKNOWN: gone", "tried 7 times"],
+    ),
+    "413 to a manifest": (answering(413), MANIFEST, ["PUT http", "/manifests/sha256:", ": 413"]),
+    "400 to a manifest": (
+        answering(400, "MANIFEST_INVALID", "manifest invalid"),
+        MANIFEST,
+        [": 400 MANIFEST_INVALID: manifest invalid"],
+    ),
+    "403 to the list": (answering(403, "DENIED", "immutable"), LIST, ["/pause/manifests/3.1: 403 DENIED: immutable"]),
+    "the list's answer is lost": (faults.refused, LIST, ["/pause/manifests/3.1: ", "tried 7 times"]),
+    "wrong digest of a blob": (faults.wrong_digest, PUT, ["found digest sha256:000", "expected sha256:"]),
+    "no Location": (faults.no_location, POST, ["POST http", "found no Location"]),
+    "Location in the open": (
+        faults.location(f"http://{USER}:{PASSWORD}@elsewhere.example/up?_state={KEY}"),
+        POST,
+        ["http://elsewhere.example: expected https"],
+    ),
+    "Location on a host that is not there": (
+        faults.location(f"https://{USER}:{PASSWORD}@no.such.invalid/up?_state={KEY}"),
+        POST,
+        ["PUT https://no.such.invalid/up: "],
+    ),
+    "Location that is none": (faults.location(f"http://[{PASSWORD}/up?_state={KEY}"), POST, ["found a Location in its answer that is no URL"]),
+    "Location without a port": (
+        faults.location(f"http://localhost:port/up?_state={KEY}"),
+        POST,
+        ["Location"],
+    ),
+    "401 without a challenge": (answering(401), POST, ["unknown credentials", "docker login"]),
+    "401 to everything": (
+        answering(401, "UNAUTHORIZED", "who?", WWW_Authenticate='Basic realm="here"'),
+        ("HEAD|POST", "/v2/"),
+        ["HEAD http", ": 401"],
+    ),
+    "a challenge with no realm": (answering(401, WWW_Authenticate='Bearer service="x"'), POST, ["realm"]),
+    "a realm that is no URL": (
+        answering(401, WWW_Authenticate=f'Bearer realm="http://[{KEY}",service="x"'),
+        POST,
+        ["realm"],
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", LASTING)
+def test_a_lasting_fault_is_one_message(shop: Shop, fault: str) -> None:
+    what, where, words = LASTING[fault]
+    shop.proxy.follow(matching(what, *where))
+    message = shop.fails("--timeout", "60")
+    for word in words:
+        assert word in message
+    only_list = where == LIST
+    for name in ("pause-amd64", "pause-s390x", "pause"):
+        assert shop.has_tag(name) == (only_list and name != "pause")
