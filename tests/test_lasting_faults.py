@@ -122,7 +122,11 @@ LASTING: dict[str, tuple[Fault, tuple[str, str], list[str]]] = {
         POST,
         ["PUT https://no.such.invalid/up: "],
     ),
-    "Location that is none": (faults.location(f"http://[{PASSWORD}/up?_state={KEY}"), POST, ["found a Location in its answer that is no URL"]),
+    "Location that is none": (
+        faults.location(f"http://[{PASSWORD}/up?_state={KEY}"),
+        POST,
+        ["found a Location in its answer that is no URL"],
+    ),
     "Location without a port": (
         faults.location(f"http://localhost:port/up?_state={KEY}"),
         POST,
