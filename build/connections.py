@@ -1,9 +1,17 @@
-"""Connections whose answers are whole: http.client takes the end of a connection for the end of headers, too."""
+"""Connections that can be ended while someone waits for an answer, and whose answers are whole or an error.
+
+http.client takes the end of a connection for the end of an answer's headers, too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPResponse, RemoteDisconnected
 from io import BufferedIOBase
+from socket import SHUT_RDWR, socket
+from threading import Lock
+from weakref import WeakSet
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -37,20 +45,56 @@ class _Whole(HTTPResponse):
             raise RemoteDisconnected("the answer was cut short")
 
 
-class _Plain(HTTPConnection):
-    response_class = _Whole
+class Connections:
+    """The open ones of a run. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._closed = False
+        self._open: WeakSet[HTTPConnection] = WeakSet()
+        # By URL scheme, as urllib3's PoolManager takes them.
+        self.pools: dict[str, type[HTTPConnectionPool]] = _pools(self._opened)
+
+    def close(self) -> None:
+        """End all of them, and all to come: whoever waits for an answer is told that there is none."""
+        with self._lock:
+            self._closed = True
+            for each in self._open:
+                _end(each)
+
+    def _opened(self, connection: HTTPConnection) -> None:
+        with self._lock:
+            self._open.add(connection)
+            if self._closed:
+                _end(connection)
 
 
-class _Encrypted(HTTPSConnection):
-    response_class = _Whole
+def _end(connection: HTTPConnection) -> None:
+    # Not closed: that is for the thread that uses it.
+    if isinstance(connection.sock, socket):
+        with suppress(OSError):
+            socket.shutdown(connection.sock, SHUT_RDWR)
 
 
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _Plain
+def _pools(opened: Callable[[HTTPConnection], None]) -> dict[str, type[HTTPConnectionPool]]:
+    class Plain(HTTPConnection):
+        response_class = _Whole
 
+        def connect(self) -> None:
+            super().connect()
+            opened(self)
 
-class _EncryptedPool(HTTPSConnectionPool):
-    ConnectionCls = _Encrypted
+    class Encrypted(HTTPSConnection):
+        response_class = _Whole
 
+        def connect(self) -> None:
+            super().connect()
+            opened(self)
 
-POOLS: dict[str, type[HTTPConnectionPool]] = {"http": _PlainPool, "https": _EncryptedPool}
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class EncryptedPool(HTTPSConnectionPool):
+        ConnectionCls = Encrypted
+
+    return {"http": PlainPool, "https": EncryptedPool}

@@ -6,6 +6,7 @@ Tried again are lost connections, time-outs, cut answers, 429 and the 5xx of ser
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping
 from threading import Event, Lock
@@ -16,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 from urllib3 import exceptions as lost
 
-from build.connections import POOLS
+from build.connections import Connections
 from build.errors import PublishError
 from build.faults import Answer, TransientError, explained, redacted, refusal
 from build.trust import Trust, host_of, seen_from
@@ -28,6 +29,8 @@ TRIES = 7
 # Seconds: to connect, between two pieces of an answer, and before a second try (then twice as long, and so on).
 CONNECT, READ, FIRST_WAIT, LONGEST_WAIT = 10, 60, 0.2, 8
 _BUSY = (429, 500, 502, 503, 504)
+# Its debug lines show whole URLs, and in a query stands what lets one write.
+logging.getLogger("urllib3").propagate = False
 _MOVED = (301, 302, 303, 307, 308)
 _HOPS = 5
 
@@ -40,12 +43,14 @@ class Transport:
         self._timeout = timeout
         self._end = monotonic() + timeout
         self._closed = Event()
+        self._connections = Connections()
         self._lock = Lock()
         self._openers: dict[tuple[str, str], Callable[..., Answer]] = {}
 
     def close(self) -> None:
-        """End all waiting, and refuse every further exchange: after Ctrl-C no thread goes on."""
+        """End all waiting and all exchanges, and refuse every further one: after Ctrl-C no thread goes on."""
         self._closed.set()
+        self._connections.close()
 
     def patiently(self, unit: Callable[[], T]) -> T:
         """The result of `unit`, done again while it raises TransientError; then its PublishError, with the tries."""
@@ -116,14 +121,14 @@ class Transport:
         place = (urlsplit(url).scheme, host_of(url))
         with self._lock:
             if place not in self._openers:
-                self._openers[place] = self._connections(*place, self.trust.proxy(url))
+                self._openers[place] = self._opened(*place, self.trust.proxy(url))
             return self._openers[place]
 
-    def _connections(self, scheme: str, host: str, proxy: str | None) -> Callable[..., Answer]:
+    def _opened(self, scheme: str, host: str, proxy: str | None) -> Callable[..., Answer]:
         tls = self.trust.context(host) if scheme == "https" else None
         if proxy is None:
             manager = urllib3.PoolManager(maxsize=AT_ONCE, ssl_context=tls)
-            manager.pool_classes_by_scheme = POOLS
+            manager.pool_classes_by_scheme = self._connections.pools
             pool = manager.connection_from_url(f"{scheme}://{host}")
             return lambda method, url, **settings: pool.urlopen(method, _target(url), **settings)
         parts = urlsplit(proxy)
@@ -131,7 +136,7 @@ class Transport:
         known = urllib3.make_headers(proxy_basic_auth=login) if login else None
         address = f"{parts.scheme}://{host_of(proxy)}"
         proxied = urllib3.ProxyManager(address, proxy_headers=known, maxsize=AT_ONCE, ssl_context=tls)
-        proxied.pool_classes_by_scheme = POOLS
+        proxied.pool_classes_by_scheme = self._connections.pools
         return proxied.urlopen
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from tests import faults
 from tests.checkout import RELEASE, Checkout, Run
+from tests.components import need
 from tests.faults import Fault, Faulty, answering, faulty, matching
 from tests.reading import complete, digest, inspect
 from tests.registries import fetch, registry
+from tests.token_server import certificate
 
 Released = tuple[Checkout, Run]
 REPOSITORIES = ("pause", *(f"pause-{arch}" for arch in RELEASE))
@@ -147,6 +152,22 @@ def test_uploads_that_go_on_elsewhere(shop: Shop, released: Released) -> None:
         all_is_there(shop, shop.checkout("all-push", REGISTRY=shop.registry), released)
         assert {each.method for each in elsewhere.seen} == {"PUT"}
         assert len(elsewhere.seen) == 2 * len(RELEASE)
+
+
+def test_behind_a_proxy_that_ends_tls(shop: Shop, released: Released, tmp_path: Path) -> None:
+    """The registry, which knows nothing of it, gives locations with http: they are ours, and mean https."""
+    need("openssl", "openssl")
+    key, pem = certificate(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(pem, key)
+    with faulty(shop.proxy.upstream, tls) as encrypted:
+        trusted = shop.checkout.side / ".config" / "docker" / "certs.d" / encrypted.host
+        trusted.mkdir(parents=True)
+        shutil.copy(pem, trusted / "ca.crt")
+        run = shop.checkout("all-push", REGISTRY=f"{encrypted.host}/{shop.place}")
+        assert any(each.headers.get("Location", "").startswith("http://") for each in encrypted.given)
+        assert list(run.digests.values()) == list(released[1].digests.values())
+        assert set(shop.tags().values()) == set(run.digests.values())
 
 
 def test_a_digest_that_is_not_told_is_computed(shop: Shop, released: Released) -> None:

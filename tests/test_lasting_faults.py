@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests import faults
-from tests.checkout import Checkout, Run
+from tests.checkout import Checkout, Run, ended
 from tests.components import need
 from tests.faults import Fault, Faulty, answering, faulty, matching
+from tests.pidns import until
 from tests.registries import registry
 from tests.test_auth import PASSWORD, USER, configured, encoded
 from tests.token_server import SERVICE, token_server
@@ -157,3 +160,77 @@ def test_a_lasting_fault_is_one_message(shop: Shop, fault: str) -> None:
     only_list = where == LIST
     for name in ("pause-amd64", "pause-s390x", "pause"):
         assert shop.has_tag(name) == (only_list and name != "pause")
+
+
+def test_a_token_that_is_none_is_not_shown(shop: Shop) -> None:
+    def a_line_too_many(request: faults.Request, registry: faults.Registry) -> faults.Answer:
+        challenge = registry(request).headers["Www-Authenticate"]
+        return faults.Answer(401, {"WWW-Authenticate": re.sub('realm="[^"]*"', f'realm="{realm}"', challenge)})
+
+    with faulty(shop.proxy.upstream) as tokens:
+        realm = f"http://{tokens.host}/token?account-key={KEY}"
+        body = json.dumps({"token": f"{KEY}\r\nX: y"}).encode()
+        tokens.follow(lambda *_: lambda *_: faults.Answer(200, {}, body))
+        shop.proxy.follow(matching(a_line_too_many, "HEAD", "/v2/"))
+        assert f"http://{tokens.host}/token: expected a JSON object with a token" in shop.fails()
+
+
+def test_a_log_of_everything_shows_no_secret(shop: Shop) -> None:
+    """Invoke's --debug has all libraries say what they do."""
+    shop.proxy.follow(matching(faults.refused, "PUT", UPLOADS, times=1))
+    run = shop.checkout("--debug", "all-push", REGISTRY=shop.proxy.host, DOCKER_CONFIG=shop.config)
+    assert any("_state=" in each.path for each in shop.proxy.seen)
+    shop.shows_no_secret(run.stdout + run.stderr)
+
+
+def test_words_of_a_registry_do_not_move_the_cursor(shop: Shop) -> None:
+    shop.proxy.follow(matching(answering(403, "DENIED", "\x1b[2Jred\nonly\u202e"), "POST", UPLOADS))
+    assert ": 403 DENIED: [2Jred only\n" in shop.fails()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_who_wants_to_be_left_alone_for_longer_than_there_is_time(shop: Shop, status: int) -> None:
+    """It ends at once: with the wait the test would not."""
+    shop.proxy.follow(matching(answering(status, "BUSY", "later", Retry_After="900"), "PUT", UPLOADS))
+    message = shop.fails("--timeout", "800")
+    assert f": {status} BUSY: later" in message
+    assert "it asks to be left alone for 900 s" in message
+    assert "--timeout 800" in message
+
+
+def test_a_date_to_come_back_that_is_too_late(shop: Shop) -> None:
+    shop.proxy.follow(matching(faults.busy_until(9000), "HEAD", "/v2/"))
+    message = shop.fails()
+    assert re.search(r"it asks to be left alone for (8999|9000|8998) s", message)
+    assert "--timeout 300" in message
+
+
+def test_no_answer_before_the_time_is_over(shop: Shop) -> None:
+    shop.proxy.follow(matching(faults.stalled, "PUT", "/pause/manifests/3.1"))
+    message = shop.fails("--timeout", "4")
+    assert "/pause/manifests/3.1: no answer in time" in message
+    assert "--timeout 4" in message
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "soon", "1e3", "\u0663", " 5"])
+def test_a_timeout_is_a_number_of_seconds(compiled: Checkout, value: str) -> None:
+    for given in ((f"--timeout={value}",), ()):
+        message = compiled.refuses(2, "all-push", *given, **({} if given else {"TIMEOUT": value}))
+        assert f"timeout: found {value!r}, expected seconds" in message
+
+
+@pytest.mark.parametrize("fault", [answering(503, Retry_After="250"), faults.stalled])
+def test_ctrl_c_is_not_kept_waiting(shop: Shop, fault: Fault) -> None:
+    """Neither by a wait for the next try nor by an answer that does not come: the test would not wait for them."""
+    shop.proxy.follow(matching(fault, "PUT", UPLOADS))
+    before = set(shop.checkout.snapshot())
+    process = shop.checkout.start("all-push", REGISTRY=shop.proxy.host, DOCKER_CONFIG=shop.config)
+    until("all uploads wait", lambda: shop.proxy.spoilt >= 10)
+    process.send_signal(signal.SIGINT)
+    until("it is gone", lambda: process.poll() is not None)
+    run = ended(process)
+    assert (run.code, run.stdout) == (130, "")
+    assert run.stderr.endswith("all-push: interrupted\n")
+    assert set(shop.checkout.snapshot()) == before
+    assert not any(map(shop.has_tag, ("pause", "pause-amd64")))
+    shop.shows_no_secret(run.stderr)
