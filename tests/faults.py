@@ -70,6 +70,10 @@ class Answer:
         return replace(self, headers={name: value for name, value in {**self.headers, **changed}.items() if value})
 
 
+# What a TLS connection begins with, and what web servers say to what begins otherwise.
+_HANDSHAKE = b"\x16"
+_NOT_TLS = Answer(400, {}, b"Client sent an HTTP request to an HTTPS server.\n")
+
 Registry = Callable[[Request], Answer]
 Fault = Callable[[Request, Registry], Answer]
 # By the number of the request, counted from 1, its method and its path.
@@ -243,7 +247,8 @@ def faulty(upstream: str, tls: SSLContext | None = None) -> Iterator[Faulty]:
 
     class Handler(BaseHTTPRequestHandler):
         def setup(self) -> None:
-            if tls:
+            self.in_the_open = bool(tls) and self.request.recv(1, socket.MSG_PEEK) != _HANDSHAKE
+            if tls and not self.in_the_open:
                 self.request = tls.wrap_socket(self.request, server_side=True)
             super().setup()
 
@@ -251,7 +256,7 @@ def faulty(upstream: str, tls: SSLContext | None = None) -> Iterator[Faulty]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             request = Request(self.command, self.path, dict(self.headers.items()), body, proxy.over)
             try:
-                answer = proxy.answer(request)
+                answer = _NOT_TLS if self.in_the_open else proxy.answer(request)
             except ResetConnectionError:
                 self.reset()
                 return
