@@ -162,6 +162,28 @@ def test_a_lasting_fault_is_one_message(shop: Shop, fault: str) -> None:
         assert shop.has_tag(name) == (only_list and name != "pause")
 
 
+READING: dict[str, tuple[Fault, str, list[str]]] = {
+    "500 to a blob": (answering(500, "UNKNOWN", "disk", **NOW), "blobs", [": 500 UNKNOWN: disk", "tried 7 times"]),
+    "404 to a blob": (answering(404, "BLOB_UNKNOWN", "gone"), "blobs", [": 404 BLOB_UNKNOWN: gone"]),
+    "403 to a manifest": (answering(403, "DENIED", "not you"), "manifests", [": 403 DENIED: not you"]),
+    "a corrupted blob": (faults.corrupted, "blobs", ["found digest sha256:", "expected sha256:", "tried 7 times"]),
+    "a blob that is cut": (faults.cut_in_body, "blobs", [": the answer was cut short", "tried 7 times"]),
+}
+
+
+@pytest.mark.parametrize("fault", READING)
+def test_so_is_one_while_reading(shop: Shop, fault: str) -> None:
+    what, kind, words = READING[fault]
+    given = {"REGISTRY": shop.proxy.host, "DOCKER_CONFIG": shop.config}
+    shop.checkout("all-push-images", **given)
+    shop.proxy.follow(matching(what, "GET", f"/pause-arm64/{kind}/"))
+    message = shop.checkout.refuses(1, "push-manifest", **given)
+    for word in ["arm64: ", f"http://{shop.proxy.host}/v2/pause-arm64/{kind}/", *words]:
+        assert word in message
+    shop.shows_no_secret(message)
+    assert not shop.has_tag("pause")
+
+
 def test_a_token_that_is_none_is_not_shown(shop: Shop) -> None:
     def a_line_too_many(request: faults.Request, registry: faults.Registry) -> faults.Answer:
         challenge = registry(request).headers["Www-Authenticate"]
