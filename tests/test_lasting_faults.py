@@ -210,6 +210,14 @@ def test_words_of_a_registry_do_not_move_the_cursor(shop: Shop) -> None:
     assert ": 403 DENIED: [2Jred only\n" in shop.fails()
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff", b"null", b'{"errors": {}}', b'{"errors": [7]}', b'{"errors":' + b"[" * 99999]
+)
+def test_words_that_are_none_are_left_out(shop: Shop, body: bytes) -> None:
+    shop.proxy.follow(matching(lambda *_: faults.Answer(403, {}, body), "POST", f"/pause-arm{UPLOADS}"))
+    assert f"POST http://{shop.proxy.host}/v2/pause-arm{UPLOADS}: 403" in shop.fails()
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_who_wants_to_be_left_alone_for_longer_than_there_is_time(shop: Shop, status: int) -> None:
     """It ends at once: with the wait the test would not."""
