@@ -45,9 +45,10 @@ def refusal(method: str, url: str, answer: Answer) -> str:
     try:
         errors = json.loads(answer.data)["errors"]
         words = "; ".join(f"{each.get('code')}: {each.get('message')}" for each in errors)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         words = answer.reason or ""
-    return f"{method} {redacted(url)}: {answer.status} {' '.join(words.split())[:LONGEST]}".rstrip()
+    shown = "".join(each if each.isprintable() else " " for each in words)  # a terminal obeys what is not
+    return f"{method} {redacted(url)}: {answer.status} {' '.join(shown.split())[:LONGEST]}".rstrip()
 
 
 def redacted(url: str) -> str:

@@ -6,6 +6,7 @@ Tried again are lost connections, time-outs, cut answers, 429 and the 5xx of ser
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3 import exceptions as lost
 
+from build.connections import Connections
 from build.errors import PublishError
 from build.faults import Answer, TransientError, explained, proxy_refuses, redacted, refusal
 from build.trust import Proxy, Trust, host_of, seen_from
@@ -30,6 +32,8 @@ CONNECT, READ, FIRST_WAIT, LONGEST_WAIT = 10, 60, 0.2, 8
 # What is no blob is no larger, in bytes: distribution-spec, "Pushing Manifests".
 LARGEST = 4 << 20
 _BUSY = (429, 500, 502, 503, 504)
+# Its debug lines show whole URLs, and in a query stands what lets one write.
+logging.getLogger("urllib3").propagate = False
 _MOVED = (301, 302, 303, 307, 308)
 _HOPS = 5
 # It would say of every connection what the user has said before.
@@ -44,12 +48,14 @@ class Transport:
         self._timeout = timeout
         self._end = monotonic() + timeout
         self._closed = Event()
+        self._connections = Connections()
         self._lock = Lock()
         self._openers: dict[tuple[str, str], Callable[..., urllib3.BaseHTTPResponse]] = {}
 
     def close(self) -> None:
-        """End all waiting, and refuse every further exchange: after Ctrl-C no thread goes on."""
+        """End all waiting and all exchanges, and refuse every further one: after Ctrl-C no thread goes on."""
         self._closed.set()
+        self._connections.close()
 
     def patiently(self, unit: Callable[[], T]) -> T:
         """The result of `unit`, done again while it raises TransientError; then its PublishError, with the tries."""
@@ -58,7 +64,7 @@ class Transport:
             try:
                 return unit()
             except TransientError as error:
-                wait = error.wait if error.wait is not None else _backoff(tried)
+                wait = max(error.wait or 0, _backoff(tried))
                 spent = f" (tried {tried} times in {monotonic() - start:.0f} s)" if tried > 1 else ""
                 if wait > self._left():
                     asked = f"; it asks to be left alone for {wait:.0f} s" if error.wait else ""
@@ -133,17 +139,20 @@ class Transport:
         place = (urlsplit(url).scheme, host_of(url))
         with self._lock:
             if place not in self._openers:
-                self._openers[place] = self._connections(*place, proxy)
+                self._openers[place] = self._opened(*place, proxy)
             return self._openers[place]
 
-    def _connections(self, scheme: str, host: str, proxy: Proxy | None) -> Callable[..., urllib3.BaseHTTPResponse]:
+    def _opened(self, scheme: str, host: str, proxy: Proxy | None) -> Callable[..., urllib3.BaseHTTPResponse]:
         tls = self.trust.context(host) if scheme == "https" else None
         if proxy is None:
-            settings = {"ssl_context": tls} if tls else {}
-            pool = urllib3.connection_from_url(f"{scheme}://{host}", maxsize=AT_ONCE, **settings)
+            manager = urllib3.PoolManager(maxsize=AT_ONCE, ssl_context=tls)
+            manager.pool_classes_by_scheme = self._connections.pools
+            pool = manager.connection_from_url(f"{scheme}://{host}")
             return lambda method, url, **settings: pool.urlopen(method, _target(url), **settings)
         known = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else None
-        return urllib3.ProxyManager(proxy.url, proxy_headers=known, maxsize=AT_ONCE, ssl_context=tls).urlopen
+        proxied = urllib3.ProxyManager(proxy.url, proxy_headers=known, maxsize=AT_ONCE, ssl_context=tls)
+        proxied.pool_classes_by_scheme = self._connections.pools
+        return proxied.urlopen
 
 
 def _target(url: str) -> str:

@@ -38,15 +38,8 @@ ROWS = (
     {"build.faults"},
     {
         *("build.oci", "build.reference", "build.strict_yaml", "build.includes", "build.deflate"),
-        *(
-            "build.auth",
-            "build.crew",
-            "build.daemon",
-            "build.files",
-            "build.installed",
-            "build.trust",
-            "build.positional",
-        ),
+        *("build.auth", "build.crew", "build.daemon", "build.files", "build.installed", "build.trust"),
+        *("build.connections", "build.positional"),
     },
     {"build.errors", "build"},
 )
@@ -68,6 +61,7 @@ HEAVY = {
 # Modules whose whole purpose is such a library; they are loaded by a function themselves.
 ALLOWED = {
     ("build.transport", "urllib3"),
+    ("build.connections", "urllib3"),
     ("build.faults", "urllib3"),
     ("build.archive_source", "tarfile"),
     ("build.compilers.kube_cross", "tarfile"),
