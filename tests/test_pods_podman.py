@@ -35,11 +35,12 @@ def shell(checkout: Checkout) -> Iterator[Shell]:
     with TemporaryDirectory(prefix="pause") as folder:  # the names of sockets have to be short
         own = f"{podman} --root={folder}/root --runroot={folder}/run --storage-driver=vfs --events-backend=file"
         command = f"{own} --runtime=runc --cgroup-manager=cgroupfs"
-        files = {name: Path(folder, name) for name in ("containers.conf", "registries.conf")}
-        files["containers.conf"].write_text(f"[containers]\n{LIMITS}\n")
-        files["registries.conf"].write_text("")
-        environment = {f"CONTAINERS_{path.stem.upper()}_CONF": str(path) for path in files.values()}
-        environment["CONTAINERS_CONF"] = environment.pop("CONTAINERS_CONTAINERS_CONF")
+        Path(folder, "containers.conf").write_text(f"[containers]\n{LIMITS}\n")
+        Path(folder, "registries.conf").write_text("")
+        environment = {
+            "CONTAINERS_CONF": f"{folder}/containers.conf",
+            "CONTAINERS_REGISTRIES_CONF": f"{folder}/registries.conf",
+        }
         shell = Shell.make(checkout, (), environment, {"podman": command})
         (checkout.side / "busybox.tar").write_bytes(busybox())
         shell(f"podman import -c 'ENV PATH=/bin' {checkout.side}/busybox.tar docker.io/library/busybox")
@@ -85,6 +86,8 @@ def test_kube_play_with_what_use_prints(shell: Shell, tmp_path: Path) -> None:
         with Path(shell.environment["CONTAINERS_CONF"]).open("a") as file:
             file.write(setting["text"])
         shell(setting["apply"])
+    shell("podman pod create --name plain --network none; podman pod start plain")
+    assert infra(shell, "plain")["ImageName"] == setting["reference"]
     said = shell(PLAY)
     assert said.partition("first\n")[2].startswith("second\n"), said
     assert first(listed(said)) == (1, "/pause")
