@@ -23,7 +23,7 @@ sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 from build.errors import BuildError, UsageError
 from build.options import Options
 from build.positional import allow
-from build.workshop import checked, cleaned, copied, making, releasing, toolchain
+from build.workshop import checked, cleaned, copied, making, releasing, toolchain, using
 
 # A task lives for a second: collecting garbage while modules load, and once more at the end, would take a fifth of it.
 gc.disable()
@@ -32,6 +32,9 @@ atexit.register(gc.freeze)
 if TYPE_CHECKING:
     from build.cleaning import Removed
     from build.release import Made
+    from build.usage import Setting
+
+    Results = Sequence[Made | Removed | Setting]
 
 ROOT = Path(__file__).resolve().parent
 
@@ -65,10 +68,10 @@ PUBLISH = (*ASSEMBLE, *REMOTE[1:], "overwrite")
 POSITIONAL = ("src", "dst", "reference")
 
 
-def _command(*flags: str, default: bool = False) -> Callable[[Callable[[Options], Sequence[Made | Removed]]], Any]:
+def _command(*flags: str, default: bool = False) -> Callable[[Callable[[Options], Results]], Any]:
     """Make an Invoke task of a story, which takes options and returns what it made."""
 
-    def decorate(story: Callable[[Options], Sequence[Made | Removed]]) -> Any:
+    def decorate(story: Callable[[Options], Results]) -> Any:
         name = story.__name__.replace("_", "-")
 
         def body(c: Context, **given: Any) -> None:
@@ -100,13 +103,14 @@ def _command(*flags: str, default: bool = False) -> Callable[[Callable[[Options]
     return decorate
 
 
-def _show(name: str, made: Sequence[Made | Removed], options: Options) -> None:
+def _show(name: str, made: Results, options: Options) -> None:
     """The result: all that ever goes to stdout."""
     if options.flags.get("json"):  # invoke without a word gives no flags
         print(json.dumps({"task": name, "dry": options.dry, "results": [asdict(each) for each in made]}, indent=2))
     else:
         for each in made:
-            print(f"{each.change:8}{each}" if options.dry else each)
+            change = getattr(each, "change", "") if options.dry else ""
+            print(f"{change:8}{each}" if change else each)
     sys.stdout.flush()
 
 
@@ -194,6 +198,12 @@ allow("check", "reference")
 def copy(options: Options) -> Sequence[Made]:
     """Copy a release: registry, layout or archive."""
     return copied(options)
+
+
+@_command("image", *REMOTE, "tag", "json")
+def use(options: Options) -> Sequence[Setting]:
+    """Print the settings that make nodes use the release."""
+    return using(options)
 
 
 @_command(*TOOLCHAIN)

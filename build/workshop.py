@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from build.publish import Sink
     from build.reference import Reference
     from build.release import Made, Release, Workshop
+    from build.usage import Setting
 
 # A folder of its own in one that other tools know, too.
 CACHE = ".cache/pause"
@@ -101,6 +102,16 @@ def copied(options: Options) -> list[Made]:
 
         return copy(origin, read(options.root / packed), target, options.root)
     return copy(origin, origin.sink(), target, options.root)
+
+
+def using(options: Options) -> list[Setting]:
+    """How nodes are told to use the release. Raises UsageError for several registries: a node takes one."""
+    from build.usage import settings
+
+    first, *others = releasing(options)
+    if others:
+        raise UsageError(f"{len(others) + 1} registries: expected one\n  run it once for each")
+    return settings(first)
 
 
 def toolchain(options: Options) -> list[Made]:

@@ -30,7 +30,7 @@ UNREAD = ("share/doc/*", "share/info/*", "share/locale/*", "share/man/*", "bin/*
 
 @dataclass(frozen=True)
 class Docker:
-    """A daemon: where it listens, and the first process of its namespaces if it is ours."""
+    """A daemon: where it listens, and if it is ours the parent of the first process of its namespaces."""
 
     host: str
     process: subprocess.Popen[bytes] | None = None
@@ -59,6 +59,13 @@ class Docker:
         """The containers that were made to compile in, also those that do not run."""
         return self("ps", "--all", "--quiet", "--no-trunc", f"--filter=label={LABEL}", *only).split()
 
+    @property
+    def enter(self) -> tuple[str, ...]:
+        """The words to run a command by in the namespaces of our daemon: processes, mounts and network."""
+        assert self.process
+        [first] = Process(self.process.pid).children()
+        return (need("nsenter", "util-linux"), f"--target={first}", "--pid", "--mount", "--net")
+
     def kill(self) -> None:
         """Have it die at once, with all that it runs: the first process of its namespace takes all others along."""
         assert self.process
@@ -83,10 +90,11 @@ def machines() -> Docker | None:
 
 
 @contextmanager
-def private(data: Path | None = None) -> Iterator[Docker]:
+def private(data: Path | None = None, bridge: bool = False) -> Iterator[Docker]:
     """A daemon of our own, in namespaces that hold all that it runs and all its mounts; its images go with it.
 
-    The network is ours, so that registries on the loopback interface can be reached; there is no bridge.
+    The network is ours, so that registries on the loopback interface can be reached; there is no bridge. With `bridge`
+    there is one, in a network of the daemon's own that leads nowhere.
     """
     daemon, unshare = need("dockerd", "docker.io"), need("unshare", "util-linux")
     need("docker", "docker.io")
@@ -94,9 +102,15 @@ def private(data: Path | None = None) -> Iterator[Docker]:
         lack("dockerd: needs root")
     # The names of sockets have to be short.
     with TemporaryDirectory(prefix="docker") as folder, Path(folder, "log").open("w") as log:
-        command = [unshare, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", daemon]
+        command = [unshare, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        if bridge:
+            need("iptables", "iptables")
+            up = f'{need("busybox", "busybox-static")} ip link set lo up && exec "$@"'
+            command += ["--net", "sh", "-c", up, "sh", daemon, "--ip6tables=false"]
+        else:
+            command += [daemon, "--bridge=none", "--iptables=false", "--ip6tables=false"]
         command += [f"--data-root={data or f'{folder}/data'}", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"]
-        command += ["--bridge=none", "--iptables=false", "--ip6tables=false", f"--host=unix://{folder}/s"]
+        command += [f"--host=unix://{folder}/s"]
         with subprocess.Popen(command, stdout=log, stderr=log) as process:
             docker = Docker(f"unix://{folder}/s", process)
             try:

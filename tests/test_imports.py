@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 ROWS = (
     {"tasks"},
     {"build.workshop"},
-    {"build.pipeline", "build.remote", "build.check"},
+    {"build.pipeline", "build.remote", "build.check", "build.usage"},
     {"build.daemon_images", "build.copying", "build.proof"},
     {"build.making", "build.published", "build.cleaning"},
     {
