@@ -127,8 +127,8 @@ def publish(
     held = answers(asked)
     listed = list_tag.repository if list_tag else None
     with ThreadPoolExecutor(len(images)) as couriers:
-        # Where no tag is there is none to move: an image leaves while others are still being compiled.
-        early = not any(held.values()) and not order.dry
+        # Where no tag is there is none to move: an image leaves for afar while others are still being compiled.
+        early = sink.keeps_tags and not any(held.values()) and not order.dry
         if early:
             side_by_side(
                 couriers, lambda tag: deliver(sink, images[tag].result(), tag.repository, listed, pool), images

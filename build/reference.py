@@ -100,7 +100,7 @@ class Reference:
     @classmethod
     def parse(cls, text: str) -> Reference:
         """Read `REPOSITORY[:TAG][@sha256:…]`, with the tag `latest` if there is neither; or raise UsageError."""
-        if "://" in text:
+        if "://" in text and not text.startswith("oci:"):
             raise UsageError(f"{text!r}: expected HOST[:PORT]/NAME[:TAG][@sha256:…], with no scheme before it")
         named, at, digest = text.partition("@")
         if at and not DIGEST.fullmatch(digest):

@@ -135,7 +135,8 @@ def test_a_token_that_ends_in_the_middle(
 
     def grow_old(asked: Asked) -> None:
         with lock:
-            if asked.method == "PUT" and len(aged) < 3 and asked.authorization:
+            known = any(asked.path in each for each in aged)  # sent again, with a new one
+            if asked.method == "PUT" and len(aged) < 3 and asked.authorization and not known:
                 name = asked.path.split("/")[2]
                 asked.headers["Authorization"] = f"Bearer {tokens.token([f'repository:{name}:pull,push'], set(), 900)}"
                 aged.append(str(asked))
