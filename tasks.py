@@ -23,7 +23,7 @@ sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 from build.errors import BuildError, UsageError
 from build.options import Options
 from build.positional import allow
-from build.workshop import checked, cleaned, copied, making, releasing, toolchain
+from build.workshop import checked, cleaned, copied, making, releasing, toolchain, verified
 
 # A task lives for a second: collecting garbage while modules load, and once more at the end, would take a fifth of it.
 gc.disable()
@@ -32,6 +32,9 @@ atexit.register(gc.freeze)
 if TYPE_CHECKING:
     from build.cleaning import Removed
     from build.release import Made
+    from build.verdicts import Verdict
+
+    Results = Sequence[Made] | Sequence[Removed] | Sequence[Verdict]
 
 ROOT = Path(__file__).resolve().parent
 
@@ -55,26 +58,32 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "format": (None, "media types: oci or docker [FORMAT]"),
     "overwrite": (False, "move a tag that exists with another digest"),
     "reference": (None, "HOST[:PORT]/NAME[:TAG][@sha256:…] or oci:FOLDER[:TAG][@sha256:…], in place of the release"),
+    "verify": (False, "run every arch as pods run it, before the first tag moves"),
+    "with_": (None, "who runs it: namespaces (the default), docker or podman"),
+    "allow_not_run": (False, "let an arch pass that can't be run here"),
     "json": (False, "print the result as one JSON document"),
 }
 TOOLCHAIN = ("kube_cross_image", "kube_cross_version", "json")
 COMPILE = ("arch", "image", "tag", "rev", "cflags", "engine", "compiler", "libc", *TOOLCHAIN)
 ASSEMBLE = (*COMPILE, "registry", "format")
 REMOTE = ("registry", "insecure_registry", "timeout")
-PUBLISH = (*ASSEMBLE, *REMOTE[1:], "overwrite")
+RUN = ("with_", "allow_not_run")
+PUBLISH = (*ASSEMBLE, *REMOTE[1:], "overwrite", "verify", *RUN)
 POSITIONAL = ("src", "dst", "reference")
 
 
-def _command(*flags: str, default: bool = False) -> Callable[[Callable[[Options], Sequence[Made | Removed]]], Any]:
+def _command(
+    *flags: str, default: bool = False, show: Callable[..., None] | None = None
+) -> Callable[[Callable[[Options], Results]], Any]:
     """Make an Invoke task of a story, which takes options and returns what it made."""
 
-    def decorate(story: Callable[[Options], Sequence[Made | Removed]]) -> Any:
+    def decorate(story: Callable[[Options], Results]) -> Any:
         name = story.__name__.replace("_", "-")
 
         def body(c: Context, **given: Any) -> None:
             options = Options(ROOT, given, os.environ, dry=c.config.run.dry)
             try:
-                _show(name, story(options), options)
+                (show or _show)(name, story(options), options)
             except UsageError as error:
                 raise Exit(f"{name}: {error}", code=2) from None
             except BuildError as error:
@@ -100,14 +109,26 @@ def _command(*flags: str, default: bool = False) -> Callable[[Callable[[Options]
     return decorate
 
 
-def _show(name: str, made: Sequence[Made | Removed], options: Options) -> None:
+def _show(name: str, made: Sequence[Made | Removed | Verdict], options: Options) -> None:
     """The result: all that ever goes to stdout."""
     if options.flags.get("json"):  # invoke without a word gives no flags
         print(json.dumps({"task": name, "dry": options.dry, "results": [asdict(each) for each in made]}, indent=2))
     else:
         for each in made:
-            print(f"{each.change:8}{each}" if options.dry else each)
+            print(f"{each.change:8}{each}" if options.dry else each)  # type: ignore[union-attr]  # verdicts have a table
     sys.stdout.flush()
+
+
+def _show_verdicts(name: str, verdicts: Sequence[Verdict], options: Options) -> None:
+    """The table, then VerifyError if it is not good enough."""
+    from build.verdicts import refuse, shown
+
+    if options.flags.get("json"):
+        _show(name, verdicts, options)
+    else:
+        print(shown(verdicts, sys.stdout.isatty()), flush=True)
+    if not options.dry:
+        refuse(verdicts, bool(options.flags.get("allow_not_run")))
 
 
 @_command(*COMPILE)
@@ -117,6 +138,12 @@ def build(options: Options) -> Sequence[Made]:
     from build.pipeline import build
 
     return build(shop)
+
+
+@_command(*COMPILE, *RUN, show=_show_verdicts)
+def verify(options: Options) -> Sequence[Verdict]:
+    """Run every arch of the release as pods run it."""
+    return verified(options)
 
 
 @_command(*COMPILE)

@@ -23,6 +23,7 @@ TASKS = [
     "orphan",
     "push",
     "push-manifest",
+    "verify",
 ]
 
 
