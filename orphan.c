@@ -1,6 +1,7 @@
-/* Leaves an orphan behind, for the first process to adopt and to bury. */
+/* Leaves an orphan behind, or as many as its argument says, for the first process to adopt and to bury. */
 #include <sched.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int leave(void) {
@@ -16,7 +17,7 @@ static int outlive(pid_t parent) {
     return 0;
 }
 
-int main(void) {
+static int leave_orphan(void) {
     pid_t parent = getpid();
     pid_t child = fork();
     if (child < 0) {
@@ -24,4 +25,26 @@ int main(void) {
         return 1;
     }
     return child > 0 ? leave() : outlive(parent);
+}
+
+static int leave_orphans(int count) {
+    while (--count > 0) {
+        pid_t parent = fork();
+        if (parent == 0)
+            return leave_orphan();
+        if (parent > 0)
+            waitpid(parent, NULL, 0);
+    }
+    return leave_orphan();
+}
+
+static int number(const char *digits) {
+    int value = 0;
+    for (; *digits >= '0' && *digits <= '9'; digits++)
+        value = 10 * value + (*digits - '0');
+    return value;
+}
+
+int main(int argc, char **argv) {
+    return leave_orphans(argc > 1 ? number(argv[1]) : 1);
 }

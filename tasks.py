@@ -23,7 +23,7 @@ sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 from build.errors import BuildError, UsageError
 from build.options import Options
 from build.positional import allow
-from build.workshop import checked, cleaned, copied, making, releasing, toolchain, using
+from build.workshop import checked, cleaned, copied, making, releasing, toolchain, using, verified
 
 # A task lives for a second: collecting garbage while modules load, and once more at the end, would take a fifth of it.
 gc.disable()
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from build.cleaning import Removed
     from build.release import Made
     from build.usage import Setting
+    from build.verdicts import Verdict
 
-    Results = Sequence[Made | Removed | Setting]
+    Results = Sequence[Made | Removed | Setting] | Sequence[Verdict]
 
 ROOT = Path(__file__).resolve().parent
 
@@ -58,17 +59,23 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "format": (None, "media types: oci or docker [FORMAT]"),
     "overwrite": (False, "move a tag that exists with another digest"),
     "reference": (None, "HOST[:PORT]/NAME[:TAG][@sha256:…] or oci:FOLDER[:TAG][@sha256:…], in place of the release"),
+    "verify": (False, "run every arch as pods run it, before the first tag moves"),
+    "with_": (None, "who runs it: namespaces (the default), docker or podman"),
+    "allow_not_run": (False, "let an arch pass that can't be run here"),
     "json": (False, "print the result as one JSON document"),
 }
 TOOLCHAIN = ("kube_cross_image", "kube_cross_version", "json")
 COMPILE = ("arch", "image", "tag", "rev", "cflags", "engine", "compiler", "libc", *TOOLCHAIN)
 ASSEMBLE = (*COMPILE, "registry", "format")
 REMOTE = ("registry", "insecure_registry", "timeout")
-PUBLISH = (*ASSEMBLE, *REMOTE[1:], "overwrite")
+RUN = ("with_", "allow_not_run")
+PUBLISH = (*ASSEMBLE, *REMOTE[1:], "overwrite", "verify", *RUN)
 POSITIONAL = ("src", "dst", "reference")
 
 
-def _command(*flags: str, default: bool = False) -> Callable[[Callable[[Options], Results]], Any]:
+def _command(
+    *flags: str, default: bool = False, show: Callable[..., None] | None = None
+) -> Callable[[Callable[[Options], Results]], Any]:
     """Make an Invoke task of a story, which takes options and returns what it made."""
 
     def decorate(story: Callable[[Options], Results]) -> Any:
@@ -77,7 +84,7 @@ def _command(*flags: str, default: bool = False) -> Callable[[Callable[[Options]
         def body(c: Context, **given: Any) -> None:
             options = Options(ROOT, given, os.environ, dry=c.config.run.dry)
             try:
-                _show(name, story(options), options)
+                (show or _show)(name, story(options), options)
             except UsageError as error:
                 raise Exit(f"{name}: {error}", code=2) from None
             except BuildError as error:
@@ -114,6 +121,18 @@ def _show(name: str, made: Results, options: Options) -> None:
     sys.stdout.flush()
 
 
+def _show_verdicts(name: str, verdicts: Sequence[Verdict], options: Options) -> None:
+    """The table, then VerifyError if it is not good enough."""
+    from build.verdicts import refuse, shown
+
+    if options.flags.get("json"):
+        _show(name, verdicts, options)
+    else:
+        print(shown(verdicts, sys.stdout.isatty()), flush=True)
+    if not options.dry:
+        refuse(verdicts, bool(options.flags.get("allow_not_run")))
+
+
 @_command(*COMPILE)
 def build(options: Options) -> Sequence[Made]:
     """Compile bin/pause-A."""
@@ -121,6 +140,12 @@ def build(options: Options) -> Sequence[Made]:
     from build.pipeline import build
 
     return build(shop)
+
+
+@_command(*COMPILE, *RUN, show=_show_verdicts)
+def verify(options: Options) -> Sequence[Verdict]:
+    """Run every arch of the release as pods run it."""
+    return verified(options)
 
 
 @_command(*COMPILE)

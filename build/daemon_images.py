@@ -41,6 +41,8 @@ def build_images(shop: Workshop, daemon: Daemon, found: Binaries, pool: Executor
 def push_images(release: Release, daemon: Daemon, sink: Sink, pool: Executor) -> list[Made]:
     """The tag of every arch, pushed by the daemon. Before the first is, all are found to be free or ours.
 
+    The daemon moves a tag as it pushes, so what has to hold before tags move has to hold before that.
+
     Raises PublishError for a tag that is not to be moved, or if the registry ends up with another digest.
     """
     tags = {release.arch_tag(arch): arch for arch in release.arches}
@@ -49,6 +51,9 @@ def push_images(release: Release, daemon: Daemon, sink: Sink, pool: Executor) ->
     if not release.order.overwrite:
         moved = [tag for tag in tags if held[tag] and tag not in same]
         refuse(dict.fromkeys(moved, "nothing, or what this daemon pushed"), held)
+
+    if len(same) < len(tags) and not release.dry:
+        release.order.before_tags()
 
     def push(tag: Tag) -> Made:
         platform = str(tags[tag].platform)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from build.arches import Arch
 from build.errors import BuildError, PublishError, UsageError
-from build.making import all_images, binaries, finish_images, leave_archives, leave_binaries
+from build.making import Binaries, all_images, binaries, finish_images, leave_archives, leave_binaries
 from build.oci import OCI, Image, Index, index
 from build.publish import Sink, Source, publish, survey
 from build.reference import archive_file
@@ -105,7 +105,8 @@ def _make_and_publish(shop: Workshop, with_list: bool) -> list[Made]:
         images = finish_images(shop, program, found, finisher)
         archives = senders.submit(lambda: leave_archives(shop, all_images(found, images)))
         try:
-            made = _everywhere(senders, sinks, partial(_publish, images, index if with_list else None, senders))
+            with _gated(shop, found, sinks, images=images) as ready:
+                made = _everywhere(senders, ready, partial(_publish, images, index if with_list else None, senders))
         except BuildError:
             archives.result()  # a failed compilation explains more than what followed from it
             raise
@@ -119,13 +120,34 @@ def _by_daemon(shop: Workshop, daemon: Daemon, with_list: bool) -> list[Made]:
     for release in shop.releases:
         refuse_layout(release)
     with ThreadPoolExecutor(SENDERS) as pool, binaries(shop, shop.program()) as found, _sinks(shop.releases) as sinks:
-        build_images(shop, daemon, found, pool)
+        built = build_images(shop, daemon, found, pool)
 
         def publishing(release: Release, sink: Sink) -> list[Made]:
             pushed = push_images(release, daemon, sink, pool)
             return [*([_list_of(pool, release, sink, pushed)] if with_list else []), *pushed]
 
-        return _everywhere(pool, sinks, publishing)
+        with _gated(shop, found, sinks, built=built) as ready:
+            return _everywhere(pool, ready, publishing)
+
+
+@contextmanager
+def _gated(
+    shop: Workshop,
+    found: Binaries,
+    sinks: Sinks,
+    images: Mapping[Arch, Future[Image]] | None = None,
+    built: Sequence[Made] = (),
+) -> Iterator[Sinks]:
+    """The same sinks, where no tag moves before every arch has passed, if that is wanted."""
+    if shop.verifying is None:
+        yield sinks
+        return
+    from build.verify import archived, gate, saved
+
+    with gate(
+        shop, shop.verifying, found, saved(shop, built) if images is None else archived(shop, images)
+    ) as before_tags:
+        yield [(release.gated(before_tags), sink) for release, sink in sinks]
 
 
 def _list_of(pool: Executor, release: Release, sink: Sink, pushed: Sequence[Made]) -> Made:

@@ -63,10 +63,14 @@ class Tag:
 
 @dataclass(frozen=True)
 class Order:
-    """What publishing may do: move tags that are there (`overwrite`), or nothing but say what it would (`dry`)."""
+    """What publishing may do: move tags that are there (`overwrite`), or nothing but say what it would (`dry`).
+
+    `before_tags` is called once all content is in the sink and before the first tag moves; if it raises, none does.
+    """
 
     overwrite: bool = False
     dry: bool = False
+    before_tags: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ def publish(
                 side_by_side(
                     couriers, lambda tag: deliver(sink, made[tag], tag.repository, homes, pool, tag in new), made
                 )
+            order.before_tags()
             _move_tags(sink, new, wanted, list_tag, pool)
     return [Change(tag, target, held[tag]) for tag, target in wanted.items()]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from docker import APIClient
 
     from build.auth import Credentials
+    from build.drivers import Driver
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Release:
     def dry(self) -> bool:
         """Whether nothing is to be changed anywhere."""
         return self.order.dry
+
+    def gated(self, before_tags: Callable[[], None]) -> Release:
+        """The same, with what has to hold before the first tag moves."""
+        return replace(self, order=replace(self.order, before_tags=before_tags))
 
     def arch_tag(self, arch: Arch) -> Tag:
         """Where the image of one arch is published."""
@@ -61,10 +66,19 @@ class Daemon:
 
 
 @dataclass(frozen=True)
+class Verifying:
+    """What runs the programs, and whether an arch that can't be run here is let pass."""
+
+    driver: Callable[[], Driver]
+    allow_not_run: bool
+
+
+@dataclass(frozen=True)
 class Workshop:
     """How the images of a release are made: in which checkout, of which revision, and with what.
 
     The `releases` are one, to several registries. With a `daemon` that is the docker engine, without one the embedded.
+    With `verifying` no tag moves before every arch has been run.
     """
 
     releases: tuple[Release, ...]
@@ -75,6 +89,7 @@ class Workshop:
     compiler: Compiler
     cache: Cache
     daemon: Daemon | None = None
+    verifying: Verifying | None = None
 
     @property
     def release(self) -> Release:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from build.compilers import Compiler
     from build.publish import Sink
     from build.reference import Reference
-    from build.release import Made, Release, Workshop
+    from build.release import Made, Release, Verifying, Workshop
     from build.usage import Setting
+    from build.verdicts import Verdict
 
 # A folder of its own in one that other tools know, too.
 CACHE = ".cache/pause"
@@ -37,7 +38,10 @@ def releasing(options: Options) -> tuple[Release, ...]:
 
 
 def making(options: Options, every_arch: bool) -> Workshop:
-    """What to make, and with what. With `every_arch` no --arch means the release set, else the one default arch."""
+    """What to make, and with what. With `every_arch` no --arch means the release set, else the one default arch.
+
+    With --verify every arch is run as well.
+    """
     from build import revision
 
     asked = revision.ask(options.root, options.text("rev", ""), options.environment.get("SOURCE_DATE_EPOCH"))
@@ -62,6 +66,7 @@ def making(options: Options, every_arch: bool) -> Workshop:
         cache=Cache(options.root / CACHE, keep=not options.dry),
         daemon=Daemon(client, partial(remote.login, options)) if by_daemon else None,
         revision=asked(),
+        verifying=verifying(options, client) if options.flags.get("verify") else None,
     )
 
 
@@ -217,6 +222,22 @@ def _compiler(options: Options, settings: Settings, usual: str, client: Callable
 
     made: Compiler = options.one_of("compiler", usual, {"zig": zig, "kube-cross": kube_cross, "host": host})()
     return made
+
+
+def verified(options: Options) -> list[Verdict]:
+    """Build the release, and run every arch of it."""
+    from build.verify import verify
+
+    return verify(making(options, every_arch=True), verifying(options, cache(partial(_client, options))))
+
+
+def verifying(options: Options, client: Callable[[], APIClient]) -> Verifying:
+    """Who runs the programs. Raises UsageError for a driver that there is not."""
+    from build.drivers.choosing import choose
+    from build.release import Verifying
+
+    driver = choose(options.flags.get("with_") or "namespaces", client)
+    return Verifying(driver, bool(options.flags.get("allow_not_run")))
 
 
 def _toolchain(options: Options, settings: Settings) -> str:

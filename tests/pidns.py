@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from build import proc
 from tests.components import need
 
 PATIENCE = 10.0
@@ -28,47 +29,17 @@ def until(what: str, true: Callable[[], bool], patience: float = PATIENCE) -> No
 
 
 @dataclass(frozen=True)
-class Process:
-    """A running process, as /proc shows it."""
-
-    pid: int
-
-    def status(self) -> dict[str, str]:
-        """The fields of /proc/PID/status; none when the process is gone."""
-        try:
-            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        except (FileNotFoundError, ProcessLookupError):
-            return {}
-        return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
-
-    def state(self) -> str:
-        """S: sleeps, T: stopped, Z: a zombie, empty: gone."""
-        return self.status().get("State", "")[:1]
+class Process(proc.Process):
+    """A running process, as /proc shows it, with what these tests look at besides."""
 
     def signals(self, field: str) -> set[int]:
         """The signals of SigBlk, SigIgn, SigPnd or ShdPnd."""
         mask = int(self.status().get(field, "0"), 16)
         return {number for number in range(1, 65) if mask >> (number - 1) & 1}
 
-    def program(self) -> str:
-        try:
-            return str(Path(f"/proc/{self.pid}/exe").readlink())
-        except OSError:
-            return ""
-
     def naps(self) -> int:
         """How often it has gone to sleep so far: unchanged, it has not been woken."""
         return int(self.status()["voluntary_ctxt_switches"])
-
-    def children(self) -> dict[int, str]:
-        """PID and state of each child, zombies included."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                status = Process(int(entry.name)).status()
-                if status.get("PPid") == str(self.pid):
-                    found[int(entry.name)] = status["State"][:1]
-        return found
 
     def await_ready(self, program: Path) -> None:
         """Until it is `program`, and sleeps (pause does so only where it waits for signals), or has ended.

@@ -18,13 +18,16 @@ ROWS = (
     {"tasks"},
     {"build.workshop"},
     {"build.pipeline", "build.remote", "build.check", "build.usage"},
-    {"build.daemon_images", "build.copying", "build.proof"},
-    {"build.making", "build.published", "build.cleaning"},
+    {"build.verify", "build.drivers.choosing"},
+    {"build.daemon_images", "build.copying", "build.proof", "build.drivers.docker"},
+    {"build.making", "build.published", "build.cleaning", "build.drivers.namespaces", "build.drivers.podman"},
+    {"build.drivers.emulators", "build.trials", "build.verdicts"},
     {
         *("build.images", "build.binaries", "build.release", "build.layout", "build.registry", "build.docker_engine"),
         "build.archive_source",
         *("build.compilers.zig", "build.compilers.kube_cross", "build.compilers.host"),
     },
+    {"build.drivers"},
     {
         "build.publish",
         "build.compilers",
@@ -39,7 +42,7 @@ ROWS = (
     {
         *("build.oci", "build.reference", "build.strict_yaml", "build.includes", "build.deflate"),
         *("build.auth", "build.crew", "build.daemon", "build.files", "build.installed", "build.trust"),
-        *("build.connections", "build.positional"),
+        *("build.connections", "build.positional", "build.proc"),
     },
     {"build.errors", "build"},
 )

@@ -24,6 +24,7 @@ TASKS = [
     "push",
     "push-manifest",
     "use",
+    "verify",
 ]
 
 

@@ -101,15 +101,15 @@ RUNTIME void (*signal(int number, void (*action)(int)))(int) {
         unsigned long flags;
         void (*restorer)(void);
         sigset_t mask;
-    } change;
+    } change, old;
     change.action = action;
     change.flags = 0;
     change.restorer = NULL;
     sigemptyset(&change.mask);
-    /* The kernel has read the new action before it writes the old one to the same place. */
-    if (system_call(__NR_rt_sigaction, number, (long)&change, (long)&change, sizeof change.mask) < 0)
+    /* One place for both would do for the kernel, but qemu-user writes the old action before it reads the new one. */
+    if (system_call(__NR_rt_sigaction, number, (long)&change, (long)&old, sizeof change.mask) < 0)
         return SIG_ERR;
-    return change.action;
+    return old.action;
 }
 
 RUNTIME size_t strlen(const char *text) {

@@ -1,0 +1,169 @@
+"""Every arch run as pods run it: each check of each program, by a driver, before it is published."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache, partial
+from secrets import token_hex
+from threading import Lock
+
+from build.arches import Arch
+from build.archive import Entry, write
+from build.crew import results, side_by_side
+from build.drivers import Driver, NotRunError, Subject, Way
+from build.errors import BuildError, UsageError
+from build.making import Binaries, all_images, binaries, finish_images
+from build.oci import Image
+from build.proc import Watch
+from build.release import Made, Verifying, Workshop
+from build.trials import CHECKS, FailedError, Trial
+from build.verdicts import Finding, Verdict, plain, refuse
+
+_COMPANION = "orphan"
+Packed = Callable[[Arch], bytes]
+Gate = Callable[[], None]
+
+
+def verify(shop: Workshop, wanted: Verifying) -> list[Verdict]:
+    """Build what is to be published, and run all checks on every arch. Raises what `build` raises, and BuildError."""
+    program = shop.program()
+    with ThreadPoolExecutor(1) as finisher, binaries(shop, program) as found:
+        if shop.daemon:
+            from build.daemon_images import build_images
+
+            packed = saved(shop, build_images(shop, shop.daemon, found, finisher))
+        else:
+            images = finish_images(shop, program, found, finisher)
+            all_images(found, images)
+            packed = archived(shop, images)
+        with trying(shop, wanted, found, packed) as verdicts:
+            return verdicts()
+
+
+@contextmanager
+def gate(shop: Workshop, wanted: Verifying, found: Binaries, packed: Packed) -> Iterator[Gate]:
+    """What raises VerifyError unless every arch passes. However often it is asked, from any thread, they run once."""
+    with trying(shop, wanted, found, packed) as verdicts:
+        lock = Lock()
+
+        @cache
+        def once() -> list[Verdict]:
+            ran = verdicts()
+            shop.release.report(plain(ran))
+            return ran
+
+        def gate() -> None:
+            with lock:
+                ran = once()
+            refuse(ran, wanted.allow_not_run)
+
+        yield gate
+
+
+@contextmanager
+def trying(shop: Workshop, wanted: Verifying, found: Binaries, packed: Packed) -> Iterator[Callable[[], list[Verdict]]]:
+    """What runs all checks. When the context ends, also a sudden end, so does what still runs."""
+    watch = Watch()
+    try:
+        yield partial(_try_all, shop, wanted.driver(), found, packed, watch)
+    finally:
+        watch.stop.set()
+
+
+def archived(shop: Workshop, images: Mapping[Arch, Future[Image]]) -> Packed:
+    """An archive with the image of an arch, under a name that nobody else has."""
+    name = f"localhost/verify-{token_hex(6)}"
+
+    def packed(arch: Arch) -> bytes:
+        return write([Entry(images[arch].result(), f"{name}:{arch.name}", arch.name)], shop.revision.time)
+
+    return packed
+
+
+def saved(shop: Workshop, made: Sequence[Made]) -> Packed:
+    """An archive with the image of an arch out of the daemon, under no name."""
+    named = dict(zip(shop.release.arches, made, strict=True))
+
+    def packed(arch: Arch) -> bytes:
+        from build.daemon import explained
+
+        image = named[arch]
+        if shop.daemon is None or image.digest is None:
+            raise BuildError(f"{image.name}: the daemon has yet to build it")
+        with explained(f"{image.name}: docker save"):
+            return b"".join(shop.daemon.client().get_image(image.digest))
+
+    return packed
+
+
+def _try_all(shop: Workshop, driver: Driver, found: Binaries, packed: Packed, watch: Watch) -> list[Verdict]:
+    ways = {arch: _way(driver, arch) for arch in shop.release.arches}
+    runnable = [arch for arch, way in ways.items() if isinstance(way, Way)]
+    if shop.release.dry:
+        return [
+            _not_run(arch, way) if isinstance(way, str) else Verdict(arch.name, way.name) for arch, way in ways.items()
+        ]
+    subjects = _subjects(shop, runnable, found, packed)
+    if runnable:
+        driver.prepare()
+
+    def tried(arch: Arch) -> Verdict:
+        way = ways[arch]
+        if isinstance(way, str):
+            return _not_run(arch, way)
+        verdict = try_one(subjects[arch], driver, watch)
+        failed = ", ".join(each.check for each in verdict.failures)
+        shop.release.report(f"{arch.name}: {'failed: ' + failed if failed else 'passed'} ({way.name})")
+        return verdict
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        try:
+            return side_by_side(pool, tried, ways)
+        except BaseException:
+            watch.stop.set()  # before the pool waits for those who still try
+            raise
+
+
+def try_one(subject: Subject, driver: Driver, watch: Watch, patience: float = 10.0) -> Verdict:
+    """All checks of one arch; each waits `patience` seconds for what a sound program does at once."""
+    findings, way = [], driver.way(subject.arch)
+    with driver.site(subject, watch) as site:
+        trial = Trial(subject, site, way, driver.direct, watch, patience)
+        for name, check in CHECKS.items():
+            try:
+                findings.append(Finding(name, True, check(trial)))
+            except FailedError as error:
+                findings.append(Finding(name, False, str(error)))
+                if name == "cpu":
+                    break  # what it does is no news of this arch
+    return Verdict(subject.arch.name, way.name, tuple(findings))
+
+
+def _subjects(shop: Workshop, arches: Sequence[Arch], found: Binaries, packed: Packed) -> dict[Arch, Subject]:
+    image = shop.release.image
+    if _COMPANION not in image.companions:
+        raise UsageError(
+            f"image {image.name!r}: found no companion {_COMPANION!r}, expected one that leaves orphans behind"
+            f"\n  add it to arches.yaml, as {_COMPANION}: [{_COMPANION}.c]"
+        )
+    with binaries(shop, shop.program(_COMPANION)) as orphans:
+        results(list(orphans.values()))
+        version = shop.program().version
+        return {
+            arch: Subject(arch, found[arch].result(), version, orphans[arch].result(), partial(packed, arch))
+            for arch in arches
+        }
+
+
+def _way(driver: Driver, arch: Arch) -> Way | str:
+    try:
+        return driver.way(arch)
+    except NotRunError as error:
+        return str(error)
+
+
+def _not_run(arch: Arch, why: str) -> Verdict:
+    return Verdict(arch.name, None, hint=why)
