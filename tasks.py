@@ -94,16 +94,18 @@ def _command(
             except KeyboardInterrupt:
                 raise Exit(f"{name}: interrupted", code=130) from None
 
-        parameters = [Parameter(flag, Parameter.KEYWORD_ONLY, default=FLAGS[flag][0]) for flag in flags]
+        # Invoke copies the flags of every task at each start; only of a task that is named will any be asked for.
+        wanted = flags if name in sys.argv or "--complete" in sys.argv else ()
+        parameters = [Parameter(flag, Parameter.KEYWORD_ONLY, default=FLAGS[flag][0]) for flag in wanted]
         signature = Signature([Parameter("c", Parameter.POSITIONAL_OR_KEYWORD), *parameters])
         body.__signature__ = signature  # type: ignore[attr-defined]
         body.__name__, body.__doc__ = story.__name__, story.__doc__
         return task(
             body,
             default=default,
-            positional=[flag for flag in flags if flag in POSITIONAL],
-            help={flag: FLAGS[flag][1] for flag in flags},
-            iterable=[flag for flag in flags if isinstance(FLAGS[flag][0], list)],
+            positional=[flag for flag in wanted if flag in POSITIONAL],
+            help={flag: FLAGS[flag][1] for flag in wanted},
+            iterable=[flag for flag in wanted if isinstance(FLAGS[flag][0], list)],
             auto_shortflags=False,
         )
 
