@@ -68,7 +68,17 @@ class Layout:
             )
         return data
 
-    def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None) -> None:  # noqa: ARG002
+    def open_upload(self, repository: Repository) -> str:  # noqa: ARG002
+        """A folder needs no preparation."""
+        return ""
+
+    def put_blob(
+        self,
+        repository: Repository,
+        blob: Blob,
+        source: Repository | None = None,  # noqa: ARG002
+        upload: str = "",  # noqa: ARG002
+    ) -> None:
         """Store a blob; `source`, a repository that has it already, is of no use here."""
         write_if_changed(self._path(repository, blob.digest), blob.data)
 

@@ -9,12 +9,17 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Protocol
 
 from build.crew import results, side_by_side
 from build.errors import PublishError
 from build.oci import Blob, Image, Index, index, validate
 from build.reference import Repository
+
+
+# Of an image as a rule: a layer and a config.
+_BLOBS = 2
 
 
 class Source(Protocol):
@@ -40,7 +45,10 @@ class Sink(Source, Protocol):
     def keeps_tags(self) -> bool:
         """Whether a tag that exists is somebody's, and is not to be moved unasked."""
 
-    def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None) -> None:
+    def open_upload(self, repository: Repository) -> str:
+        """Make ready to take a blob, before that is known; `put_blob` may then use what this returns, once."""
+
+    def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None, upload: str = "") -> None:
         """Store a blob; `source` is a repository of the same sink that has it already."""
 
     def put_manifest(self, repository: Repository, manifest: Blob) -> None:
@@ -134,8 +142,11 @@ def publish(
         # Where no tag is there is none to move: an image leaves for afar while others are still being compiled.
         early = sink.keeps_tags and not any(held.values()) and not order.dry
         if early:
+            uploads = {tag: [pool.submit(sink.open_upload, tag.repository) for _ in range(_BLOBS)] for tag in images}
             side_by_side(
-                couriers, lambda tag: deliver(sink, images[tag].result(), tag.repository, listed, pool), images
+                couriers,
+                lambda tag: deliver(sink, images[tag].result(), tag.repository, listed, pool, uploads=uploads[tag]),
+                images,
             )
         made = dict(zip(images, results(list(images.values())), strict=True))
         wanted: dict[Tag, Image | Index] = {list_tag: listing(list(made.values()))} if list_tag else {}
@@ -155,7 +166,13 @@ def publish(
 
 
 def deliver(
-    sink: Sink, image: Image, home: Repository, listed: Repository | None, pool: Executor, is_new: bool = True
+    sink: Sink,
+    image: Image,
+    home: Repository,
+    listed: Repository | None,
+    pool: Executor,
+    is_new: bool = True,
+    uploads: Iterable[Future[str]] = (),
 ) -> None:
     """Blobs, then the manifest by digest: to `home` unless the image is there, and to the manifest list's repository.
 
@@ -163,7 +180,12 @@ def deliver(
     """
     validate(image)
     if is_new:
-        side_by_side(pool, lambda blob: sink.put_blob(home, blob), image.blobs)
+        opened = [each.result() for each in uploads if not each.exception()]  # what failed is tried again as it is used
+        side_by_side(
+            pool,
+            lambda pair: sink.put_blob(home, pair[0], upload=pair[1]),
+            zip(image.blobs, chain(opened, repeat("")), strict=False),
+        )
     if listed:
         side_by_side(pool, lambda blob: sink.put_blob(listed, blob, home), image.blobs)
     places = [place for place in (home if is_new else None, listed) if place]

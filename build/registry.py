@@ -73,9 +73,14 @@ class Registry:
 
         return self._transport.patiently(get)
 
-    def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None) -> None:
+    def open_upload(self, repository: Repository) -> str:
+        """Where a blob can be sent to; a registry forgets an upload that nothing comes for."""
+        return self._transport.patiently(lambda: self._location(repository, self._open(repository)))
+
+    def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None, upload: str = "") -> None:
         """Store a blob: mounted from `source` if the registry agrees, else sent whole ("Pushing blobs")."""
-        self._transport.patiently(lambda: self._upload(repository, blob, source))
+        known = [upload] if upload else []
+        self._transport.patiently(lambda: self._upload(repository, blob, source, known.pop() if known else ""))
 
     def put_manifest(self, repository: Repository, manifest: Blob) -> None:
         """Store a manifest under its digest ("Pushing manifests")."""
@@ -105,11 +110,12 @@ class Registry:
 
         self._transport.patiently(put)
 
-    def _upload(self, repository: Repository, blob: Blob, source: Repository | None) -> None:
-        opened = self._mount(repository, blob, source) if source else self._open(repository)
-        if opened.status == 201:
-            return
-        location = self._location(repository, opened)
+    def _upload(self, repository: Repository, blob: Blob, source: Repository | None, location: str) -> None:
+        if not location:
+            opened = self._mount(repository, blob, source) if source else self._open(repository)
+            if opened.status == 201:
+                return
+            location = self._location(repository, opened)
         location += ("&" if urlsplit(location).query else "?") + "digest=" + quote(blob.digest, safe="")
         headers = {"Content-Type": "application/octet-stream"}
         stored = self._send("PUT", repository, location, (201, *_UPLOAD_IS_GONE), blob.data, headers)
