@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, repeat
 from typing import Protocol
 
 from build.crew import results, side_by_side
@@ -19,6 +18,8 @@ from build.reference import Repository
 
 # Of an image as a rule: a layer and a config.
 _BLOBS = 2
+# Bytes that are no reason for a round trip.
+SMALL = 1 << 16
 
 
 class Source(Protocol):
@@ -92,6 +93,8 @@ class Change:
     before: str | None
 
 
+# By repository; each is good for one blob.
+Uploads = Mapping[Repository, list[Future[str]]]
 Survey = Mapping[Tag, Future[str | None]]
 Held = Mapping[Tag, str | None]
 
@@ -140,7 +143,7 @@ def publish(
     """
     if not all(image.done() for image in images.values()):
         # While a compiler works there is time to connect: the blobs will want more connections than the survey does.
-        for _ in range(len(asked), _BLOBS * len(images)):
+        for _ in range(len(asked), _BLOBS * len(images) * (2 if list_tag else 1)):
             pool.submit(sink.greet)
     held = answers(asked)
     listed = list_tag.repository if list_tag else None
@@ -148,10 +151,10 @@ def publish(
         # Where no tag is there is none to move: an image leaves for afar while others are still being compiled.
         early = sink.keeps_tags and not any(held.values()) and not order.dry
         if early:
-            uploads = {tag: [pool.submit(sink.open_upload, tag.repository) for _ in range(_BLOBS)] for tag in images}
+            uploads = _opened(sink, [tag.repository for tag in images], listed, pool)
             side_by_side(
                 couriers,
-                lambda tag: deliver(sink, images[tag].result(), tag.repository, listed, pool, uploads=uploads[tag]),
+                lambda tag: deliver(sink, images[tag].result(), tag.repository, listed, pool, uploads=uploads),
                 images,
             )
         made = dict(zip(images, results(list(images.values())), strict=True))
@@ -178,24 +181,39 @@ def deliver(
     listed: Repository | None,
     pool: Executor,
     is_new: bool = True,
-    uploads: Iterable[Future[str]] = (),
+    uploads: Uploads | None = None,
 ) -> None:
     """Blobs, then the manifest by digest: to `home` unless the image is there, and to the manifest list's repository.
 
-    What has a home is mounted from there: a request without a body in place of two with one.
+    Small blobs go straight to both; a large one is mounted from its home, a round trip later, but without its bytes.
     """
     validate(image)
-    if is_new:
-        opened = [each.result() for each in uploads if not each.exception()]  # what failed is tried again as it is used
-        side_by_side(
-            pool,
-            lambda pair: sink.put_blob(home, pair[0], upload=pair[1]),
-            zip(image.blobs, chain(opened, repeat("")), strict=False),
-        )
-    if listed:
-        side_by_side(pool, lambda blob: sink.put_blob(listed, blob, home), image.blobs)
     places = [place for place in (home if is_new else None, listed) if place]
+    large = [blob for blob in image.blobs if len(blob.data) > SMALL]
+    straight = [(place, blob) for place in places for blob in image.blobs if place == home or blob not in large]
+    side_by_side(pool, lambda each: _send(sink, *each, uploads or {}), straight)
+    if listed:
+        side_by_side(pool, lambda blob: sink.put_blob(listed, blob, home), large)
     side_by_side(pool, lambda place: sink.put_manifest(place, image.manifest), places)
+
+
+def _opened(sink: Sink, homes: Iterable[Repository], listed: Repository | None, pool: Executor) -> Uploads:
+    """Uploads for all blobs that are to come, which takes a round trip while the compilers work."""
+    wanted = [place for home in homes for place in (home, listed) if place for _ in range(_BLOBS)]
+    uploads: dict[Repository, list[Future[str]]] = {place: [] for place in wanted}
+    for place in wanted:
+        uploads[place].append(pool.submit(sink.open_upload, place))
+    return uploads
+
+
+def _send(sink: Sink, place: Repository, blob: Blob, uploads: Uploads) -> None:
+    try:
+        upload = uploads[place].pop()
+    except LookupError:
+        sink.put_blob(place, blob)
+    else:
+        # One that could not be opened is opened again, and if that fails, too, it is told.
+        sink.put_blob(place, blob, upload="" if upload.exception() else upload.result())
 
 
 def _move_tags(
