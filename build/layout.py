@@ -68,9 +68,6 @@ class Layout:
             )
         return data
 
-    def greet(self) -> None:
-        """A folder needs no connection."""
-
     def open_upload(self, repository: Repository) -> str:  # noqa: ARG002
         """A folder needs no preparation."""
         return ""

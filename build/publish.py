@@ -45,9 +45,6 @@ class Sink(Source, Protocol):
     def keeps_tags(self) -> bool:
         """Whether a tag that exists is somebody's, and is not to be moved unasked."""
 
-    def greet(self) -> None:
-        """Have one connection more, for a later request; what goes wrong shows there."""
-
     def open_upload(self, repository: Repository) -> str:
         """Make ready to take a blob, before that is known; `put_blob` may then use what this returns, once."""
 
@@ -141,10 +138,6 @@ def publish(
     What is there already is not sent. Raises ImageError for an image that contradicts itself, before any of it is sent,
     and PublishError if a tag would have to be moved unasked, if the sink fails, or if another run got in between.
     """
-    if not all(image.done() for image in images.values()):
-        # While a compiler works there is time to connect: the blobs will want more connections than the survey does.
-        for _ in range(len(asked), _BLOBS * len(images) * (2 if list_tag else 1)):
-            pool.submit(sink.greet)
     held = answers(asked)
     listed = list_tag.repository if list_tag else None
     with ThreadPoolExecutor(len(images)) as couriers:

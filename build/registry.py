@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -73,11 +72,6 @@ class Registry:
             return data
 
         return self._transport.patiently(get)
-
-    def greet(self) -> None:
-        """Have one connection more, by asking for nothing ("Determining Support")."""
-        with suppress(PublishError):
-            self._transport.exchange("GET", f"{self._origin}/v2/", None, {})
 
     def open_upload(self, repository: Repository) -> str:
         """Where a blob can be sent to; a registry forgets an upload that nothing comes for."""
