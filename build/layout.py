@@ -33,6 +33,7 @@ class Layout:
 
     base: Path
     keeps_tags = False
+    is_far = False
 
     def digest(self, repository: Repository, tag: str) -> str | None:
         """The digest under `tag`, or None; what is damaged, or not all there, is not there."""

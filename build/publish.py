@@ -45,6 +45,10 @@ class Sink(Source, Protocol):
     def keeps_tags(self) -> bool:
         """Whether a tag that exists is somebody's, and is not to be moved unasked."""
 
+    @property
+    def is_far(self) -> bool:
+        """Whether a round trip costs more than sending a small blob twice, as far as it is known yet."""
+
     def open_upload(self, repository: Repository) -> str:
         """Make ready to take a blob, before that is known; `put_blob` may then use what this returns, once."""
 
@@ -144,7 +148,7 @@ def publish(
         # Where no tag is there is none to move: an image leaves for afar while others are still being compiled.
         early = sink.keeps_tags and not any(held.values()) and not order.dry
         if early:
-            uploads = _opened(sink, [tag.repository for tag in images], listed, pool)
+            uploads = _opened(sink, [tag.repository for tag in images], listed if sink.is_far else None, pool)
             side_by_side(
                 couriers,
                 lambda tag: deliver(sink, images[tag].result(), tag.repository, listed, pool, uploads=uploads),
@@ -178,15 +182,15 @@ def deliver(
 ) -> None:
     """Blobs, then the manifest by digest: to `home` unless the image is there, and to the manifest list's repository.
 
-    Small blobs go straight to both; a large one is mounted from its home, a round trip later, but without its bytes.
+    In the list's repository they are mounted from their home; but to a registry far away small ones go straight.
     """
     validate(image)
     places = [place for place in (home if is_new else None, listed) if place]
-    large = [blob for blob in image.blobs if len(blob.data) > SMALL]
-    straight = [(place, blob) for place in places for blob in image.blobs if place == home or blob not in large]
+    mounted = [blob for blob in image.blobs if listed and (not sink.is_far or len(blob.data) > SMALL)]
+    straight = [(place, blob) for place in places for blob in image.blobs if place == home or blob not in mounted]
     side_by_side(pool, lambda each: _send(sink, *each, uploads or {}), straight)
     if listed:
-        side_by_side(pool, lambda blob: sink.put_blob(listed, blob, home), large)
+        side_by_side(pool, lambda blob: sink.put_blob(listed, blob, home), mounted)
     side_by_side(pool, lambda place: sink.put_manifest(place, image.manifest), places)
 
 

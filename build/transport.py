@@ -41,12 +41,16 @@ urllib3.disable_warnings(lost.InsecureRequestWarning)
 
 
 class Transport:
-    """Exchanges with any number of hosts, from several threads. `timeout` (seconds) starts to run now."""
+    """Exchanges with any number of hosts, from several threads. `timeout` (seconds) starts to run now.
+
+    `quickest` is how long the shortest exchange so far took, in seconds.
+    """
 
     def __init__(self, trust: Trust, timeout: float) -> None:
         self.trust = trust
         self._timeout = timeout
         self._end = monotonic() + timeout
+        self.quickest = timeout
         self._closed = Event()
         self._connections = Connections()
         self._lock = Lock()
@@ -105,6 +109,7 @@ class Transport:
                 f"{method} {redacted(url)}: not sent: no time left\n  give more: --timeout {self._timeout:g} (seconds)"
             )
         proxy = self.trust.proxy(url)
+        began = monotonic()
         what = f"{method} {redacted(url)}" + (f" through the proxy {proxy.url}" if proxy else "")
         try:
             response = self._opener(url, proxy)(
@@ -124,6 +129,7 @@ class Transport:
             response.close()  # the rest is not read, so that the connection is of no more use
             raise PublishError(f"{what}: found more than {most} bytes, expected {most} at most")
         response.release_conn()
+        self.quickest = min(self.quickest, monotonic() - began)
         answer = Answer(response.status, response.reason, response.headers, data)
         if answer.status == 407:
             raise PublishError(f"{what}: {proxy_refuses(urlsplit(url).scheme, f'407 {answer.reason}')}")
