@@ -55,9 +55,8 @@ class Registry:
         answer = self._transport.patiently(lambda: self._send("HEAD", repository, path, (200, 404), headers=headers))
         if answer.status == 404:
             return None
-        digest = answer.headers.get("Docker-Content-Digest")
-        if digest:
-            return digest
+        if told := answer.headers.get("Docker-Content-Digest"):
+            return told
         manifest = self.manifest(repository, tag)
         return manifest.digest if manifest else None
 
