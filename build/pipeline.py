@@ -17,7 +17,7 @@ from build.reference import archive_file
 from build.release import Daemon, Made, Release, Workshop
 
 # Requests wait far more than they work, and threads that are not needed are never made.
-SENDERS = 128
+SENDERS = 256
 
 Sinks = Sequence[tuple[Release, Sink]]
 

@@ -25,7 +25,7 @@ from build.trust import Proxy, Trust, host_of, seen_from
 
 T = TypeVar("T")
 
-AT_ONCE = 128
+AT_ONCE = 256
 TRIES = 7
 # Seconds: to connect, between two pieces of an answer, and before a second try (then twice as long, and so on).
 CONNECT, READ, FIRST_WAIT, LONGEST_WAIT = 10, 60, 0.2, 8
