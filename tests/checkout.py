@@ -17,6 +17,7 @@ from build.arches import read_settings
 SOURCE = Path(__file__).parent.parent
 SETTINGS = read_settings(SOURCE / "arches.yaml")
 RELEASE = SETTINGS.defaults.release
+REPOSITORIES = ("pause", *(f"pause-{arch}" for arch in RELEASE))
 TIMEOUT = 120
 
 Snapshot = dict[str, tuple[Any, ...]]

@@ -16,8 +16,10 @@ from typing import Any
 
 import urllib3
 
+from tests.checkout import REPOSITORIES
 from tests.components import need
 from tests.pidns import until
+from tests.reading import Read, complete, digest
 
 _HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive"}
 _ACCEPT = ", ".join(
@@ -59,6 +61,34 @@ def fetch(host: str, path: str) -> tuple[int, bytes]:
     """Status and body of a GET below /v2/, by nobody in particular."""
     answer = urllib3.request("GET", f"http://{host}/v2/{path}", headers={"Accept": _ACCEPT}, retries=False)
     return answer.status, answer.data
+
+
+def registry_reader(host: str, repository: str) -> Read:
+    """Manifests and blobs of a repository, by their digests; the other side of `layout_reader`."""
+
+    def read(wanted: str) -> bytes:
+        for kind in ("manifests", "blobs"):
+            status, data = fetch(host, f"{repository}/{kind}/{wanted}")
+            if status == 200:
+                return data
+        raise AssertionError(f"{repository} has no {wanted}")
+
+    return read
+
+
+def registry_tags(host: str, place: str = "") -> dict[str, str]:
+    """The digests under the release's tags below `place`, by repository; those that are not there are left out."""
+    answers = {name: fetch(host, f"{place}{name}/manifests/3.1") for name in REPOSITORIES}
+    assert {status for status, _ in answers.values()} <= {200, 404}
+    return {name: digest(data) for name, (status, data) in answers.items() if status == 200}
+
+
+def whole_tags(host: str, place: str = "") -> dict[str, str]:
+    """The same, where all that each tag leads to is there."""
+    found = registry_tags(host, place)
+    for name, published in found.items():
+        complete(registry_reader(host, f"{place}{name}"), published)
+    return found
 
 
 @dataclass

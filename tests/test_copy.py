@@ -13,7 +13,7 @@ import pytest
 
 from tests.checkout import RELEASE, Checkout, Run, ended
 from tests.reading import complete, digest, inspect, layout_reader, skopeo
-from tests.registries import Recorder, fetch
+from tests.registries import Recorder, registry_reader
 
 Released = tuple[Checkout, Run]
 NAMES = [f"{name}:3.1" for name in ("pause", *(f"pause-{arch}" for arch in RELEASE))]
@@ -35,14 +35,6 @@ def insecure_copy(*words: str) -> None:
     skopeo("copy", "--src-tls-verify=false", "--dest-tls-verify=false", *words)
 
 
-def read_in_registry(recorder: Recorder, repository: str) -> Callable[[str], bytes]:
-    def read(wanted: str) -> bytes:
-        found = [fetch(recorder.host, f"{repository}/{kind}/{wanted}") for kind in ("manifests", "blobs")]
-        return next(data for status, data in found if status == 200)
-
-    return read
-
-
 def test_the_digests_are_the_same_at_every_hop(
     layouts: str, digests: list[str], checkout: Checkout, recorder: Recorder
 ) -> None:
@@ -57,7 +49,7 @@ def test_the_digests_are_the_same_at_every_hop(
             assert inspect(reference, "--raw", cwd=checkout.root)[0] == published
     for repository in ("pause", *(f"pause-{arch}" for arch in RELEASE)):
         published = digests[NAMES.index(f"{repository}:3.1")]
-        complete(read_in_registry(recorder, f"b/c/{repository}"), published)
+        complete(registry_reader(recorder.host, f"b/c/{repository}"), published)
         complete(layout_reader(checkout.root / "there" / repository), published)
 
 

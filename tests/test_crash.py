@@ -16,12 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import RELEASE, Checkout, Run, Snapshot, ended
+from tests.checkout import REPOSITORIES, Checkout, Run, Snapshot, ended
 from tests.pidns import until
-from tests.reading import Read, complete, digest, layout_reader, layout_tags
-from tests.registries import Recorder, fetch, recording, registry
+from tests.reading import Read, complete, layout_reader, layout_tags
+from tests.registries import Recorder, recording, registry, registry_reader, registry_tags
 
-REPOSITORIES = ("pause", *(f"pause-{arch}" for arch in RELEASE))
 OLD = "the-old-one"
 
 Files = dict[str, bytes]
@@ -129,18 +128,10 @@ class Shop:
             yield
 
     def tags(self) -> dict[str, str]:
-        answers = {name: fetch(self.recorder.upstream, f"{name}/manifests/3.1") for name in REPOSITORIES}
-        assert {status for status, _ in answers.values()} <= {200, 404}
-        return {name: digest(data) for name, (status, data) in answers.items() if status == 200}
+        return registry_tags(self.recorder.upstream)
 
     def reader(self, repository: str) -> Read:
-        def read(wanted: str) -> bytes:
-            answers = [
-                fetch(self.recorder.upstream, f"{repository}/{kind}/{wanted}") for kind in ("manifests", "blobs")
-            ]
-            return next(data for status, data in answers if status == 200)
-
-        return read
+        return registry_reader(self.recorder.upstream, repository)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from tests.checkout import RELEASE, SETTINGS, Checkout, Run, results
 from tests.daemons import Docker
 from tests.pidns import until
 from tests.reading import complete, digest, inspect
-from tests.registries import Recorder, fetch, recording, registry
+from tests.registries import Recorder, fetch, recording, registry, registry_reader
 from tests.test_kube_cross import created
 
 pytestmark = pytest.mark.xdist_group("docker")
@@ -125,13 +125,7 @@ def test_everything_is_published(published: Published) -> None:
     for arch in RELEASE:
         assert platform(config_of(f"{published.registry}/pause-{arch}:3.1")) == row(arch)
 
-    def read(wanted: str) -> bytes:
-        for kind in ("manifests", "blobs"):
-            status, found = fetch(published.recorder.host, f"team/pause/{kind}/{wanted}")
-            if status == 200:
-                return found
-        raise AssertionError(wanted)
-
+    read = registry_reader(published.recorder.host, "team/pause")
     assert len(complete(read, next(iter(digests.values())))) == 1 + 3 * len(RELEASE)
 
 

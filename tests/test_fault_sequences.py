@@ -24,13 +24,11 @@ from build.registry import Registry
 from build.transport import Transport
 from build.trust import Trust
 from tests import faults
-from tests.checkout import RELEASE, SETTINGS, Checkout
+from tests.checkout import RELEASE, REPOSITORIES, SETTINGS, Checkout
 from tests.faults import Fault, Faulty, answering, faulty, matching, no_fault
 from tests.properties import examples
-from tests.reading import complete, digest
-from tests.registries import fetch, registry
+from tests.registries import registry, whole_tags
 
-REPOSITORIES = ("pause", *(f"pause-{arch}" for arch in RELEASE))
 NOW = {"Retry_After": "0"}
 FAULTS: dict[str, Fault] = {
     "refused": faults.refused,
@@ -98,20 +96,7 @@ class Shop:
 
     def tags(self, place: str) -> dict[str, str]:
         """The digests under the tags; all that they lead to is there, and right."""
-        found = {}
-        for name in REPOSITORIES:
-            status, data = fetch(self.proxy.upstream, f"{place}/{name}/manifests/3.1")
-            assert status in (200, 404)
-            if status == 200:
-                found[name] = digest(data)
-
-                def read(wanted: str, name: str = name) -> bytes:
-                    kinds = [f"{place}/{name}/{kind}/{wanted}" for kind in ("manifests", "blobs")]
-                    answers = [fetch(self.proxy.upstream, path) for path in kinds]
-                    return next(data for status, data in answers if status == 200)
-
-                complete(read, digest(data))
-        return found
+        return whole_tags(self.proxy.upstream, f"{place}/")
 
     def check(self, place: str, had: Mapping[str, str]) -> None:
         """Every tag is absent, old or complete, and none is lost; nor does the list come before its images."""

@@ -15,12 +15,11 @@ from tests import faults
 from tests.checkout import RELEASE, Checkout, Run
 from tests.components import need
 from tests.faults import Fault, Faulty, answering, faulty, matching
-from tests.reading import complete, digest, inspect
-from tests.registries import fetch, registry
+from tests.reading import inspect
+from tests.registries import registry, whole_tags
 from tests.token_server import certificate
 
 Released = tuple[Checkout, Run]
-REPOSITORIES = ("pause", *(f"pause-{arch}" for arch in RELEASE))
 UPLOADS = "/blobs/uploads/"
 PLACE = itertools.count()
 
@@ -39,20 +38,7 @@ class Shop:
 
     def tags(self) -> dict[str, str]:
         """The digests under the tags, and all that these lead to is there."""
-        found = {}
-        for name in REPOSITORIES:
-            status, data = fetch(self.proxy.upstream, f"{self.place}/{name}/manifests/3.1")
-            assert status in (200, 404)
-            if status == 200:
-                found[name] = digest(data)
-                complete(lambda wanted, name=name: self.read(name, wanted), digest(data))  # type: ignore[misc]
-        return found
-
-    def read(self, name: str, wanted: str) -> bytes:
-        answers = [
-            fetch(self.proxy.upstream, f"{self.place}/{name}/{kind}/{wanted}") for kind in ("manifests", "blobs")
-        ]
-        return next(data for status, data in answers if status == 200)
+        return whole_tags(self.proxy.upstream, f"{self.place}/")
 
 
 @pytest.fixture(scope="module")

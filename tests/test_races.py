@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import RELEASE, Checkout, Run, ended
-from tests.reading import complete
-from tests.registries import Recorder, fetch, recording, registry
-from tests.test_crash import REPOSITORIES
+from tests.checkout import RELEASE, REPOSITORIES, Checkout, Run, ended
+from tests.registries import Recorder, recording, registry, whole_tags
 
 TOLD = "another run has published at the same time"
 
@@ -31,27 +29,10 @@ def rival(source: Checkout, checkout: Checkout) -> Checkout:
 
 
 def tags(host: str) -> dict[str, str]:
-    """The digest under every tag."""
-    return {name: complete_at(host, name, "3.1") for name in REPOSITORIES}
-
-
-def complete_at(host: str, name: str, reference: str) -> str:
-    """The digest of a manifest, of which every part is there."""
-    import hashlib
-
-    status, data = fetch(host, f"{name}/manifests/{reference}")
-    assert status == 200
-    root = "sha256:" + hashlib.sha256(data).hexdigest()
-    complete(lambda digest: read(host, name, digest), root)
-    return root
-
-
-def read(host: str, name: str, digest: str) -> bytes:
-    for kind in ("manifests", "blobs"):
-        status, data = fetch(host, f"{name}/{kind}/{digest}")
-        if status == 200:
-            return data
-    raise AssertionError(f"{name} has no {digest}")
+    """The digest under every tag; none is missing, and all that they lead to is there."""
+    found = whole_tags(host)
+    assert set(found) == set(REPOSITORIES)
+    return found
 
 
 def planned(checkout: Checkout) -> dict[str, str]:

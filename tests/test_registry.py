@@ -6,11 +6,9 @@ import re
 
 import pytest
 
-from tests.checkout import RELEASE, Checkout
+from tests.checkout import RELEASE, REPOSITORIES, Checkout
 from tests.reading import inspect
 from tests.registries import Exchange, Recorder
-
-REPOSITORIES = {"pause", *(f"pause-{arch}" for arch in RELEASE)}
 
 
 def sending(recorder: Recorder) -> list[str]:
@@ -83,7 +81,7 @@ def test_a_missing_arch_alone_is_sent(recorder: Recorder, checkout: Checkout) ->
 def test_blobs_then_manifests_then_tags_then_the_lists_tag(recorder: Recorder, checkout: Checkout) -> None:
     checkout("all-push", REGISTRY=recorder.host)
     by_digest, tags = manifests(recorder, "sha256:[0-9a-f]{64}"), manifests(recorder, r"3\.1")
-    for name in REPOSITORIES - {"pause"}:
+    for name in REPOSITORIES[1:]:
         assert before(blobs(recorder, name), manifests(recorder, "[^/]*", name))
         [stored] = manifests(recorder, "sha256:.*", name)
         digest = stored.path.rpartition("/")[2]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.checkout import RELEASE, SETTINGS, Checkout, Run, results
 from tests.reading import complete, digest, inspect, layout_reader, program, says, skopeo
-from tests.registries import Recorder, fetch
+from tests.registries import Recorder, registry_reader
 
 Released = tuple[Checkout, Run]
 OCI = "application/vnd.oci.image."
@@ -106,12 +106,7 @@ def test_a_registry_holds_the_same_as_a_layout(released: Released, recorder: Rec
     for name, published in run.digests.items():
         assert inspect(f"docker://{name}", "--raw")[0] == published
         repository = name.partition("/")[2].partition(":")[0]
-
-        def read(wanted: str, repository: str = repository) -> bytes:
-            found = [fetch(recorder.host, f"{repository}/{kind}/{wanted}") for kind in ("manifests", "blobs")]
-            return next(data for status, data in found if status == 200)
-
-        complete(read, published)
+        complete(registry_reader(recorder.host, repository), published)
 
 
 def test_json_tells_the_same(released: Released, checkout: Checkout) -> None:
