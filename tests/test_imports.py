@@ -68,6 +68,7 @@ ALLOWED = {
     ("build.faults", "urllib3"),
     ("build.archive_source", "tarfile"),
     ("build.compilers.kube_cross", "tarfile"),
+    ("build.drivers.docker", "tarfile"),
 }
 
 

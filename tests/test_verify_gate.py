@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ import pytest
 
 from build.drivers.namespaces import Namespaces
 from build.errors import BuildError
+from build.layer import File, tar
 from tests.checkout import Checkout, results
 from tests.components import lack, need
 from tests.daemons import Docker
@@ -105,6 +107,21 @@ def test_docker_runs_the_images(checkout: Checkout, docker: Docker) -> None:
 
 
 @pytest.mark.xdist_group("docker")
+def test_an_image_with_no_name_stays_in_docker(checkout: Checkout, docker: Docker, arch: str, tmp_path: Path) -> None:
+    checkout("container", "--arch", arch)
+    name, archive = f"pause-{arch}:3.1", checkout.root / f"bin/pause-{arch}.tar"
+    docker("load", "--input", str(archive))
+    image = docker("inspect", "--format={{.Id}}", name)
+    other = tmp_path / "other.tar"
+    other.write_bytes(tar([File("/other", 0o644, b"")], 0))
+    docker("import", str(other), name)
+    assert docker("inspect", "--format={{.RepoTags}}", image) == "[]"
+    checkout("verify", "--with", "docker", "--arch", arch, DOCKER_HOST=docker.host)
+    assert docker("inspect", "--format={{.RepoTags}}", image) == "[]"
+    docker("rmi", image, name)
+
+
+@pytest.mark.xdist_group("docker")
 def test_the_docker_engine_pushes_nothing_that_failed(
     checkout: Checkout, recorder: Recorder, toolchain: dict[str, str], arch: str
 ) -> None:
@@ -146,6 +163,26 @@ def podman() -> Iterator[dict[str, str]]:
         until("no container is left", lambda: not containers.exists() or json.loads(containers.read_text()) == [])
         images = Path(folder, "root/vfs-images/images.json")
         assert not images.exists() or json.loads(images.read_text()) == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_image_that_was_there_stays_in_podman(
+    checkout: Checkout, podman: dict[str, str], arch: str, named: bool
+) -> None:
+    checkout("container", "--arch", arch)
+
+    def run(*words: str) -> str:
+        environment = {**os.environ, **podman}
+        return subprocess.run(["podman", *words], env=environment, check=True, capture_output=True, text=True).stdout
+
+    name = f"localhost/pause-{arch}:3.1"
+    run("load", "--input", str(checkout.root / f"bin/pause-{arch}.tar"))
+    if not named:
+        run("untag", name, name)
+    before = run("images", "--all", "--no-trunc", "--format={{.Id}} {{.Names}}")
+    checkout("verify", "--with", "podman", "--arch", arch, **podman)
+    assert run("images", "--all", "--no-trunc", "--format={{.Id}} {{.Names}}") == before
+    run("rmi", "--all", "--force")
 
 
 @pytest.mark.usefixtures("emulators")

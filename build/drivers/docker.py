@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
+import re
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -9,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from build.arches import Arch
-from build.daemon import explained, followed
+from build.daemon import explained, followed, inspected
 from build.docker_engine import checked_image
 from build.drivers import Ended, Running, Site, Subject, Way
 from build.drivers.emulators import in_a_container
@@ -44,12 +48,10 @@ class Docker:
     @contextmanager
     def site(self, subject: Subject, watch: Watch) -> Iterator[Site]:
         """The daemon with the image."""
-        client = self.client()
-        doing = f"{subject.arch.name}: docker load"
-        with explained(doing):
-            lines = client.load_image(subject.image())  # type: ignore[no-untyped-call]
-        said = "".join(str(line.get("stream", "")) for line in followed(lines, doing))
-        words, _, name = said.strip().partition(": ")
+        client, archive = self.client(), subject.image()
+        # The last of its names takes an image along: one that was there with none must be given none.
+        there = _found_nameless(client, archive)
+        words, name = ("", there) if there else _load(client, archive, subject.arch)
         try:
             checked_image(client, name, subject.arch.platform, None)
             yield _Daemon(client, name, subject, watch)
@@ -57,6 +59,25 @@ class Docker:
             if words == "Loaded image":  # one without a name was there before
                 with explained(f"{name}: docker rmi"):
                     client.remove_image(name, force=True)
+
+
+def _found_nameless(client: APIClient, archive: bytes) -> str:
+    """The id of the archive's image, if the daemon has it under no name; else nothing."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        listing = files.extractfile("manifest.json")
+        [entry] = json.load(listing) if listing else [{}]
+    digest = "sha256:" + re.sub(r".*/|\.json", "", entry["Config"])
+    found = inspected(client, digest)
+    return digest if found and not found["RepoTags"] else ""
+
+
+def _load(client: APIClient, archive: bytes, arch: Arch) -> tuple[str, str]:
+    """What the daemon says that it did, and the image's name or id."""
+    doing = f"{arch.name}: docker load"
+    with explained(doing):
+        lines = client.load_image(archive)  # type: ignore[no-untyped-call]
+    words, _, name = "".join(str(line.get("stream", "")) for line in followed(lines, doing)).strip().partition(": ")
+    return words, name
 
 
 @dataclass(frozen=True)

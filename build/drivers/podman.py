@@ -48,11 +48,16 @@ class Podman:
             orphan = Path(folder, "orphan")
             orphan.write_bytes(subject.orphan)
             orphan.chmod(0o755)
-            image = _podman("load", data=subject.image()).split()[-1]
+            before = set(_podman("images", "--all", "--quiet", "--no-trunc").split())
+            name = _podman("load", data=subject.image()).split()[-1]
+            there = _podman("image", "inspect", "--format=sha256:{{.Id}}", name).strip() in before
             try:
-                yield _Storage(image, subject, orphan, watch)
+                yield _Storage(name, subject, orphan, watch)
             finally:
-                _podman("rmi", "--force", image)
+                if not there:
+                    _podman("rmi", "--force", name)
+                elif not name.startswith("sha256:"):
+                    _podman("untag", name, name)
 
 
 @dataclass(frozen=True)
