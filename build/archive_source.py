@@ -15,13 +15,11 @@ from typing import Any
 
 from build.archive import REFERENCE
 from build.errors import PublishError
-from build.oci import Blob, digest_of
+from build.oci import LARGEST_MANIFEST, Blob, digest_of, media_type_of
 from build.reference import DIGEST, Repository
 
 # In bytes. A release takes some 30 KB, with libc in its programs some MB.
 LARGEST = 1 << 30
-# image-spec's readers take no larger manifest either, and an index is one.
-LARGEST_INDEX = 4 << 20
 # tarfile takes the end of a file for the end of the archive, too.
 _END = bytes(2 * tarfile.BLOCKSIZE)
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -50,11 +48,7 @@ class ArchiveSource:
             data = self.blob(repository, entry["digest"]) if entry else None
         if data is None:
             return None
-        try:
-            named = json.loads(data).get("mediaType")
-        except (ValueError, AttributeError, RecursionError):
-            named = None  # no manifest, as will be seen
-        return Blob(named or str(entry.get("mediaType", "")), data)
+        return Blob(media_type_of(data, str(entry.get("mediaType", ""))), data)
 
     def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:  # noqa: ARG002
         """The bytes of a blob; PublishError if the archive lacks it. An archive's repositories share their blobs."""
@@ -123,8 +117,8 @@ def _index(file: Path, files: Mapping[str, bytes]) -> Mapping[str, Mapping[str, 
     for path in ("oci-layout", "index.json"):
         if path not in files:
             raise PublishError(f"{file}: no {path} in it: expected an OCI image layout, as invoke copy writes it")
-    if len(files["index.json"]) > LARGEST_INDEX:
-        raise _damaged(file, f"index.json: found {len(files['index.json'])} bytes, expected {LARGEST_INDEX} at most")
+    if len(files["index.json"]) > LARGEST_MANIFEST:
+        raise _damaged(file, f"index.json: found {len(files['index.json'])} bytes, expected {LARGEST_MANIFEST} at most")
     try:
         version = json.loads(files["oci-layout"])["imageLayoutVersion"]
         entries = [

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from build.claims import INDEXES, MANIFESTS, read_manifest
+from build.claims import read_manifest
 from build.crew import side_by_side
 from build.errors import ImageError, PublishError
-from build.oci import Descriptor, Platform
-from build.proof import LARGEST_MANIFEST, Finding, Proof, Subject, prove
+from build.oci import INDEXES, LARGEST_MANIFEST, MANIFESTS, Descriptor, Platform
+from build.proof import Finding, Proof, Subject, prove
 from build.publish import Sink
 from build.reference import Reference
 from build.release import Made, Release

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from build.errors import ImageError
-from build.oci import FORMATS, Descriptor, Platform
+from build.oci import FORMATS, INDEXES, MANIFESTS, Descriptor, Platform
 from build.reference import DIGEST
 
-INDEXES = {form.index for form in FORMATS.values()}
-MANIFESTS = {form.manifest for form in FORMATS.values()}
 CONFIGS = {form.config for form in FORMATS.values()}
 _WORD = re.compile(r"[A-Za-z0-9._-]*")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")

@@ -18,7 +18,7 @@ from typing import Any
 from build.archive import LAYOUT
 from build.errors import PublishError
 from build.files import leftovers, write_if_changed, write_whole
-from build.oci import Blob, Image, Index, digest_of, dump
+from build.oci import Blob, Image, Index, digest_of, dump, media_type_of
 from build.reference import DIGEST, Repository
 
 _LOCK = ".lock"
@@ -48,11 +48,7 @@ class Layout:
         if not DIGEST.fullmatch(digest) or not self._path(repository, digest).is_file():
             return None
         data = self.blob(repository, digest)
-        try:
-            named = json.loads(data).get("mediaType")
-        except (ValueError, AttributeError, RecursionError):
-            named = None  # a stranger's, and no manifest
-        return Blob(named or (entry or {}).get("mediaType", ""), data)
+        return Blob(media_type_of(data, (entry or {}).get("mediaType", "")), data)
 
     def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
         """The bytes of a blob; raise PublishError if they are missing or damaged, or more than `most`."""

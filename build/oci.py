@@ -76,6 +76,10 @@ DOCKER = Format(
     layer="application/vnd.docker.image.rootfs.diff.tar.gzip",
 )
 FORMATS: Mapping[str, Format] = {form.name: form for form in (OCI, DOCKER)}
+INDEXES = frozenset(form.index for form in FORMATS.values())
+MANIFESTS = frozenset(form.manifest for form in FORMATS.values())
+# In bytes: distribution-spec, "Pushing Manifests", has registries take so much. Nothing else that is no blob is larger.
+LARGEST_MANIFEST = 4 << 20
 
 
 def digest_of(data: bytes) -> str:
@@ -225,6 +229,14 @@ def validate(each: Image) -> None:
     rootfs = config.get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     _agree("diff_ids", diff_ids, [digest_of(unpacked(layer)) for layer in each.layers])
+
+
+def media_type_of(manifest: bytes, otherwise: str) -> str:
+    """The media type that a manifest names itself; `otherwise` if it names none, or is no manifest."""
+    try:
+        return json.loads(manifest).get("mediaType") or otherwise
+    except (ValueError, AttributeError, RecursionError):
+        return otherwise
 
 
 def unpacked(layer: Blob) -> bytes:

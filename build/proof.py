@@ -9,14 +9,12 @@ from build import elf
 from build.arches import Arch
 from build.claims import CONFIGS, ConfigClaims, ImageClaims, read_config
 from build.errors import BuildError, ImageError, PublishError
-from build.oci import Descriptor, Platform
+from build.oci import LARGEST_MANIFEST, Descriptor, Platform
 from build.publish import Sink
 from build.reference import Repository
 from build.rootfs import USUAL_PATH, Command, Files, program
 from build.tape import Tape
 
-# distribution-spec, "Pushing Manifests": registries may refuse manifests above this size. Configs are no larger.
-LARGEST_MANIFEST = 4 << 20
 # A blob is in memory as it came.
 _LARGEST_BLOB = 4 << 30
 # A program that is checked whole is one of ours.

@@ -10,7 +10,7 @@ from build import elf
 from build.arches import Arch
 from build.claims import read_config
 from build.errors import BuildError, ImageError, PublishError
-from build.oci import FORMATS, Blob, Image, Platform, validate
+from build.oci import MANIFESTS, Blob, Image, Platform, validate
 from build.publish import Source, Tag
 from build.rootfs import USUAL_PATH, Command, Files, program
 from build.tape import Tape
@@ -42,7 +42,7 @@ def _fetched(source: Source, tag: Tag) -> Image:
     manifest = source.manifest(tag.repository, tag.name)
     if manifest is None:
         raise PublishError("no such image\n  push it first: invoke push --arch …")
-    if manifest.media_type not in {form.manifest for form in FORMATS.values()}:
+    if manifest.media_type not in MANIFESTS:
         raise ImageError(f"found {manifest.media_type}, expected an image's manifest")
     try:
         claims: dict[str, Any] = json.loads(manifest.data)

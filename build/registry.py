@@ -10,14 +10,14 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from build.errors import PublishError
 from build.faults import Answer, TransientError, redacted, refusal
-from build.oci import FORMATS, Blob, Image, Index, digest_of
+from build.oci import INDEXES, LARGEST_MANIFEST, MANIFESTS, Blob, Image, Index, digest_of
 from build.reference import Repository
-from build.transport import LARGEST, Transport
+from build.transport import Transport
 from build.trust import host_of, is_loopback, seen_from
 
 # Seconds for an exchange: with a registry on this machine, or beside it, one takes less, even if the machine is busy.
 FAR = 0.1
-_MANIFESTS = ", ".join(kind for form in FORMATS.values() for kind in (form.manifest, form.index))
+_ACCEPT = ", ".join(sorted(MANIFESTS | INDEXES))
 _HUB = {"docker.io": "registry-1.docker.io"}
 # How a registry says that it knows an upload no more (distribution-spec, "Error Codes": BLOB_UPLOAD_…).
 _UPLOAD_IS_GONE = (400, 404, 416)
@@ -51,7 +51,7 @@ class Registry:
 
     def digest(self, repository: Repository, tag: str) -> str | None:
         """The digest under `tag`, or None (distribution-spec, "Checking if content exists in the registry")."""
-        path, headers = f"manifests/{tag}", {"Accept": _MANIFESTS}
+        path, headers = f"manifests/{tag}", {"Accept": _ACCEPT}
         answer = self._transport.patiently(lambda: self._send("HEAD", repository, path, (200, 404), headers=headers))
         if answer.status == 404:
             return None
@@ -98,7 +98,7 @@ class Registry:
 
     def _manifest(self, repository: Repository, reference: str) -> Blob | None:
         path = f"manifests/{reference}"
-        answer = self._send("GET", repository, path, (200, 404), headers={"Accept": _MANIFESTS})
+        answer = self._send("GET", repository, path, (200, 404), headers={"Accept": _ACCEPT})
         if answer.status == 404:
             return None
         manifest = Blob(answer.headers.get("Content-Type", "").partition(";")[0], answer.data)
@@ -156,7 +156,7 @@ class Registry:
         expected: Collection[int],
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        most: int = LARGEST,
+        most: int = LARGEST_MANIFEST,
     ) -> Answer:
         """One exchange, and a second one if the registry first asks who we are. `path` may be a whole URL."""
         plain = self._url(repository, path).startswith(f"http://{host_of(self._origin)}/")
@@ -214,7 +214,7 @@ class Registry:
         body: bytes | None,
         headers: Mapping[str, str] | None,
         authorization: str = "",
-        most: int = LARGEST,
+        most: int = LARGEST_MANIFEST,
     ) -> Answer:
         url, named = self._url(repository, path), dict(headers or {})
         known = authorization or self._authorizations.get(repository.name)

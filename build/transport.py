@@ -21,6 +21,7 @@ from urllib3 import exceptions as lost
 from build.connections import Connections
 from build.errors import PublishError
 from build.faults import Answer, TransientError, explained, proxy_refuses, redacted, refusal
+from build.oci import LARGEST_MANIFEST
 from build.trust import Proxy, Trust, host_of, seen_from
 
 T = TypeVar("T")
@@ -29,8 +30,6 @@ AT_ONCE = 256
 TRIES = 7
 # Seconds: to connect, between two pieces of an answer, and before a second try (then twice as long, and so on).
 CONNECT, READ, FIRST_WAIT, LONGEST_WAIT = 10, 60, 0.2, 8
-# What is no blob is no larger, in bytes: distribution-spec, "Pushing Manifests".
-LARGEST = 4 << 20
 _BUSY = (429, 500, 502, 503, 504)
 # Its debug lines show whole URLs, and in a query stands what lets one write.
 logging.getLogger("urllib3").propagate = False
@@ -81,7 +80,7 @@ class Transport:
         raise AssertionError("the last try returns or raises")
 
     def exchange(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], most: int = LARGEST
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], most: int = LARGEST_MANIFEST
     ) -> Answer:
         """One exchange; redirects of a GET or HEAD are followed, and credentials left behind where the host changes.
 

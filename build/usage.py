@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 
 from build.errors import ImageError, PublishError, UsageError
-from build.oci import FORMATS
+from build.oci import INDEXES
 from build.release import Release
 
 
@@ -47,7 +47,7 @@ def settings(release: Release) -> list[Setting]:
     manifest = release.sink().manifest(tag.repository, tag.name)
     if manifest is None:
         raise PublishError(f"{tag}: not published\n  publish it first: invoke all-push, with the same registry and tag")
-    if manifest.media_type not in {form.index for form in FORMATS.values()}:
+    if manifest.media_type not in INDEXES:
         raise ImageError(f"{tag}: found {manifest.media_type or 'no media type'}, expected a manifest list's")
     return _settings(f"{tag.repository}@{manifest.digest}", release.image.entrypoint)
 
