@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,9 +118,17 @@ def _show(name: str, made: Results, options: Options) -> None:
         print(json.dumps({"task": name, "dry": options.dry, "results": [asdict(each) for each in made]}, indent=2))
     else:
         for each in made:
-            change = getattr(each, "change", "") if options.dry else ""
-            print(f"{change:8}{each}" if change else each)
+            change, why = getattr(each, "change", ""), "; ".join(getattr(each, "why", ()))
+            print(f"{change:8}{each}{why and f'  ({why})'}" if options.dry and change else each)
     sys.stdout.flush()
+
+
+def _show_plan(name: str, steps: Sequence[Made], options: Options) -> None:
+    """The steps, then PublishError if one would be refused."""
+    from build.release import refuse_plan
+
+    _show(name, steps, replace(options, dry=True))
+    refuse_plan(steps)
 
 
 def _show_verdicts(name: str, verdicts: Sequence[Verdict], options: Options) -> None:
@@ -142,6 +150,15 @@ def build(options: Options) -> Sequence[Made]:
     from build.pipeline import build
 
     return build(shop)
+
+
+@_command(*ASSEMBLE, *REMOTE[1:], "overwrite", show=_show_plan)
+def plan(options: Options) -> Sequence[Made]:
+    """Tell what all-push would do, and why."""
+    shop = making(replace(options, dry=True), every_arch=True)
+    from build.pipeline import plan
+
+    return plan(shop)
 
 
 @_command(*COMPILE, *RUN, show=_show_verdicts)

@@ -27,7 +27,7 @@ ROWS = (
         "build.archive_source",
         *("build.compilers.zig", "build.compilers.kube_cross", "build.compilers.host"),
     },
-    {"build.drivers"},
+    {"build.drivers", "build.ingredients"},
     {
         "build.publish",
         "build.compilers",
