@@ -20,9 +20,9 @@ from invoke.tasks import task
 # Invoke turns off bytecode files, and would have these modules compiled anew each time. Users who want none are heeded.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
+from build.command_line import allow
 from build.errors import BuildError, UsageError
 from build.options import Options
-from build.positional import allow
 from build.workshop import checked, cleaned, copied, making, releasing, toolchain, using, verified
 
 # A task lives for a second: collecting garbage while modules load, and once more at the end, would take a fifth of it.

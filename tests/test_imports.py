@@ -42,7 +42,7 @@ ROWS = (
     {
         *("build.oci", "build.reference", "build.strict_yaml", "build.includes", "build.deflate"),
         *("build.auth", "build.crew", "build.daemon", "build.files", "build.installed", "build.trust"),
-        *("build.connections", "build.positional", "build.proc"),
+        *("build.connections", "build.command_line", "build.proc"),
     },
     {"build.errors", "build"},
 )
@@ -73,7 +73,7 @@ ALLOWED = {
 
 
 # What every run loads.
-LISTED = {"build.errors", "build.options", "build.positional", "build.remote", "build.workshop"}
+LISTED = {"build.errors", "build.options", "build.command_line", "build.remote", "build.workshop"}
 
 
 @dataclass(frozen=True)
