@@ -106,10 +106,10 @@ def _context(shop: Workshop, arch: Arch, binary: bytes) -> Context:
     plan = Plan(shop.root, image, arch, shop.release.tag, shop.revision, shop.form, path)
     template = (shop.root / image.dockerfile).read_text(encoding="utf-8")
     rendered = dockerfile.render(template, image.dockerfile, plan.variables)
-    return Context(rendered, {**_allowed(shop.root), path: binary}, shop.revision.time)
+    return Context(rendered, {**allowed(shop.root), path: binary}, shop.revision.time)
 
 
-def _allowed(root: Path) -> Mapping[str, bytes]:
+def allowed(root: Path) -> Mapping[str, bytes]:
     """The files that .dockerignore lets into the build: as with `docker build .`, it decides."""
     from docker.utils.build import exclude_paths
 
