@@ -66,7 +66,6 @@ def _target(shop: Workshop, arch: Arch, toolchain: str) -> Mapping[str, Any]:
         "platforms": [str(arch.platform)],
         "tags": [str(tag) for tag in tags],
         "output": [f"type=image,{media_types},rewrite-timestamp=true"],
-        "network": "none",  # compiling needs none, here as in a container of our own
         # Provenance would make an index of every image, and a list has to be one of images.
         "attest": ["type=provenance,disabled=true"],
     }
