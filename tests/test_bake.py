@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from build.compilers import Program, gcc_flags
-from tests.checkout import RELEASE, SETTINGS, SOURCE, Checkout, results
+from tests.checkout import RELEASE, SETTINGS, Checkout, results
 from tests.components import need
 from tests.daemons import private, toolchain_root
 
@@ -204,9 +204,3 @@ def test_buildkit_compiles_the_same_bytes(bakery: Checkout) -> None:
             member = tape.extractfile("pause")
             assert member
             assert member.read() == (bakery.root / f"bin/pause-{arch}").read_bytes()
-
-
-def test_the_readme_names_the_commands() -> None:
-    text = (SOURCE / "README.md").read_text()
-    assert "invoke bake" in text
-    assert "docker buildx bake --push" in text

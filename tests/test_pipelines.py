@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -74,6 +75,13 @@ def test_nothing_runs_unasked_nor_in_a_fork() -> None:
         for job in document["jobs"].values():
             assert "needs" in job or job["if"] == "vars.REGISTRY != ''"
             assert job["permissions"] == {"contents": "read"}
+
+
+def test_the_readme_names_what_is_to_be_set() -> None:
+    readme = (SOURCE / "README.md").read_text()
+    wanted = {name for path in WORKFLOWS.iterdir() for name in re.findall(r"(?:vars|secrets)\.(\w+)", path.read_text())}
+    assert wanted == {"REGISTRY", "REGISTRY_USER", "REGISTRY_PASSWORD"}
+    assert all(f"`{name}`" in readme for name in wanted)
 
 
 def test_they_install_as_the_readme_says() -> None:
