@@ -36,7 +36,7 @@ def bake(shop: Workshop) -> list[Made]:
     from build.compilers.kube_cross import KubeCross
 
     if not isinstance(shop.compiler, KubeCross):
-        raise AssertionError("builders compile in the kube-cross image")
+        raise TypeError("builders compile in the kube-cross image")
     toolchain = shop.compiler.image
     targets = {_target_name(shop, arch): _target(shop, arch, toolchain) for arch in shop.release.arches}
     document = {"group": {"default": {"targets": list(targets)}}, "target": targets}
@@ -105,7 +105,10 @@ def _image(shop: Workshop, arch: Arch) -> Iterator[str]:
 
     image, binary = shop.release.image, binary_path(shop.release.image.name, arch)
     plan = Plan(shop.root, image, arch, shop.release.tag, shop.revision, shop.form, binary)
-    template = (shop.root / image.dockerfile).read_text(encoding="utf-8")
+    try:
+        template = (shop.root / image.dockerfile).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ImageError(f"{image.dockerfile}: byte {error.start} is not UTF-8") from None
     rendered = dockerfile.render(template, image.dockerfile, plan.variables)
     parser = DockerfileParser(fileobj=BytesIO(rendered.encode()), env_replace=False)
     taken = False
