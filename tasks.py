@@ -30,12 +30,13 @@ gc.disable()
 atexit.register(gc.freeze)
 
 if TYPE_CHECKING:
+    from build.ci import Job
     from build.cleaning import Removed
     from build.release import Made
     from build.usage import Setting
     from build.verdicts import Verdict
 
-    Results = Sequence[Made | Removed | Setting] | Sequence[Verdict]
+    Results = Sequence[Made | Removed | Setting] | Sequence[Verdict] | Sequence[Job]
 
 ROOT = Path(__file__).resolve().parent
 
@@ -62,6 +63,7 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "verify": (False, "run every arch as pods run it, before the first tag moves"),
     "with_": (None, "who runs it: namespaces (the default), docker or podman"),
     "allow_not_run": (False, "let an arch pass that can't be run here"),
+    "for_": ("github", "who reads it: github or gitlab"),
     "json": (False, "print the result as one JSON document"),
 }
 TOOLCHAIN = ("kube_cross_image", "kube_cross_version", "json")
@@ -71,6 +73,8 @@ REMOTE = ("registry", "insecure_registry", "timeout")
 RUN = ("with_", "allow_not_run")
 PUBLISH = (*ASSEMBLE, *REMOTE[1:], "overwrite", "verify", *RUN)
 POSITIONAL = ("src", "dst", "reference")
+# Whose results are what a registry holds: CI systems that ask are told.
+PUBLISHED = ("push", "all-push-images", "push-manifest", "all-push", "copy", "check")
 
 
 def _command(
@@ -84,7 +88,10 @@ def _command(
         def body(c: Context, **given: Any) -> None:
             options = Options(ROOT, given, os.environ, dry=c.config.run.dry)
             try:
-                (show or _show)(name, story(options), options)
+                found = story(options)
+                (show or _show)(name, found, options)
+                if name in PUBLISHED:
+                    _tell(name, found, options)
             except UsageError as error:
                 raise Exit(f"{name}: {error}", code=2) from None
             except BuildError as error:
@@ -129,6 +136,28 @@ def _show_plan(name: str, steps: Sequence[Made], options: Options) -> None:
 
     _show(name, steps, replace(options, dry=True))
     refuse_plan(steps)
+
+
+def _tell(name: str, published: Any, options: Options) -> None:
+    """The files that GitHub Actions names, if it does: outputs for later steps, and the page of the run."""
+    output, summary = (options.environment.get(each, "") for each in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"))
+    if output or summary:
+        from build.ci import tell
+
+        tell(name, published, output, summary, options.dry)
+
+
+def _show_matrix(name: str, jobs: Sequence[Job], options: Options) -> None:
+    """One document for the CI system, and the same as an output of the step."""
+    from build.ci import matrix, tell_matrix
+
+    document, output = matrix(jobs, options.flags["for_"]), options.environment.get("GITHUB_OUTPUT")
+    if options.flags["json"]:
+        _show(name, jobs, options)
+    else:
+        print(document, flush=True)
+    if output and not options.dry:
+        tell_matrix(jobs, output)
 
 
 def _show_verdicts(name: str, verdicts: Sequence[Verdict], options: Options) -> None:
@@ -242,6 +271,24 @@ allow("check", "reference")
 def copy(options: Options) -> Sequence[Made]:
     """Copy a release: registry, layout or archive."""
     return copied(options)
+
+
+@_command("arch", "image", "for_", "json", show=_show_matrix)
+def matrix(options: Options) -> Sequence[Job]:
+    """Print the jobs that CI may fan out to, as JSON."""
+    release, *_ = releasing(options)
+    from build.ci import fan_out
+
+    return fan_out(release)
+
+
+@_command(*(flag for flag in ASSEMBLE if flag not in ("engine", "compiler")))
+def bake(options: Options) -> Sequence[Made]:
+    """Write docker-bake.json, for BuildKit's builders."""
+    shop = making(replace(options, flags={**options.flags, "compiler": "kube-cross"}), every_arch=True)
+    from build.bake import bake
+
+    return bake(shop)
 
 
 @_command("image", *REMOTE, "tag", "json")

@@ -33,12 +33,13 @@ def clean(
     repositories: Iterable[Repository],
     dry: bool,
 ) -> list[Removed]:
-    """Remove the binaries and archives of `images` for `arches`, our tags in `repositories` on disk, and the cache.
+    """Remove the binaries and archives of `images` for `arches`, docker-bake.json, our tags on disk, and the cache.
 
     Raises BuildError if the system refuses.
     """
     programs = [name for image in images for name in (image.name, *image.companions)]
     made = [root / "bin" / f"{program}-{arch}{end}" for program in programs for arch in arches for end in ("", ".tar")]
+    made.append(root / "docker-bake.json")
     gone = [path for file in made for path in (file, *leftovers(file)) if path.is_file()]
     try:
         if not dry:

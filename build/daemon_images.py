@@ -103,10 +103,10 @@ def _context(shop: Workshop, arch: Arch, binary: bytes) -> Context:
     image, plan = shop.release.image, image_plan(shop, arch)
     template = (shop.root / image.dockerfile).read_text(encoding="utf-8")
     rendered = dockerfile.render(template, image.dockerfile, plan.variables)
-    return Context(rendered, {**_allowed(shop.root), plan.binary_path: binary}, shop.revision.time)
+    return Context(rendered, {**allowed(shop.root), plan.binary_path: binary}, shop.revision.time)
 
 
-def _allowed(root: Path) -> Mapping[str, bytes]:
+def allowed(root: Path) -> Mapping[str, bytes]:
     """The files that .dockerignore lets into the build: as with `docker build .`, it decides."""
     from docker.utils.build import exclude_paths
 

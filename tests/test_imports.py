@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 ROWS = (
     {"tasks"},
     {"build.workshop"},
-    {"build.pipeline", "build.remote", "build.check", "build.usage"},
+    {"build.pipeline", "build.remote", "build.check", "build.usage", "build.bake", "build.ci"},
     {"build.verify", "build.drivers.choosing"},
     {"build.daemon_images", "build.copying", "build.proof", "build.drivers.docker"},
     {"build.making", "build.published", "build.cleaning", "build.drivers.namespaces", "build.drivers.podman"},

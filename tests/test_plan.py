@@ -154,7 +154,8 @@ def test_the_docker_engine_plans(checkout: Checkout, recorder: Recorder, toolcha
     checkout.edit("pause.c", "pause.c ", "pause: ")
     binary, image, tag, listed = results(checkout("plan", *words, "--overwrite", "--json", **environment))
     assert (binary["change"], binary["why"]) == ("made", ["pause.c changed"])
-    assert (image["change"], image["why"]) == ("made", ["bin/pause-amd64 changed"])
+    assert image["change"] == "made"
+    assert "bin/pause-amd64 changed" in image["why"]
     for each in (tag, listed):
         assert each["change"] == "moved"
         assert each["why"][0].startswith("the registry has another digest: sha256:")
