@@ -44,7 +44,7 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "src": (None, "where the release is: as --registry, or oci-archive:FILE"),
     "dst": (None, "where it goes: as --registry, or oci-archive:FILE"),
     "arch": ([], "a row of the arch table; repeat it for several, or say all [ARCH; for all: ALL_ARCH]"),
-    "image": (None, "a row of the image table [IMAGE]"),
+    "image": ([], "a row of the image table, in place of all; repeat it for several [IMAGE]"),
     "registry": ([], "where images go: HOST[:PORT][/PATH] or oci:FOLDER; repeat it for several [REGISTRY]"),
     "insecure_registry": ([], "a HOST[:PORT] to be spoken to in plain HTTP, or with a certificate that proves nothing"),
     "timeout": (None, "seconds that all exchanges with registries may take, waits included [TIMEOUT]"),
@@ -138,10 +138,10 @@ def _show_verdicts(name: str, verdicts: Sequence[Verdict], options: Options) -> 
 @_command(*COMPILE)
 def build(options: Options) -> Sequence[Made]:
     """Compile bin/pause-A."""
-    shop = making(options, every_arch=False)
+    shops = making(options, every_arch=False)
     from build.pipeline import build
 
-    return build(shop)
+    return build(shops)
 
 
 @_command(*COMPILE, *RUN, show=_show_verdicts)
@@ -153,46 +153,46 @@ def verify(options: Options) -> Sequence[Verdict]:
 @_command(*COMPILE)
 def orphan(options: Options) -> Sequence[Made]:
     """Compile bin/orphan-A, which goes into no image."""
-    shop = making(options, every_arch=False)
+    shops = making(options, every_arch=False)
     from build.pipeline import companions
 
-    return companions(shop)
+    return companions(shops)
 
 
 @_command(*ASSEMBLE)
 def container(options: Options) -> Sequence[Made]:
     """Make bin/pause-A.tar, an image to load."""
-    shop = making(options, every_arch=False)
+    shops = making(options, every_arch=False)
     from build.pipeline import container
 
-    return container(shop)
+    return container(shops)
 
 
 @_command(*ASSEMBLE, default=True)
 def all_container(options: Options) -> Sequence[Made]:
     """Make the image of every arch of the release."""
-    shop = making(options, every_arch=True)
+    shops = making(options, every_arch=True)
     from build.pipeline import container
 
-    return container(shop)
+    return container(shops)
 
 
 @_command(*PUBLISH)
 def push(options: Options) -> Sequence[Made]:
     """Publish REGISTRY/pause-A:TAG."""
-    shop = making(options, every_arch=False)
+    shops = making(options, every_arch=False)
     from build.pipeline import push
 
-    return push(shop)
+    return push(shops)
 
 
 @_command(*PUBLISH)
 def all_push_images(options: Options) -> Sequence[Made]:
     """Publish every arch of the release."""
-    shop = making(options, every_arch=True)
+    shops = making(options, every_arch=True)
     from build.pipeline import push
 
-    return push(shop)
+    return push(shops)
 
 
 @_command("arch", "image", *REMOTE, "tag", "overwrite", "json")
@@ -206,10 +206,10 @@ def push_manifest(options: Options) -> Sequence[Made]:
 @_command(*PUBLISH)
 def all_push(options: Options) -> Sequence[Made]:
     """Publish every arch, then the manifest list."""
-    shop = making(options, every_arch=True)
+    shops = making(options, every_arch=True)
     from build.pipeline import all_push
 
-    return all_push(shop)
+    return all_push(shops)
 
 
 @_command("reference", "arch", "image", *REMOTE, "tag", "json")

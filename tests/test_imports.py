@@ -17,10 +17,17 @@ ROOT = Path(__file__).parent.parent
 ROWS = (
     {"tasks"},
     {"build.workshop"},
-    {"build.pipeline", "build.remote", "build.check", "build.usage"},
+    {"build.pipeline", "build.remote", "build.check", "build.usage", "build.picking"},
     {"build.verify", "build.drivers.choosing"},
     {"build.daemon_images", "build.copying", "build.proof", "build.drivers.docker"},
-    {"build.making", "build.published", "build.cleaning", "build.drivers.namespaces", "build.drivers.podman"},
+    {
+        "build.everywhere",
+        "build.making",
+        "build.published",
+        "build.cleaning",
+        "build.drivers.namespaces",
+        "build.drivers.podman",
+    },
     {"build.drivers.emulators", "build.trials", "build.verdicts"},
     {
         *("build.images", "build.binaries", "build.release", "build.layout", "build.registry", "build.docker_engine"),
