@@ -48,7 +48,7 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "registry": ([], "where images go: HOST[:PORT][/PATH] or oci:FOLDER; repeat it for several [REGISTRY]"),
     "insecure_registry": ([], "a HOST[:PORT] to be spoken to in plain HTTP, or with a certificate that proves nothing"),
     "timeout": (None, "seconds that all exchanges with registries may take, waits included [TIMEOUT]"),
-    "tag": (None, "the images' tag [TAG]"),
+    "tag": (None, "the tag, of one image [TAG]"),
     "rev": (None, "the revision that VERSION ends with, in place of git's [REV]"),
     "cflags": (None, "compiler flags [CFLAGS]"),
     "engine": (None, "who makes images: embedded or docker [ENGINE]"),

@@ -54,9 +54,8 @@ def each_by_itself(
         if not isinstance(failure, BuildError):
             raise failure
     if failures:
-        words = "\n".join(f"{name}: {error}" for name, error in failures.items())
-        again = "" if words.endswith(_AGAIN) else _AGAIN
-        raise BuildError(f"{len(failures)} of {len(ends)} {things} failed\n{words}{again}")
+        words = "\n".join(f"{name}: {error}" for name, error in failures.items()).replace(_AGAIN, "")
+        raise BuildError(f"{len(failures)} of {len(ends)} {things} failed\n{words}{_AGAIN}")
     return made
 
 
