@@ -45,11 +45,11 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "src": (None, "where the release is: as --registry, or oci-archive:FILE"),
     "dst": (None, "where it goes: as --registry, or oci-archive:FILE"),
     "arch": ([], "a row of the arch table; repeat it for several, or say all [ARCH; for all: ALL_ARCH]"),
-    "image": (None, "a row of the image table [IMAGE]"),
+    "image": ([], "a row of the image table, in place of all; repeat it for several [IMAGE]"),
     "registry": ([], "where images go: HOST[:PORT][/PATH] or oci:FOLDER; repeat it for several [REGISTRY]"),
     "insecure_registry": ([], "a HOST[:PORT] to be spoken to in plain HTTP, or with a certificate that proves nothing"),
     "timeout": (None, "seconds that all exchanges with registries may take, waits included [TIMEOUT]"),
-    "tag": (None, "the images' tag [TAG]"),
+    "tag": (None, "the tag, of one image [TAG]"),
     "rev": (None, "the revision that VERSION ends with, in place of git's [REV]"),
     "cflags": (None, "compiler flags [CFLAGS]"),
     "engine": (None, "who makes images: embedded or docker [ENGINE]"),
@@ -175,10 +175,10 @@ def _show_verdicts(name: str, verdicts: Sequence[Verdict], options: Options) -> 
 @_command(*COMPILE)
 def build(options: Options) -> Sequence[Made]:
     """Compile bin/pause-A."""
-    shop = making(options, every_arch=False)
+    shops = making(options, every_arch=False)
     from build.pipeline import build
 
-    return build(shop)
+    return build(shops)
 
 
 @_command(*ASSEMBLE, *REMOTE[1:], "overwrite", show=_show_plan)
@@ -199,46 +199,46 @@ def verify(options: Options) -> Sequence[Verdict]:
 @_command(*COMPILE)
 def orphan(options: Options) -> Sequence[Made]:
     """Compile bin/orphan-A, which goes into no image."""
-    shop = making(options, every_arch=False)
+    shops = making(options, every_arch=False)
     from build.pipeline import companions
 
-    return companions(shop)
+    return companions(shops)
 
 
 @_command(*ASSEMBLE)
 def container(options: Options) -> Sequence[Made]:
     """Make bin/pause-A.tar, an image to load."""
-    shop = making(options, every_arch=False)
+    shops = making(options, every_arch=False)
     from build.pipeline import container
 
-    return container(shop)
+    return container(shops)
 
 
 @_command(*ASSEMBLE, default=True)
 def all_container(options: Options) -> Sequence[Made]:
     """Make the image of every arch of the release."""
-    shop = making(options, every_arch=True)
+    shops = making(options, every_arch=True)
     from build.pipeline import container
 
-    return container(shop)
+    return container(shops)
 
 
 @_command(*PUBLISH)
 def push(options: Options) -> Sequence[Made]:
     """Publish REGISTRY/pause-A:TAG."""
-    shop = making(options, every_arch=False)
+    shops = making(options, every_arch=False)
     from build.pipeline import push
 
-    return push(shop)
+    return push(shops)
 
 
 @_command(*PUBLISH)
 def all_push_images(options: Options) -> Sequence[Made]:
     """Publish every arch of the release."""
-    shop = making(options, every_arch=True)
+    shops = making(options, every_arch=True)
     from build.pipeline import push
 
-    return push(shop)
+    return push(shops)
 
 
 @_command("arch", "image", *REMOTE, "tag", "overwrite", "json")
@@ -252,10 +252,10 @@ def push_manifest(options: Options) -> Sequence[Made]:
 @_command(*PUBLISH)
 def all_push(options: Options) -> Sequence[Made]:
     """Publish every arch, then the manifest list."""
-    shop = making(options, every_arch=True)
+    shops = making(options, every_arch=True)
     from build.pipeline import all_push
 
-    return all_push(shop)
+    return all_push(shops)
 
 
 @_command("reference", "arch", "image", *REMOTE, "tag", "json")
@@ -276,7 +276,7 @@ def copy(options: Options) -> Sequence[Made]:
 @_command("arch", "image", "for_", "json", show=_show_matrix)
 def matrix(options: Options) -> Sequence[Job]:
     """Print the jobs that CI may fan out to, as JSON."""
-    release, *_ = releasing(options)
+    (release, *_), *_ = releasing(options)
     from build.ci import fan_out
 
     return fan_out(release)
@@ -285,10 +285,10 @@ def matrix(options: Options) -> Sequence[Job]:
 @_command(*(flag for flag in ASSEMBLE if flag not in ("engine", "compiler")))
 def bake(options: Options) -> Sequence[Made]:
     """Write docker-bake.json, for BuildKit's builders."""
-    shop = making(replace(options, flags={**options.flags, "compiler": "kube-cross"}), every_arch=True)
+    shops = making(replace(options, flags={**options.flags, "compiler": "kube-cross"}), every_arch=True)
     from build.bake import bake
 
-    return bake(shop)
+    return bake(shops)
 
 
 @_command("image", *REMOTE, "tag", "json")

@@ -42,7 +42,7 @@ class Arch:
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """One image: the programs it is made of, where it is published, and what its config says."""
+    """One image: the programs it is made of and how, where it is published, and what its config says."""
 
     name: str
     tag: str
@@ -51,6 +51,7 @@ class ImageSettings:
     dockerfile: str
     sources: tuple[str, ...]
     companions: Mapping[str, tuple[str, ...]]
+    cflags: tuple[str, ...]
     user: str
     entrypoint: tuple[str, ...]
     labels: Mapping[str, str]
@@ -110,9 +111,12 @@ def read_settings(path: Path) -> Settings:
     arches = {name: _arch(name, node) for name, node in top["arches"].entries()}
     top["arches"].check(bool(arches), "no row", "at least one")
     _no_two_rows_alike(top["arches"], arches)
-    images = {name: _image(name, node) for name, node in top["images"].entries()}
+    defaults = _defaults(top["defaults"], arches)
+    images = {name: _image(name, node, defaults.cflags) for name, node in top["images"].entries()}
     top["images"].check(bool(images), "no image", "at least one")
-    return Settings(arches, images, _defaults(top["defaults"], arches))
+    _no_two_programs_alike(top["images"])
+    _no_two_repositories_alike(top["images"], images, arches)
+    return Settings(arches, images, defaults)
 
 
 def _arch(name: str, node: Node) -> Arch:
@@ -150,10 +154,38 @@ def _no_two_rows_alike(node: Node, arches: Mapping[str, Arch]) -> None:
         seen[platform] = name
 
 
-def _image(name: str, node: Node) -> ImageSettings:
+def _no_two_programs_alike(node: Node) -> None:
+    seen: dict[str, str] = {}
+    for image, fields in node.entries():
+        companions = dict(fields.entries()).get("companions")
+        for program, place in ((image, fields), *(companions.entries() if companions else ())):
+            place.check(
+                program not in seen,
+                f"program {program!r}, which image {seen.get(program)!r} has too",
+                "one program of a name: both would be bin/NAME-ARCH",
+            )
+            seen[program] = image
+
+
+def _no_two_repositories_alike(node: Node, images: Mapping[str, ImageSettings], arches: Iterable[str]) -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for name, fields in node.entries():
+        image, places = images[name], dict(fields.entries())
+        of_arches = [image.arch_repository.replace("{arch}", arch) for arch in arches]
+        for key, repositories in (("repository", [image.repository]), ("arch-repository", of_arches)):
+            taken = next((each for each in repositories if (each, image.tag) in seen), None)
+            places[key].check(
+                taken is None,
+                f"{taken}, where image {seen.get((taken or '', image.tag))!r} publishes tag {image.tag} too",
+                "a repository of its own, or another tag",
+            )
+            seen |= dict.fromkeys(((each, image.tag) for each in repositories), name)
+
+
+def _image(name: str, node: Node, cflags: tuple[str, ...]) -> ImageSettings:
     fields = node.record(
         *("tag", "repository", "arch-repository", "dockerfile", "sources", "user", "entrypoint"),
-        optional=("companions", "labels"),
+        optional=("companions", "cflags", "labels"),
     )
     node.check(bool(_FILE.fullmatch(name)), f"image name {name!r}", _FILE_MEANING)
     tag = fields["tag"]
@@ -170,6 +202,7 @@ def _image(name: str, node: Node) -> ImageSettings:
             each: _companion(name, each, sources)
             for each, sources in (fields["companions"].entries() if "companions" in fields else ())
         },
+        cflags=fields["cflags"].texts() if "cflags" in fields else cflags,
         user=fields["user"].text(r"[0-9]+(:[0-9]+)?", "UID or UID:GID in numbers: the image has no /etc/passwd"),
         entrypoint=fields["entrypoint"].texts(),
         labels=dict(_label(key, value) for key, value in fields["labels"].entries()) if "labels" in fields else {},

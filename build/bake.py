@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,27 +18,29 @@ from build.compilers import files, gcc_flags
 from build.daemon_images import allowed
 from build.errors import ImageError, UsageError
 from build.files import differs, write_whole
-from build.images import Plan
 from build.includes import reader
-from build.making import binary_path
+from build.making import image_plan
 from build.oci import OCI, digest_of
 from build.release import Made, Workshop
 
 FILE = "docker-bake.json"
 
 
-def bake(shop: Workshop) -> list[Made]:
-    """Write docker-bake.json: a target for every arch, which compiles as the shop's compiler does, a `KubeCross`.
+def bake(shops: Sequence[Workshop]) -> list[Made]:
+    """Write docker-bake.json: a target for every image and arch, which compiles as the shops' `KubeCross` does.
 
     Raises UsageError where no builder could push, or could read a source; CompileError for a source that is not there;
     ImageError for a Dockerfile that does not take the binary.
     """
     from build.compilers.kube_cross import KubeCross
 
+    shop = shops[0]  # they differ in nothing but their images
     if not isinstance(shop.compiler, KubeCross):
         raise TypeError("builders compile in the kube-cross image")
     toolchain = shop.compiler.image
-    targets = {_target_name(shop, arch): _target(shop, arch, toolchain) for arch in shop.release.arches}
+    targets = {
+        _target_name(each, arch): _target(each, arch, toolchain) for each in shops for arch in each.release.arches
+    }
     document = {"group": {"default": {"targets": list(targets)}}, "target": targets}
     data = json.dumps(_literal(document), indent=2).encode() + b"\n"
     changed = differs(shop.root / FILE, data)
@@ -103,8 +105,8 @@ def _image(shop: Workshop, arch: Arch) -> Iterator[str]:
     """The rendered Dockerfile, with the binary out of the stage `compile`."""
     from dockerfile_parse import DockerfileParser
 
-    image, binary = shop.release.image, binary_path(shop.release.image.name, arch)
-    plan = Plan(shop.root, image, arch, shop.release.tag, shop.revision, shop.form, binary)
+    image, plan = shop.release.image, image_plan(shop, arch)
+    binary = plan.binary_path
     try:
         template = (shop.root / image.dockerfile).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

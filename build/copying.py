@@ -74,15 +74,18 @@ def refuse_docker_format(listed: Index, tag: Tag) -> None:
         )
 
 
-def pack(target: Release, listed: Index, file: Path) -> list[Made]:
-    """Write the release into `file`, an archive; the same release gives the same bytes, wherever it comes from.
+def pack(targets: Sequence[Release], listed: Sequence[Index], file: Path) -> list[Made]:
+    """Write the releases into `file`, an archive; the same ones give the same bytes, wherever they come from.
 
-    Raises PublishError if there is a file that holds anything else, and the release is not to overwrite it.
+    Raises PublishError if there is a file that holds anything else, and they are not to overwrite it.
     """
-    wanted: list[tuple[Tag, Image | Index]] = [(target.list_tag(), listed)]
-    wanted += zip(map(target.arch_tag, target.arches), listed.images, strict=True)
+    target = targets[0]  # to be asked for what all have in common
+    wanted: list[tuple[Tag, Image | Index]] = []
+    for each, index in zip(targets, listed, strict=True):
+        wanted.append((each.list_tag(), index))
+        wanted += zip(map(each.arch_tag, each.arches), index.images, strict=True)
     entries = [archive.Entry(each, *[f"{tag.repository.name}:{tag.name}"] * 2) for tag, each in wanted]
-    packed = archive.write(entries, max(map(_created, listed.images)))
+    packed = archive.write(entries, max(_created(image) for index in listed for image in index.images))
     change = _change(file, packed)
     if change == "moved" and not target.order.overwrite:
         raise PublishError(

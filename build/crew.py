@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
 from typing import TypeVar
 
@@ -30,3 +30,33 @@ def results(running: Sequence[Future[R]]) -> list[R]:
     if failures:
         raise type(failures[0])("\n".join(dict.fromkeys(map(str, failures)))) from None
     return [each.result() for each in running]
+
+
+def each_by_itself(
+    things: str, ends: Mapping[str, Callable[[], Sequence[R]]], report: Callable[[str], None]
+) -> list[R]:
+    """The results of several `things`, by their names and in their order; the failure of one stops no other.
+
+    Each end is waited for, and told to `report`. Raises BuildError with all that failed. Of one thing alone nothing is
+    said, and its failure is raised as it is.
+    """
+    if len(ends) == 1:
+        return [result for end in ends.values() for result in end()]
+    made: list[R] = []
+    failures: dict[str, Exception] = {}
+    for name, end in ends.items():
+        try:
+            made += end()
+        except Exception as error:  # noqa: BLE001
+            failures[name] = error
+        report(f"{name}: {'failed' if name in failures else 'done'}")
+    for failure in failures.values():
+        if not isinstance(failure, BuildError):
+            raise failure
+    if failures:
+        words = "\n".join(f"{name}: {error}" for name, error in failures.items()).replace(_AGAIN, "")
+        raise BuildError(f"{len(failures)} of {len(ends)} {things} failed\n{words}{_AGAIN}")
+    return made
+
+
+_AGAIN = "\n  run this again: what is done is not repeated"

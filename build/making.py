@@ -11,8 +11,9 @@ from dataclasses import replace
 from build import archive, elf
 from build.arches import Arch
 from build.binaries import ingredients
-from build.compilers import Program
+from build.compilers import Job, Program
 from build.crew import results
+from build.errors import CompileError
 from build.files import differs, write_whole
 from build.images import Plan, assembled
 from build.images import ingredients as image_ingredients
@@ -25,32 +26,44 @@ BIN = "bin"
 COMPILERS = os.cpu_count() or 1
 
 Binaries = Mapping[Arch, Future[bytes]]
+Found = Mapping[Program, Binaries]
 
 
 @contextmanager
-def binaries(shop: Workshop, program: Program) -> Iterator[Binaries]:
-    """The binary of every arch: compiled before, or under way. Each is yet to be checked against its row.
+def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator[Found]:
+    """The binary of every program and arch: compiled before, or under way. Each is yet to be checked against its row.
 
     The futures raise CompileError; whatever compiles is gone when the context ends.
     """
-    needed = ingredients(shop.root, program, shop.release.arches, shop.compiler)
-    known = {arch: shop.cache.get(each.key) for arch, each in needed.items()}
-    missing = [arch for arch, binary in known.items() if binary is None]
+    shop = shops[0]  # in all that matters here they are alike
+    found: dict[Job, str] = {}
+    begun: dict[Job, Future[bytes]] = {}
+    for program in programs:
+        try:
+            needed = ingredients(shop.root, program, shop.release.arches, shop.compiler)
+            found |= {(program, arch): each.key for arch, each in needed.items()}
+        except CompileError as error:  # as where a source is not there
+            if len(programs) == 1:
+                raise
+            begun |= {(program, arch): _failed(error) for arch in shop.release.arches}
+    known = {job: shop.cache.get(key) for job, key in found.items()}
+    missing = [job for job, binary in known.items() if binary is None]
     if missing:
         shop.cache.sign()  # zig keeps things there, too, and a run may be killed before it keeps any of ours
 
-    def compiled(arch: Arch) -> bytes:
-        binary = compile_for(arch)
-        shop.cache.put(needed[arch].key, binary)
+    def compiled(program: Program, arch: Arch) -> bytes:
+        binary = compile_for(program, arch)
+        shop.cache.put(found[program, arch], binary)
         shop.release.report(f"{arch.name}: {program.name} is compiled, {len(binary)} bytes")
         return binary
 
     # The compiler leaves first: what still compiles then, as after Ctrl-C, ends with it, and the makers have no wait.
-    with ThreadPoolExecutor(COMPILERS) as makers, shop.compiler.at_work(shop.root, program, missing) as compile_for:
-        yield {
-            arch: makers.submit(compiled, arch) if binary is None else _unchanged(shop, program, arch, binary)
-            for arch, binary in known.items()
+    with ThreadPoolExecutor(COMPILERS) as makers, shop.compiler.at_work(shop.root, missing) as compile_for:
+        begun |= {
+            job: makers.submit(compiled, *job) if binary is None else _unchanged(shop, *job, binary)
+            for job, binary in known.items()
         }
+        yield {program: {arch: begun[program, arch] for arch in shop.release.arches} for program in programs}
 
 
 def _unchanged(shop: Workshop, program: Program, arch: Arch, binary: bytes) -> Future[bytes]:
@@ -58,6 +71,12 @@ def _unchanged(shop: Workshop, program: Program, arch: Arch, binary: bytes) -> F
     finished: Future[bytes] = Future()
     finished.set_result(binary)
     return finished
+
+
+def _failed(error: CompileError) -> Future[bytes]:
+    failed: Future[bytes] = Future()
+    failed.set_exception(error)
+    return failed
 
 
 def leave_binaries(shop: Workshop, program: Program, found: Binaries) -> list[Made]:
@@ -68,7 +87,7 @@ def leave_binaries(shop: Workshop, program: Program, found: Binaries) -> list[Ma
     return [leave_binary(shop, program, arch, binary.result()) for arch, binary in found.items()]
 
 
-def finish_images(shop: Workshop, program: Program, found: Binaries, pool: Executor) -> Mapping[Arch, Future[Image]]:
+def finish_images(shop: Workshop, found: Binaries, pool: Executor) -> Mapping[Arch, Future[Image]]:
     """The image of every arch, from its binary, which is left in `bin` once it has proved to be its row's.
 
     The futures raise CompileError, ElfError or ImageError.
@@ -76,7 +95,7 @@ def finish_images(shop: Workshop, program: Program, found: Binaries, pool: Execu
 
     def finished(arch: Arch) -> Image:
         image = assembled(image_plan(shop, arch), found[arch], shop.cache)
-        leave_binary(shop, program, arch, found[arch].result())
+        leave_binary(shop, shop.program(), arch, found[arch].result())
         return image
 
     return {arch: pool.submit(finished, arch) for arch in found}

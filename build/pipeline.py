@@ -3,176 +3,198 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
 from build.arches import Arch
-from build.errors import BuildError, PublishError, UsageError
+from build.compilers import Program
+from build.crew import side_by_side
+from build.errors import BuildError
+from build.everywhere import End, Releases, Sinks, each_image, everywhere, in_each, publishers_of, sinks_of
 from build.making import Binaries, all_images, binaries, finish_images, leave_archives, leave_binaries
-from build.oci import OCI, Image, Index, index
-from build.publish import Sink, Source, publish, survey
+from build.oci import Image, Index, index
+from build.publish import Sink, Source
+from build.publishing import as_far_as_asked, publish_images, publish_list, push_by_daemon, refuse_layouts
 from build.reference import archive_file
-from build.release import Daemon, Made, Release, Workshop, why_a_tag
+from build.release import Daemon, Made, Release, Workshop
 
 # Requests wait far more than they work, and threads that are not needed are never made.
 SENDERS = 256
 
-Sinks = Sequence[tuple[Release, Sink]]
 
-
-def build(shop: Workshop) -> list[Made]:
+def build(shops: Sequence[Workshop]) -> list[Made]:
     """`bin/NAME-A` for every arch: the image's program."""
-    return _build(shop, "")
+    return _build(shops, lambda shop: [shop.program()])
 
 
-def companions(shop: Workshop) -> list[Made]:
+def companions(shops: Sequence[Workshop]) -> list[Made]:
     """`bin/orphan-A` and the like: programs that go with the image's, but never into it."""
-    return [made for name in shop.release.image.companions for made in _build(shop, name)]
+    return _build(shops, lambda shop: [shop.program(name) for name in shop.release.image.companions])
 
 
-def container(shop: Workshop) -> list[Made]:
+def container(shops: Sequence[Workshop]) -> list[Made]:
     """`build`, then the image of every arch: in the daemon, or in `bin/NAME-A.tar`, ready to be loaded."""
-    program = shop.program()
-    with ThreadPoolExecutor(SENDERS) as pool, binaries(shop, program) as found:
-        if shop.daemon:
-            from build.daemon_images import build_images
+    with ThreadPoolExecutor(SENDERS) as pool, binaries(shops, [shop.program() for shop in shops]) as found:
 
-            return build_images(shop, shop.daemon, found, pool)
-        return leave_archives(shop, found, all_images(found, finish_images(shop, program, found, pool)))
+        def contained(shop: Workshop) -> list[Made]:
+            compiled = found[shop.program()]
+            if shop.daemon:
+                from build.daemon_images import build_images
+
+                return build_images(shop, shop.daemon, compiled, pool)
+            return leave_archives(shop, compiled, all_images(compiled, finish_images(shop, compiled, pool)))
+
+        return in_each(shops, contained)
 
 
-def push(shop: Workshop) -> list[Made]:
+def push(shops: Sequence[Workshop]) -> list[Made]:
     """`container`, then the tag of every arch."""
-    return _by_daemon(shop, shop.daemon, with_list=False) if shop.daemon else _make_and_publish(shop, with_list=False)
+    daemon = shops[0].daemon
+    return _by_daemon(shops, daemon, with_list=False) if daemon else _make_and_publish(shops, with_list=False)
 
 
-def all_push(shop: Workshop) -> list[Made]:
+def all_push(shops: Sequence[Workshop]) -> list[Made]:
     """`push`, then the tag of the manifest list that holds them all."""
-    return _by_daemon(shop, shop.daemon, with_list=True) if shop.daemon else _make_and_publish(shop, with_list=True)
+    daemon = shops[0].daemon
+    return _by_daemon(shops, daemon, with_list=True) if daemon else _make_and_publish(shops, with_list=True)
 
 
-def plan(shop: Workshop) -> list[Made]:
-    """Every step of `all_push` and why it is due, with a dry `shop`; "refused" is what it would not do unasked."""
-    _refuse_layouts(shop)
-    program = shop.program()
-    with ThreadPoolExecutor(SENDERS) as pool, binaries(shop, program) as found, _sinks(shop.releases) as sinks:
-        steps = leave_binaries(shop, program, found)
-        if shop.daemon:
-            from build.daemon_images import build_images
+def plan(shops: Sequence[Workshop]) -> list[Made]:
+    """Every step of `all_push` and why it is due, with dry `shops`; "refused" is what it would not do unasked."""
+    refuse_layouts(shops)
+    releases = [shop.releases for shop in shops]
+    with (
+        ThreadPoolExecutor(SENDERS) as senders,
+        publishers_of(releases) as publishers,
+        binaries(shops, [shop.program() for shop in shops]) as found,
+        sinks_of(releases) as sinks,
+    ):
 
-            built = build_images(shop, shop.daemon, found, pool)
-            steps += built
-            publishing = partial(_push_by_daemon, shop.daemon, pool, True, built)
-        else:
-            images = finish_images(shop, program, found, pool)
-            steps += leave_archives(shop, found, all_images(found, images))
-            publishing = partial(_publish, images, index, pool)
-        steps += _everywhere(pool, sinks, partial(_as_far_as_asked, publishing))
-    order = [str(arch.platform) for arch in shop.release.arches] + [None]
-    return sorted(steps, key=lambda made: order.index(made.platform))
+        def planned(shop: Workshop, places: Sinks) -> Sequence[Made]:
+            compiled = found[shop.program()]
+            steps = leave_binaries(shop, shop.program(), compiled)
+            if shop.daemon:
+                from build.daemon_images import build_images
+
+                built = build_images(shop, shop.daemon, compiled, senders)
+                publishing = partial(push_by_daemon, shop.daemon, built, True, senders)
+            else:
+                images = finish_images(shop, compiled, senders)
+                built = leave_archives(shop, compiled, all_images(compiled, images))
+                publishing = partial(publish_images, images, index, senders)
+            tags = everywhere(publishers, places, partial(as_far_as_asked, publishing))()
+            order = [str(arch.platform) for arch in shop.release.arches] + [None]
+            return sorted([*steps, *built, *tags], key=lambda made: order.index(made.platform))
+
+        return each_image(releases, [partial(planned, *pair) for pair in zip(shops, sinks, strict=True)])
 
 
-def push_manifest(releases: Sequence[Release]) -> list[Made]:
+def push_manifest(images: Sequence[Releases]) -> list[Made]:
     """The tag of the manifest list, made from what the tags of the arches refer to: nothing is built.
 
     Raises PublishError or ImageError that names the arch if an image is missing or is not its row's.
     """
-    with ThreadPoolExecutor(SENDERS) as pool, _sinks(releases) as sinks:
-        return _everywhere(pool, sinks, partial(_list_what_is_there, pool))
+    with ThreadPoolExecutor(SENDERS) as senders, publishers_of(images) as publishers, sinks_of(images) as sinks:
+        listing = partial(publish_list, senders)
+        return each_image(images, [everywhere(publishers, places, listing) for places in sinks])
 
 
-def copy(origin: Release, source: Source, target: Release, root: Path) -> list[Made]:
-    """The tags of `target`, from what the tags of `origin` refer to in `source`: the same bytes throughout.
+def copy(origins: Releases, source: Source, targets: Releases, root: Path) -> list[Made]:
+    """The tags of `targets`, from what the tags of `origins` refer to in `source`: the same bytes throughout.
 
-    An archive to write is seen from `root`.
-    Raises PublishError, ImageError or ElfError, before anything is written, if the release there is not whole.
+    Each is of an image. An archive to write is seen from `root`, and holds all of them or is not written.
+    Raises PublishError, ImageError or ElfError, before anything of a release is written, if that is not whole there.
     """
     from build.copying import fetched, pack, refuse_docker_format
 
-    packed, repository = archive_file(target.registry), target.list_tag().repository
-    with ThreadPoolExecutor(SENDERS) as pool, closing(source):
-        listed = fetched(source, origin, pool)
-        if packed or repository.on_disk:
-            refuse_docker_format(listed, origin.list_tag())
+    packed = archive_file(targets[0].registry)
+    on_disk = packed or targets[0].list_tag().repository.on_disk
+    images = [(target,) for target in targets]
+    with ThreadPoolExecutor(SENDERS) as senders, publishers_of(images) as publishers, closing(source):
+
+        def proved(origin: Release) -> Index:
+            listed = fetched(source, origin, senders)
+            if on_disk:
+                refuse_docker_format(listed, origin.list_tag())
+            return listed
+
+        def copied(origin: Release, target: Release, sink: Sink) -> list[Made]:
+            listed = proved(origin)
+            made = {arch: _finished(image) for arch, image in zip(target.arches, listed.images, strict=True)}
+            return publish_images(made, lambda _: listed, senders, target, sink)
+
         if packed:
-            return pack(target, listed, root / packed)
-        images = {arch: _finished(image) for arch, image in zip(target.arches, listed.images, strict=True)}
-        with _sinks([target]) as sinks:
-            return _everywhere(pool, sinks, partial(_publish, images, lambda _: listed, pool))
+            return pack(targets, side_by_side(publishers, proved, origins), root / packed)
+        with sinks_of(images) as sinks:
+            pairs = zip(origins, sinks, strict=True)
+            return each_image(images, [everywhere(publishers, into, partial(copied, origin)) for origin, into in pairs])
 
 
-def _build(shop: Workshop, companion: str) -> list[Made]:
-    program = shop.program(companion)
-    with binaries(shop, program) as found:
-        return leave_binaries(shop, program, found)
+def _build(shops: Sequence[Workshop], programs: Callable[[Workshop], list[Program]]) -> list[Made]:
+    with binaries(shops, [program for shop in shops for program in programs(shop)]) as found:
+        return in_each(
+            shops, lambda shop: [made for each in programs(shop) for made in leave_binaries(shop, each, found[each])]
+        )
 
 
-def _refuse_layouts(shop: Workshop) -> None:
-    """Raise UsageError if an image is to go to a folder that is of no use there, or can't get there."""
-    for release in (each for each in shop.releases if each.list_tag().repository.on_disk):
-        if shop.daemon:
-            raise UsageError(
-                f"REGISTRY {release.registry}: found a folder, expected a registry, as a daemon pushes to no other"
-                "\n  name one, as REGISTRY=localhost:5000; or write the folder with --engine embedded"
-            )
-        if shop.form is not OCI:
-            raise UsageError(
-                f"{release.list_tag()}: found format {shop.form.name}, expected oci: readers of a layout know no other"
-                "\n  use --format oci, or publish to a registry"
-            )
-
-
-def _make_and_publish(shop: Workshop, with_list: bool) -> list[Made]:
-    program = shop.program()
-    _refuse_layouts(shop)
+def _make_and_publish(shops: Sequence[Workshop], with_list: bool) -> list[Made]:
+    refuse_layouts(shops)
+    releases = [shop.releases for shop in shops]
     with (
         ThreadPoolExecutor(SENDERS) as senders,
         ThreadPoolExecutor(1) as finisher,
-        binaries(shop, program) as found,
-        _sinks(shop.releases) as sinks,
+        publishers_of(releases) as publishers,
+        binaries(shops, [shop.program() for shop in shops]) as found,
+        sinks_of(releases) as sinks,
+        ExitStack() as gates,
     ):
-        images = finish_images(shop, program, found, finisher)
-        archives = senders.submit(lambda: leave_archives(shop, found, all_images(found, images)))
-        try:
-            with _gated(shop, found, sinks, images=images) as ready:
-                made = _everywhere(senders, ready, partial(_publish, images, index if with_list else None, senders))
-        except BuildError:
-            archives.result()  # a failed compilation explains more than what followed from it
-            raise
-        archives.result()
-        return made
+        ends = []
+        for shop, places in zip(shops, sinks, strict=True):
+            compiled = found[shop.program()]
+            images = finish_images(shop, compiled, finisher)
+            archives = publishers.submit(_archived, shop, compiled, images)
+            ready = gates.enter_context(_gated(shop, compiled, places, images=images))
+            publishing = partial(publish_images, images, index if with_list else None, senders)
+            ends.append(partial(_ended, everywhere(publishers, ready, publishing), archives))
+        return each_image(releases, ends)
 
 
-def _by_daemon(shop: Workshop, daemon: Daemon, with_list: bool) -> list[Made]:
+def _archived(shop: Workshop, compiled: Binaries, images: Mapping[Arch, Future[Image]]) -> list[Made]:
+    return leave_archives(shop, compiled, all_images(compiled, images))
+
+
+def _ended(published: End[Made], archives: Future[list[Made]]) -> Sequence[Made]:
+    try:
+        made = published()
+    except BuildError:
+        archives.result()  # a failed compilation explains more than what followed from it
+        raise
+    archives.result()
+    return made
+
+
+def _by_daemon(shops: Sequence[Workshop], daemon: Daemon, with_list: bool) -> list[Made]:
+    """One image after another: the daemon takes its time for each, and moves tags while it pushes."""
     from build.daemon_images import build_images
 
-    _refuse_layouts(shop)
-    with ThreadPoolExecutor(SENDERS) as pool, binaries(shop, shop.program()) as found, _sinks(shop.releases) as sinks:
-        built = build_images(shop, daemon, found, pool)
-        with _gated(shop, found, sinks, built=built) as ready:
-            return _everywhere(pool, ready, partial(_push_by_daemon, daemon, pool, with_list, built))
+    refuse_layouts(shops)
+    releases = [shop.releases for shop in shops]
+    with (
+        ThreadPoolExecutor(SENDERS) as senders,
+        publishers_of(releases) as publishers,
+        binaries(shops, [shop.program() for shop in shops]) as found,
+        sinks_of(releases) as sinks,
+    ):
 
+        def published(shop: Workshop, places: Sinks) -> Sequence[Made]:
+            built = build_images(shop, daemon, found[shop.program()], senders)
+            with _gated(shop, found[shop.program()], places, built=built) as ready:
+                pushing = partial(push_by_daemon, daemon, built, with_list, senders)
+                return everywhere(publishers, ready, pushing)()
 
-def _push_by_daemon(
-    daemon: Daemon, pool: Executor, with_list: bool, built: Sequence[Made], release: Release, sink: Sink
-) -> list[Made]:
-    from build.daemon_images import push_images
-
-    pushed = push_images(release, daemon, sink, pool, built)
-    return [*([_list_of(pool, release, sink, pushed)] if with_list else []), *pushed]
-
-
-def _as_far_as_asked(publishing: Callable[[Release, Sink], list[Made]], release: Release, sink: Sink) -> list[Made]:
-    """What publishing would do if it were let, and which of it is refused."""
-    willing = replace(release, order=replace(release.order, overwrite=True), report=lambda _: None)
-    refused = sink.keeps_tags and not release.order.overwrite
-    return [
-        replace(made, change="refused") if refused and made.change == "moved" else made
-        for made in publishing(willing, sink)
-    ]
+        return each_image(releases, [partial(published, *pair) for pair in zip(shops, sinks, strict=True)])
 
 
 @contextmanager
@@ -193,69 +215,6 @@ def _gated(
         shop, shop.verifying, found, saved(shop, built) if images is None else archived(shop, images)
     ) as before_tags:
         yield [(release.gated(before_tags), sink) for release, sink in sinks]
-
-
-def _list_of(pool: Executor, release: Release, sink: Sink, pushed: Sequence[Made]) -> Made:
-    """The manifest list, once the daemon has `pushed` the images."""
-    if release.dry and any(made.change != "kept" for made in pushed):  # the daemon has yet to choose their digests
-        tag = release.list_tag()
-        held = sink.digest(tag.repository, tag.name)
-        change = "moved" if held else "pushed"
-        return Made(str(tag), None, None, change, why_a_tag(tag, held, change))
-    return next(made for made in _list_what_is_there(pool, release, sink) if made.platform is None)
-
-
-def _list_what_is_there(pool: Executor, release: Release, sink: Sink) -> list[Made]:
-    from build.published import image_of
-
-    images = {arch: pool.submit(image_of, sink, release.arch_tag(arch), arch) for arch in release.arches}
-    return _publish(images, index, pool, release, sink)
-
-
-def _publish(
-    images: Mapping[Arch, Future[Image]],
-    listing: Callable[[Sequence[Image]], Index] | None,
-    pool: Executor,
-    release: Release,
-    sink: Sink,
-) -> list[Made]:
-    tagged = {release.arch_tag(arch): image for arch, image in images.items()}
-    list_tag = release.list_tag() if listing else None
-    asked = survey(sink, [*tagged, *([list_tag] if list_tag else [])], pool)  # and answered while the compilers work
-    made = []
-    for each in publish(sink, tagged, list_tag, asked, pool, release.order, listing or index):
-        change = "kept" if each.before == each.target.digest else "moved" if each.before else "pushed"
-        release.report(f"{each.tag} {'would be' if release.dry else 'is'} {change}")
-        platform = str(each.target.platform) if isinstance(each.target, Image) else None
-        made.append(Made(str(each.tag), each.target.digest, platform, change, why_a_tag(each.tag, each.before, change)))
-    return made
-
-
-@contextmanager
-def _sinks(releases: Sequence[Release]) -> Iterator[Sinks]:
-    """Where each release goes; at the end, also a sudden one, nothing more goes there from any thread."""
-    sinks = [(release, release.sink()) for release in releases]
-    try:
-        yield sinks
-    finally:
-        for _, sink in sinks:
-            sink.close()
-
-
-def _everywhere(pool: Executor, sinks: Sinks, publishing: Callable[[Release, Sink], list[Made]]) -> list[Made]:
-    """Do it for all registries side by side, and say of each how it ended; the failure of one stops no other."""
-    running = [(release, pool.submit(publishing, release, sink)) for release, sink in sinks]
-    failures = [(release, error) for release, each in running if (error := each.exception())]
-    for _, failure in failures:
-        if len(sinks) == 1 or not isinstance(failure, BuildError):
-            raise failure
-    for release, each in running if len(sinks) > 1 else ():
-        release.report(f"{release.registry}: {'failed' if each.exception() else 'done'}")
-    if failures:
-        count = f"{len(failures)} of {len(sinks)} registries failed"
-        words = "\n".join(f"{release.registry}: {error}" for release, error in failures)
-        raise PublishError(f"{count}\n{words}\n  run this again: what is done is not repeated")
-    return [made for _, each in running for made in each.result()]
 
 
 def _finished(image: Image) -> Future[Image]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from build.auth import Credentials
     from build.drivers import Driver
 
+# The companion that verify runs.
+ORPHAN = "orphan"
+
 
 @dataclass(frozen=True)
 class Release:
@@ -68,9 +71,13 @@ class Daemon:
 
 @dataclass(frozen=True)
 class Verifying:
-    """What runs the programs, and whether an arch that can't be run here is let pass."""
+    """What runs the programs, and whether an arch that can't be run here is let pass.
+
+    `orphan` are the sources of the program that leaves orphans behind, in whichever image's row it stands.
+    """
 
     driver: Callable[[], Driver]
+    orphan: tuple[str, ...]
     allow_not_run: bool
 
 
@@ -78,7 +85,8 @@ class Verifying:
 class Workshop:
     """How the images of a release are made: in which checkout, of which revision, and with what.
 
-    The `releases` are one, to several registries. With a `daemon` that is the docker engine, without one the embedded.
+    The images of a run have all of it in common but the `releases`, which are one, to several registries, and `cflags`.
+    With a `daemon` that is the docker engine, without one the embedded.
     With `verifying` no tag moves before every arch has been run.
     """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,12 @@ def sink(options: Options, registry: str, timeout: float) -> Sink:
     from build.transport import Transport
 
     return Registry(registry.partition("/")[0], _config_file(options), Transport(_trust(options), timeout))
+
+
+def sinks(options: Options, timeout: float) -> Callable[[str], Sink]:
+    """What keeps the repositories of a registry: the same for all of a host, so that they share their connections."""
+    of_host = cache(lambda host: sink(options, host, timeout))
+    return lambda registry: of_host(registry.partition("/")[0])
 
 
 def _config_file(options: Options) -> Path:

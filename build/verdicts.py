@@ -25,12 +25,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One arch: how it was run (`way`), and what was found. With no way it was not run; `hint` says what would help."""
+    """One arch of an image: how it was run (`way`), and what was found.
+
+    With no way it was not run; `hint` says what would help.
+    """
 
     arch: str
     way: str | None
     findings: tuple[Finding, ...] = ()
     hint: str = ""
+    image: str = ""
 
     @property
     def failures(self) -> list[Finding]:
@@ -40,11 +44,18 @@ class Verdict:
 
 def refuse(verdicts: Sequence[Verdict], allow_not_run: bool) -> None:
     """Raise VerifyError unless every arch has passed, or was not run where that is allowed."""
-    failed = [f"{each.arch}: {one.check}: {one.figure}" for each in verdicts for one in each.failures]
+    several = _of_several(verdicts)
+    bad = [each for each in verdicts if each.failures]
     not_run = [] if allow_not_run else [each for each in verdicts if each.way is None]
-    lines = [*failed, *(f"{each.hint.replace(':', ': not run:', 1)}" for each in not_run)]
+    lines = [
+        f"{f'{each.image}: ' if several else ''}{line}"
+        for each, line in (
+            *((each, f"{each.arch}: {one.check}: {one.figure}") for each in bad for one in each.failures),
+            *((each, each.hint.replace(":", ": not run:", 1)) for each in not_run),
+        )
+    ]
     if lines:
-        count = len({*(each.arch for each in verdicts if each.failures), *(each.arch for each in not_run)})
+        count = len({(each.image, each.arch) for each in (*bad, *not_run)})
         allowed = "\n  or do without them: --allow-not-run" if not_run else ""
         raise VerifyError(f"{count} of {len(verdicts)} arches have not passed\n" + "\n".join(lines) + allowed)
 
@@ -84,10 +95,16 @@ _FAILED, _NOT_RUN = "FAILED", "not run"
 _STYLES = {_FAILED: "bold red", _NOT_RUN: "yellow"}
 
 
+def _of_several(verdicts: Sequence[Verdict]) -> bool:
+    return len({each.image for each in verdicts}) > 1
+
+
 def _rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
     checks = list(dict.fromkeys(one.check for each in verdicts for one in each.findings))
     rows = [["arch", "run", *checks]]
     for each in verdicts:
         found = {one.check: one.figure if one.passed else _FAILED for one in each.findings}
         rows.append([each.arch, each.way or _NOT_RUN, *(found.get(check, "") for check in checks)])
+    if _of_several(verdicts):
+        return [[image, *row] for image, row in zip(["image", *(each.image for each in verdicts)], rows, strict=True)]
     return rows

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from secrets import token_hex
 from threading import Lock
@@ -14,49 +15,57 @@ from build.arches import Arch
 from build.archive import Entry, write
 from build.crew import results, side_by_side
 from build.drivers import Driver, NotRunError, Subject, Way
-from build.errors import BuildError, UsageError
+from build.errors import BuildError
+from build.everywhere import in_each
 from build.making import Binaries, all_images, binaries, finish_images
 from build.oci import Image
 from build.proc import Watch
-from build.release import Made, Verifying, Workshop
+from build.release import ORPHAN, Made, Verifying, Workshop
 from build.trials import CHECKS, FailedError, Trial
 from build.verdicts import Finding, Verdict, plain, refuse
 
-_COMPANION = "orphan"
+# The checks of several images would slow each other down, and some are held to a time.
+_ONE_AT_A_TIME = Lock()
 Packed = Callable[[Arch], bytes]
 Gate = Callable[[], None]
 
 
-def verify(shop: Workshop, wanted: Verifying) -> list[Verdict]:
-    """Build what is to be published, and run all checks on every arch. Raises what `build` raises, and BuildError."""
-    program = shop.program()
-    with ThreadPoolExecutor(1) as finisher, binaries(shop, program) as found:
-        if shop.daemon:
-            from build.daemon_images import build_images
+def verify(shops: Sequence[Workshop], wanted: Verifying) -> list[Verdict]:
+    """Build what is to be published, and run all checks on every arch, one image after another.
 
-            packed = saved(shop, build_images(shop, shop.daemon, found, finisher))
-        else:
-            images = finish_images(shop, program, found, finisher)
-            all_images(found, images)
-            packed = archived(shop, images)
-        with trying(shop, wanted, found, packed) as verdicts:
-            return verdicts()
+    Raises what `build` raises, and BuildError.
+    """
+    with ThreadPoolExecutor(1) as finisher, binaries(shops, [shop.program() for shop in shops]) as found:
+
+        def verified(shop: Workshop) -> list[Verdict]:
+            compiled = found[shop.program()]
+            if shop.daemon:
+                from build.daemon_images import build_images
+
+                packed = saved(shop, build_images(shop, shop.daemon, compiled, finisher))
+            else:
+                images = finish_images(shop, compiled, finisher)
+                all_images(compiled, images)
+                packed = archived(shop, images)
+            with trying(shop, wanted, compiled, packed) as verdicts:
+                return verdicts()
+
+        return in_each(shops, verified)
 
 
 @contextmanager
 def gate(shop: Workshop, wanted: Verifying, found: Binaries, packed: Packed) -> Iterator[Gate]:
     """What raises VerifyError unless every arch passes. However often it is asked, from any thread, they run once."""
     with trying(shop, wanted, found, packed) as verdicts:
-        lock = Lock()
 
         @cache
         def once() -> list[Verdict]:
             ran = verdicts()
-            shop.release.report(plain(ran))
+            shop.release.report(f"{shop.release.image.name}, run as pods run it:\n{plain(ran)}")
             return ran
 
         def gate() -> None:
-            with lock:
+            with _ONE_AT_A_TIME:
                 ran = once()
             refuse(ran, wanted.allow_not_run)
 
@@ -68,7 +77,7 @@ def trying(shop: Workshop, wanted: Verifying, found: Binaries, packed: Packed) -
     """What runs all checks. When the context ends, also a sudden end, so does what still runs."""
     watch = Watch()
     try:
-        yield partial(_try_all, shop, wanted.driver(), found, packed, watch)
+        yield partial(_try_all, shop, wanted.driver(), wanted.orphan, found, packed, watch)
     finally:
         watch.stop.set()
 
@@ -99,22 +108,26 @@ def saved(shop: Workshop, made: Sequence[Made]) -> Packed:
     return packed
 
 
-def _try_all(shop: Workshop, driver: Driver, found: Binaries, packed: Packed, watch: Watch) -> list[Verdict]:
+def _try_all(
+    shop: Workshop, driver: Driver, orphan: tuple[str, ...], found: Binaries, packed: Packed, watch: Watch
+) -> list[Verdict]:
+    image = shop.release.image.name
     ways = {arch: _way(driver, arch) for arch in shop.release.arches}
     runnable = [arch for arch, way in ways.items() if isinstance(way, Way)]
     if shop.release.dry:
         return [
-            _not_run(arch, way) if isinstance(way, str) else Verdict(arch.name, way.name) for arch, way in ways.items()
+            _not_run(image, arch, way) if isinstance(way, str) else Verdict(arch.name, way.name, image=image)
+            for arch, way in ways.items()
         ]
-    subjects = _subjects(shop, runnable, found, packed)
+    subjects = _subjects(shop, orphan, runnable, found, packed)
     if runnable:
         driver.prepare()
 
     def tried(arch: Arch) -> Verdict:
         way = ways[arch]
         if isinstance(way, str):
-            return _not_run(arch, way)
-        verdict = try_one(subjects[arch], driver, watch)
+            return _not_run(image, arch, way)
+        verdict = replace(try_one(subjects[arch], driver, watch), image=image)
         failed = ", ".join(each.check for each in verdict.failures)
         shop.release.report(f"{arch.name}: {'failed: ' + failed if failed else 'passed'} ({way.name})")
         return verdict
@@ -142,18 +155,15 @@ def try_one(subject: Subject, driver: Driver, watch: Watch, patience: float = 10
     return Verdict(subject.arch.name, way.name, tuple(findings))
 
 
-def _subjects(shop: Workshop, arches: Sequence[Arch], found: Binaries, packed: Packed) -> dict[Arch, Subject]:
-    image = shop.release.image
-    if _COMPANION not in image.companions:
-        raise UsageError(
-            f"image {image.name!r}: found no companion {_COMPANION!r}, expected one that leaves orphans behind"
-            f"\n  add it to arches.yaml, as {_COMPANION}: [{_COMPANION}.c]"
-        )
-    with binaries(shop, shop.program(_COMPANION)) as orphans:
-        results(list(orphans.values()))
+def _subjects(
+    shop: Workshop, sources: tuple[str, ...], arches: Sequence[Arch], found: Binaries, packed: Packed
+) -> dict[Arch, Subject]:
+    orphan = replace(shop.program(), name=ORPHAN, sources=sources)
+    with binaries([shop], [orphan]) as orphans:
+        results(list(orphans[orphan].values()))
         version = shop.program().version
         return {
-            arch: Subject(arch, found[arch].result(), version, orphans[arch].result(), partial(packed, arch))
+            arch: Subject(arch, found[arch].result(), version, orphans[orphan][arch].result(), partial(packed, arch))
             for arch in arches
         }
 
@@ -165,5 +175,5 @@ def _way(driver: Driver, arch: Arch) -> Way | str:
         return str(error)
 
 
-def _not_run(arch: Arch, why: str) -> Verdict:
-    return Verdict(arch.name, None, hint=why)
+def _not_run(image: str, arch: Arch, why: str) -> Verdict:
+    return Verdict(arch.name, None, hint=why, image=image)

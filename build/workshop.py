@@ -6,9 +6,10 @@ Imports stand inside the functions here: git answers while they load, and `invok
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from build import remote
@@ -18,7 +19,7 @@ from build.options import Options
 if TYPE_CHECKING:
     from docker import APIClient
 
-    from build.arches import Arch, Settings
+    from build.arches import Settings
     from build.cleaning import Removed
     from build.compilers import Compiler
     from build.publish import Sink
@@ -31,14 +32,17 @@ if TYPE_CHECKING:
 CACHE = ".cache/pause"
 
 
-def releasing(options: Options) -> tuple[Release, ...]:
-    """What to publish and where, for a task that makes nothing. Raises UsageError for a name against the grammar."""
+def releasing(options: Options) -> tuple[tuple[Release, ...], ...]:
+    """What to publish and where, for a task that makes nothing: of each image the same release for each registry.
+
+    Raises UsageError for a name against the grammar.
+    """
     settings = _settings(options)
     return _releases(options, settings, remote.registries(options, settings.defaults.registry))
 
 
-def making(options: Options, every_arch: bool) -> Workshop:
-    """What to make, and with what. With `every_arch` no --arch means the release set, else the one default arch.
+def making(options: Options, every_arch: bool) -> tuple[Workshop, ...]:
+    """What to make of each image, and with what. With `every_arch` no --arch means the release set, else one arch.
 
     With --verify every arch is run as well.
     """
@@ -46,6 +50,7 @@ def making(options: Options, every_arch: bool) -> Workshop:
 
     asked = revision.ask(options.root, options.text("rev", ""), options.environment.get("SOURCE_DATE_EPOCH"))
 
+    from build import picking
     from build.arches import ENGINES
     from build.cache import Cache
     from build.oci import FORMATS
@@ -55,19 +60,20 @@ def making(options: Options, every_arch: bool) -> Workshop:
     usual_compiler = options.one_of("engine", settings.defaults.engine, ENGINES)
     by_daemon = options.text("engine", settings.defaults.engine) == "docker"
     registries = remote.registries(options, settings.defaults.registry)
-    releases = _releases(options, settings, registries, every_arch)
+    images = _releases(options, settings, registries, every_arch)
     client = cache(partial(_client, options))
-    return Workshop(
-        releases=releases,
+    shop = Workshop(
+        releases=images[0],
         root=options.root,
-        cflags=_cflags(options, settings),
+        cflags=picking.cflags(options, images[0][0].image),
         form=options.one_of("format", settings.defaults.format, FORMATS),
         compiler=_compiler(options, settings, usual_compiler, client),
         cache=Cache(options.root / CACHE, keep=not options.dry),
         daemon=Daemon(client, partial(remote.login, options)) if by_daemon else None,
         revision=asked(),
-        verifying=verifying(options, client) if options.flags.get("verify") else None,
+        verifying=verifying(options, settings, client) if options.flags.get("verify") else None,
     )
+    return tuple(replace(shop, releases=each, cflags=picking.cflags(options, each[0].image)) for each in images)
 
 
 def checking(options: Options) -> tuple[Sink, Reference] | None:
@@ -87,33 +93,37 @@ def checking(options: Options) -> tuple[Sink, Reference] | None:
 def checked(options: Options) -> list[Made]:
     """Prove what was asked for, from the bytes that are published."""
     from build.check import check_reference, check_release
+    from build.everywhere import in_turn
 
     asked = checking(options)
     if asked:
         return check_reference(*asked, _report)
-    return [made for release in releasing(options) for made in check_release(release)]
+    return in_turn(releasing(options), check_release)
 
 
 def copied(options: Options) -> list[Made]:
-    """Copy a release from SRC to DST. Raises UsageError for a name against the grammar."""
+    """Copy releases from SRC to DST. Raises UsageError for a name against the grammar."""
     from build.pipeline import copy
     from build.reference import archive_file, check_registry
 
     sides = [check_registry(options.flags[side]) for side in ("src", "dst")]
-    origin, target = _releases(options, _settings(options), sides)
-    packed = archive_file(origin.registry)
+    origins, targets = zip(*_releases(options, _settings(options), sides), strict=True)
+    packed = archive_file(sides[0])
     if packed:
         from build.archive_source import read
 
-        return copy(origin, read(options.root / packed), target, options.root)
-    return copy(origin, origin.sink(), target, options.root)
+        return copy(origins, read(options.root / packed), targets, options.root)
+    return copy(origins, origins[0].sink(), targets, options.root)
 
 
 def using(options: Options) -> list[Setting]:
-    """How nodes are told to use the release. Raises UsageError for several registries: a node takes one."""
+    """How nodes are told to use the release. Raises UsageError for several images or registries: a node takes one."""
+    from build.picking import only
     from build.usage import settings
 
-    first, *others = releasing(options)
+    images = releasing(options)
+    only(releases[0].image for releases in images)
+    first, *others = images[0]
     if others:
         raise UsageError(f"{len(others) + 1} registries: expected one\n  run it once for each")
     return settings(first)
@@ -157,51 +167,29 @@ def _settings(options: Options) -> Settings:
 
 
 def _releases(
-    options: Options, settings: Settings, registries: Iterable[str], every_arch: bool = True
-) -> tuple[Release, ...]:
-    """The same release for each registry."""
+    options: Options, settings: Settings, registries: Sequence[str], every_arch: bool = True
+) -> tuple[tuple[Release, ...], ...]:
+    """Of each image the same release for each registry."""
+    from build import picking
     from build.publish import Order
     from build.reference import check_tag
     from build.release import Release
 
-    image = settings.image(options.text("image", next(iter(settings.images))))
     order = Order(overwrite=bool(options.flags.get("overwrite")), dry=options.dry)
-    arches = _arches(options, settings, every_arch)
-    tag = check_tag(options.text("tag", image.tag))
-    timeout = remote.timeout(options)
+    arches = picking.arches(options, settings, every_arch)
+    sink = remote.sinks(options, remote.timeout(options))
     remote.insecure(options)  # what is wrong is said before anything is compiled
-    releases = []
-    for registry in registries:
-        sink = partial(remote.sink, options, registry, timeout)
-        release = Release(image, arches, registry, tag, sink, _report, order)
+    images = []
+    for image in picking.images(options, settings):
+        tag = check_tag(options.text("tag", image.tag))
+        images.append(
+            tuple(Release(image, arches, each, tag, partial(sink, each), _report, order) for each in registries)
+        )
+    for release in chain(*images):
         release.list_tag()
         for arch in arches:
             release.arch_tag(arch)
-        releases.append(release)
-    return tuple(releases)
-
-
-def _arches(options: Options, settings: Settings, every_arch: bool) -> tuple[Arch, ...]:
-    arches = settings.select(_arch_names(options, settings, every_arch))
-    # A row without a runtime is one that links the toolchain's libc.
-    return tuple(replace(arch, runtime=None) for arch in arches) if options.flags.get("libc") else arches
-
-
-def _arch_names(options: Options, settings: Settings, every_arch: bool) -> Iterable[str]:
-    everything = options.environment.get("ALL_ARCH", "").split() or list(settings.defaults.release)
-    one = options.environment.get("ARCH", "").split() or [settings.defaults.arch]
-    for name in options.flags.get("arch") or (everything if every_arch else one):
-        yield from everything if name == "all" else [name]
-
-
-def _cflags(options: Options, settings: Settings) -> tuple[str, ...]:
-    import shlex
-
-    cflags = options.text("cflags", "")
-    try:
-        return tuple(shlex.split(cflags)) or settings.defaults.cflags
-    except ValueError as error:
-        raise UsageError(f"CFLAGS {cflags!r}: {error}") from None
+    return tuple(images)
 
 
 def _compiler(options: Options, settings: Settings, usual: str, client: Callable[[], APIClient]) -> Compiler:
@@ -228,16 +216,23 @@ def verified(options: Options) -> list[Verdict]:
     """Build the release, and run every arch of it."""
     from build.verify import verify
 
-    return verify(making(options, every_arch=True), verifying(options, cache(partial(_client, options))))
+    shops = making(options, every_arch=True)
+    return verify(shops, verifying(options, _settings(options), cache(partial(_client, options))))
 
 
-def verifying(options: Options, client: Callable[[], APIClient]) -> Verifying:
-    """Who runs the programs. Raises UsageError for a driver that there is not."""
+def verifying(options: Options, settings: Settings, client: Callable[[], APIClient]) -> Verifying:
+    """Who runs the programs. Raises UsageError for a driver that there is not, or if nothing leaves orphans behind."""
     from build.drivers.choosing import choose
-    from build.release import Verifying
+    from build.release import ORPHAN, Verifying
 
     driver = choose(options.flags.get("with_") or "namespaces", client)
-    return Verifying(driver, bool(options.flags.get("allow_not_run")))
+    found = [image.companions[ORPHAN] for image in settings.images.values() if ORPHAN in image.companions]
+    if not found:
+        raise UsageError(
+            f"arches.yaml: images: found no companion {ORPHAN!r}, expected one that leaves orphans behind"
+            f"\n  add it to an image, as {ORPHAN}: [{ORPHAN}.c]"
+        )
+    return Verifying(driver, found[0], bool(options.flags.get("allow_not_run")))
 
 
 def _toolchain(options: Options, settings: Settings) -> str:

@@ -59,7 +59,7 @@ def copied(data: bytes, folder: Path) -> list[str]:
     (folder / "in.tar").write_bytes(data)
     (folder / "out.tar").unlink(missing_ok=True)
     try:
-        made = copy(release("in.tar"), read(folder / "in.tar"), release("out.tar"), folder)
+        made = copy([release("in.tar")], read(folder / "in.tar"), [release("out.tar")], folder)
     except BuildError:
         assert not (folder / "out.tar").exists()
         raise

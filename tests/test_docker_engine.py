@@ -70,7 +70,7 @@ def published(
             "REGISTRY": f"{recorder.host}/team",
         }
         checkout("build", "--arch", "all", *DOCKER, **environment)
-        shop = making(Options(checkout.root, {"engine": "docker"}, environment, dry=True), every_arch=True)
+        [shop] = making(Options(checkout.root, {"engine": "docker"}, environment, dry=True), every_arch=True)
         for arch in shop.release.arches:
             binary = (checkout.root / f"bin/pause-{arch.name}").read_bytes()
             docker("build", f"--tag=pause-tests/dirty-{arch.name}", "-", data=_context(shop, arch, binary).packed())

@@ -17,10 +17,13 @@ ROOT = Path(__file__).parent.parent
 ROWS = (
     {"tasks"},
     {"build.workshop"},
-    {"build.pipeline", "build.remote", "build.check", "build.usage", "build.bake", "build.ci"},
-    {"build.verify", "build.drivers.choosing"},
+    {"build.pipeline", "build.remote", "build.check", "build.usage", "build.picking", "build.bake", "build.ci"},
+    {"build.verify", "build.drivers.choosing", "build.publishing"},
     {"build.daemon_images", "build.copying", "build.proof", "build.drivers.docker"},
-    {"build.making", "build.published", "build.cleaning", "build.drivers.namespaces", "build.drivers.podman"},
+    {
+        *("build.everywhere", "build.making", "build.published", "build.cleaning"),
+        *("build.drivers.namespaces", "build.drivers.podman"),
+    },
     {"build.drivers.emulators", "build.trials", "build.verdicts"},
     {
         *("build.images", "build.binaries", "build.release", "build.layout", "build.registry", "build.docker_engine"),

@@ -29,7 +29,8 @@ class Program:
     version: str
 
 
-Compile = Callable[[Arch], bytes]
+Job = tuple[Program, Arch]
+Compile = Callable[[Program, Arch], bytes]
 
 
 class Compiler(Protocol):
@@ -38,8 +39,8 @@ class Compiler(Protocol):
     def identity(self, arch: Arch) -> str:
         """Name and version of what compiles for `arch`: with the same identity, the same input gives the same bytes."""
 
-    def at_work(self, root: Path, program: Program, arches: Collection[Arch]) -> AbstractContextManager[Compile]:
-        """Be ready to compile `program` of the checkout `root` for each of `arches`, side by side.
+    def at_work(self, root: Path, jobs: Collection[Job]) -> AbstractContextManager[Compile]:
+        """Be ready to compile programs of the checkout `root` for arches, all `jobs` side by side.
 
         The function is good until the context ends, and nothing outlives that. It raises CompileError with the
         compiler's own words.

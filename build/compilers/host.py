@@ -7,11 +7,12 @@ import subprocess
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from build.arches import Arch
-from build.compilers import Compile, Program, gcc_flags
+from build.compilers import Compile, Job, Program, gcc_flags
 from build.errors import CompileError
 
 
@@ -25,11 +26,11 @@ class Host:
         return run.stdout.partition("\n")[0]
 
     @contextmanager
-    def at_work(self, root: Path, program: Program, arches: Collection[Arch]) -> Iterator[Compile]:
+    def at_work(self, root: Path, jobs: Collection[Job]) -> Iterator[Compile]:
         """See `Compiler`. A missing compiler is named before any other starts."""
-        for arch in arches:
+        for arch in dict.fromkeys(arch for _, arch in jobs):
             _gcc(arch)
-        yield lambda arch: _compile(root, program, arch)
+        yield partial(_compile, root)
 
 
 def _compile(root: Path, program: Program, arch: Arch) -> bytes:

@@ -15,12 +15,12 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from build.arches import Arch
-from build.compilers import Compile, Program, files, gcc_flags
+from build.compilers import Compile, Job, Program, files, gcc_flags
 from build.daemon import PATIENCE, explained, followed, inspected
 from build.errors import BuildError, CompileError
 from build.includes import reader
@@ -49,20 +49,20 @@ class KubeCross:
         return f"kube-cross {self._image_id}"
 
     @contextmanager
-    def at_work(self, root: Path, program: Program, arches: Collection[Arch]) -> Iterator[Compile]:
+    def at_work(self, root: Path, jobs: Collection[Job]) -> Iterator[Compile]:
         """See `Compiler`. Where nothing is to be compiled there is no container."""
-        if not arches:
+        if not jobs:
             yield _nothing
             return
         container = f"pause-toolchain-{os.urandom(6).hex()}"
-        sources = _packed(root, program, arches)
+        sources = _packed(root, jobs)
         # Ctrl-C comes to the main thread alone. The start goes on in another one, and is waited for: a request that is
         # cut in two may leave a container that the daemon starts after we asked for its removal.
         with ThreadPoolExecutor(1) as starter:
             starting = starter.submit(self._start, container, sources)
             try:
                 lifeline = starting.result()
-                yield lambda arch: self._compile(container, program, arch)
+                yield partial(self._compile, container)
                 lifeline.close()
             finally:
                 wait([starting])
@@ -136,8 +136,8 @@ class KubeCross:
 _INSTEAD = "make a toolchain image of your own: invoke kube-cross; or compile without one: --compiler zig"
 
 
-def _nothing(arch: Arch) -> bytes:
-    raise AssertionError(f"{arch.name}: nothing was to be compiled")
+def _nothing(program: Program, arch: Arch) -> bytes:
+    raise AssertionError(f"{program.name} for {arch.name}: nothing was to be compiled")
 
 
 def _settings(client: APIClient) -> dict[str, Any]:
@@ -158,10 +158,10 @@ def _settings(client: APIClient) -> dict[str, Any]:
     }
 
 
-def _packed(root: Path, program: Program, arches: Collection[Arch]) -> bytes:
+def _packed(root: Path, jobs: Collection[Job]) -> bytes:
     """The files to compile, and a folder that `NOBODY` may write to."""
     read = reader(root)
-    contents = {path: data for arch in arches for path, data in files(read, program, arch).items()}
+    contents = {path: data for job in jobs for path, data in files(read, *job).items()}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tape:
         out = tarfile.TarInfo("out")

@@ -7,11 +7,12 @@ import subprocess
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from build.arches import Arch
-from build.compilers import FREESTANDING, Compile, Program, define_version, translation_units
+from build.compilers import FREESTANDING, Compile, Job, Program, define_version, translation_units
 from build.errors import CompileError
 from build.installed import folder, version
 
@@ -32,9 +33,9 @@ class Zig:
         return f"zig {version('ziglang')}"
 
     @contextmanager
-    def at_work(self, root: Path, program: Program, arches: Collection[Arch]) -> Iterator[Compile]:  # noqa: ARG002
+    def at_work(self, root: Path, jobs: Collection[Job]) -> Iterator[Compile]:  # noqa: ARG002
         """See `Compiler`: zig needs no preparation."""
-        yield lambda arch: self(root, program, arch)
+        yield partial(self, root)
 
     def __call__(self, root: Path, program: Program, arch: Arch) -> bytes:
         """Compile `program` of the checkout `root` with `zig cc`; raise CompileError with its own words."""

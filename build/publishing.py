@@ -1,0 +1,94 @@
+"""One release to one registry: what is published, and what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+
+from build.arches import Arch
+from build.errors import UsageError
+from build.oci import OCI, Image, Index, index
+from build.publish import Sink, publish, survey
+from build.release import Daemon, Made, Release, Workshop, why_a_tag
+
+
+def refuse_layouts(shops: Iterable[Workshop]) -> None:
+    """Raise UsageError if an image is to go to a folder that is of no use there, or can't get there."""
+    for maker, release in ((shop, release) for shop in shops for release in shop.releases):
+        if not release.list_tag().repository.on_disk:
+            continue
+        if maker.daemon:
+            raise UsageError(
+                f"REGISTRY {release.registry}: found a folder, expected a registry, as a daemon pushes to no other"
+                "\n  name one, as REGISTRY=localhost:5000; or write the folder with --engine embedded"
+            )
+        if maker.form is not OCI:
+            raise UsageError(
+                f"{release.list_tag()}: found format {maker.form.name}, expected oci: readers of a layout know no other"
+                "\n  use --format oci, or publish to a registry"
+            )
+
+
+def _list_of(pool: Executor, release: Release, sink: Sink, pushed: Sequence[Made]) -> Made:
+    """The manifest list, once the daemon has `pushed` the images."""
+    if release.dry and any(made.change != "kept" for made in pushed):  # the daemon has yet to choose their digests
+        tag = release.list_tag()
+        held = sink.digest(tag.repository, tag.name)
+        change = "moved" if held else "pushed"
+        return Made(str(tag), None, None, change, why_a_tag(tag, held, change))
+    return next(made for made in publish_list(pool, release, sink) if made.platform is None)
+
+
+def publish_list(pool: Executor, release: Release, sink: Sink) -> list[Made]:
+    """The tag of the manifest list, made from what the tags of the arches refer to.
+
+    Raises PublishError or ImageError that names the arch if an image is missing or is not its row's.
+    """
+    from build.published import image_of
+
+    images = {arch: pool.submit(image_of, sink, release.arch_tag(arch), arch) for arch in release.arches}
+    return publish_images(images, index, pool, release, sink)
+
+
+def publish_images(
+    images: Mapping[Arch, Future[Image]],
+    listing: Callable[[Sequence[Image]], Index] | None,
+    pool: Executor,
+    release: Release,
+    sink: Sink,
+) -> list[Made]:
+    """The tag of every arch to its image, which may still be in the making, and of their list if there is a `listing`.
+
+    Raises what `publish` raises.
+    """
+    tagged = {release.arch_tag(arch): image for arch, image in images.items()}
+    list_tag = release.list_tag() if listing else None
+    asked = survey(sink, [*tagged, *([list_tag] if list_tag else [])], pool)  # and answered while the compilers work
+    made = []
+    for each in publish(sink, tagged, list_tag, asked, pool, release.order, listing or index):
+        change = "kept" if each.before == each.target.digest else "moved" if each.before else "pushed"
+        release.report(f"{each.tag} {'would be' if release.dry else 'is'} {change}")
+        platform = str(each.target.platform) if isinstance(each.target, Image) else None
+        made.append(Made(str(each.tag), each.target.digest, platform, change, why_a_tag(each.tag, each.before, change)))
+    return made
+
+
+def push_by_daemon(
+    daemon: Daemon, built: Sequence[Made], with_list: bool, pool: Executor, release: Release, sink: Sink
+) -> list[Made]:
+    """The tag of every arch to the image that the daemon has `built`, and with that the manifest list's."""
+    from build.daemon_images import push_images
+
+    pushed = push_images(release, daemon, sink, pool, built)
+    return [*([_list_of(pool, release, sink, pushed)] if with_list else []), *pushed]
+
+
+def as_far_as_asked(publishing: Callable[[Release, Sink], list[Made]], release: Release, sink: Sink) -> list[Made]:
+    """What `publishing` a dry release would do if it were let, and which of it is refused."""
+    willing = replace(release, order=replace(release.order, overwrite=True), report=lambda _: None)
+    refused = sink.keeps_tags and not release.order.overwrite
+    return [
+        replace(made, change="refused") if refused and made.change == "moved" else made
+        for made in publishing(willing, sink)
+    ]
