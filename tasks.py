@@ -63,6 +63,8 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "with_": (None, "who runs it: namespaces (the default), docker or podman"),
     "allow_not_run": (False, "let an arch pass that can't be run here"),
     "json": (False, "print the result as one JSON document"),
+    "quiet": (False, "say nothing but what is wrong"),
+    "verbose": (False, "say every command and every HTTP exchange, a line each, without their secrets"),
 }
 TOOLCHAIN = ("kube_cross_image", "kube_cross_version", "json")
 COMPILE = ("arch", "image", "tag", "rev", "cflags", "engine", "compiler", "libc", *TOOLCHAIN)
@@ -70,6 +72,7 @@ ASSEMBLE = (*COMPILE, "registry", "format")
 REMOTE = ("registry", "insecure_registry", "timeout")
 RUN = ("with_", "allow_not_run")
 PUBLISH = (*ASSEMBLE, *REMOTE[1:], "overwrite", "verify", *RUN)
+TELLING = ("quiet", "verbose")
 POSITIONAL = ("src", "dst", "reference")
 
 
@@ -82,20 +85,28 @@ def _command(
         name = story.__name__.replace("_", "-")
 
         def body(c: Context, **given: Any) -> None:
-            options = Options(ROOT, given, os.environ, dry=c.config.run.dry)
+            from build.progress import to, watching
+
+            quiet, verbose = (bool(given.get(flag)) for flag in TELLING)
             try:
-                (show or _show)(name, story(options), options)
+                with watching(sys.stderr, os.environ, quiet, verbose) as report:
+                    options = Options(ROOT, given, os.environ, c.config.run.dry, report)
+                    made = story(options)
+                (show or _show)(name, made, options)
+                return
             except UsageError as error:
-                raise Exit(f"{name}: {error}", code=2) from None
+                code, words = 2, str(error)
             except BuildError as error:
-                raise Exit(f"{name}: {error}", code=1) from None
+                code, words = 1, str(error)
             except OSError as error:
-                raise Exit(f"{name}: {error.filename or 'system'}: {error.strerror or error}", code=1) from None
+                code, words = 1, f"{error.filename or 'system'}: {error.strerror or error}"
             except KeyboardInterrupt:
-                raise Exit(f"{name}: interrupted", code=130) from None
+                code, words = 130, "interrupted"
+            to(sys.stderr)(f"{name}: {words}")  # Invoke's own way ends in a traceback where nobody reads
+            raise Exit(code=code)
 
         # Invoke copies the flags of every task at each start; only of a task that is named will any be asked for.
-        wanted = flags if name in sys.argv or "--complete" in sys.argv else ()
+        wanted = (*flags, *TELLING) if name in sys.argv or "--complete" in sys.argv else ()
         parameters = [Parameter(flag, Parameter.KEYWORD_ONLY, default=FLAGS[flag][0]) for flag in wanted]
         signature = Signature([Parameter("c", Parameter.POSITIONAL_OR_KEYWORD), *parameters])
         body.__signature__ = signature  # type: ignore[attr-defined]
@@ -115,12 +126,18 @@ def _command(
 def _show(name: str, made: Results, options: Options) -> None:
     """The result: all that ever goes to stdout."""
     if options.flags.get("json"):  # invoke without a word gives no flags
-        print(json.dumps({"task": name, "dry": options.dry, "results": [asdict(each) for each in made]}, indent=2))
+        lines = [json.dumps({"task": name, "dry": options.dry, "results": [asdict(each) for each in made]}, indent=2)]
     else:
-        for each in made:
-            change = getattr(each, "change", "") if options.dry else ""
-            print(f"{change:8}{each}" if change else each)
-    sys.stdout.flush()
+        changes = [getattr(each, "change", "") if options.dry else "" for each in made]
+        lines = [f"{change:8}{each}" if change else str(each) for change, each in zip(changes, made, strict=True)]
+    if lines:
+        _say("\n".join(lines))
+
+
+def _say(text: str) -> None:
+    from build.progress import say
+
+    say(text, sys.stdout)
 
 
 def _show_verdicts(name: str, verdicts: Sequence[Verdict], options: Options) -> None:
@@ -130,7 +147,7 @@ def _show_verdicts(name: str, verdicts: Sequence[Verdict], options: Options) -> 
     if options.flags.get("json"):
         _show(name, verdicts, options)
     else:
-        print(shown(verdicts, sys.stdout.isatty()), flush=True)
+        _say(shown(verdicts, bool(sys.stdout and sys.stdout.isatty())))
     if not options.dry:
         refuse(verdicts, bool(options.flags.get("allow_not_run")))
 

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 from build import archive, elf
 from build.arches import Arch
 from build.binaries import keys
 from build.compilers import Program
 from build.crew import results
+from build.events import COMPILE, DONE, IMAGE, WAIT, then
 from build.files import differs, write_whole
 from build.images import Plan, assembled
 from build.oci import Image, digest_of
@@ -36,22 +38,29 @@ def binaries(shop: Workshop, program: Program) -> Iterator[Binaries]:
     if missing:
         shop.cache.sign()  # zig keeps things there, too, and a run may be killed before it keeps any of ours
 
+    release = shop.release
+
     def compiled(arch: Arch) -> bytes:
+        release.tell(arch, COMPILE)
         binary = compile_for(arch)
         shop.cache.put(found[arch], binary)
-        shop.release.report(f"{arch.name}: {program.name} is compiled, {len(binary)} bytes")
+        release.tell(arch, DONE, f"{arch.name}: {program.name} is compiled, {len(binary)} bytes")
         return binary
+
+    def compiling(arch: Arch) -> Future[bytes]:
+        release.tell(arch, WAIT)
+        return then(makers.submit(compiled, arch), partial(release.tell, arch))
 
     # The compiler leaves first: what still compiles then, as after Ctrl-C, ends with it, and the makers have no wait.
     with ThreadPoolExecutor(COMPILERS) as makers, shop.compiler.at_work(shop.root, program, missing) as compile_for:
         yield {
-            arch: makers.submit(compiled, arch) if binary is None else _unchanged(shop, program, arch, binary)
+            arch: compiling(arch) if binary is None else _unchanged(shop, program, arch, binary)
             for arch, binary in known.items()
         }
 
 
 def _unchanged(shop: Workshop, program: Program, arch: Arch, binary: bytes) -> Future[bytes]:
-    shop.release.report(f"{arch.name}: {program.name} is unchanged, {len(binary)} bytes")
+    shop.release.tell(arch, DONE, f"{arch.name}: {program.name} is unchanged, {len(binary)} bytes")
     finished: Future[bytes] = Future()
     finished.set_result(binary)
     return finished
@@ -77,9 +86,12 @@ def finish_images(shop: Workshop, program: Program, found: Binaries, pool: Execu
         plan = Plan(shop.root, release.image, arch, release.tag, shop.revision, shop.form, path)
         image = assembled(plan, found[arch], shop.cache)
         leave_binary(shop, program, arch, found[arch].result())
+        release.tell(arch, DONE)
         return image
 
-    return {arch: pool.submit(finished, arch) for arch in found}
+    for arch, binary in found.items():
+        then(binary, partial(release.tell, arch), IMAGE)
+    return {arch: then(pool.submit(finished, arch), partial(release.tell, arch)) for arch in found}
 
 
 def all_images(found: Binaries, images: Mapping[Arch, Future[Image]]) -> list[Image]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from build.arches import Arch
 from build.errors import BuildError, PublishError, UsageError
+from build.events import DONE, PUSH, then
 from build.making import Binaries, all_images, binaries, finish_images, leave_archives, leave_binaries
 from build.oci import OCI, Image, Index, index
 from build.publish import Sink, Source, publish, survey
@@ -174,12 +176,17 @@ def _publish(
     sink: Sink,
 ) -> list[Made]:
     tagged = {release.arch_tag(arch): image for arch, image in images.items()}
+    arches = dict(zip(tagged, images, strict=True))
+    for arch, image in images.items():
+        then(image, partial(release.tell, arch), PUSH)
+    order = replace(release.order, told=lambda tag, stage, size: release.tell(arches[tag], stage, size=size))
     list_tag = release.list_tag() if listing else None
     asked = survey(sink, [*tagged, *([list_tag] if list_tag else [])], pool)  # and answered while the compilers work
     made = []
-    for each in publish(sink, tagged, list_tag, asked, pool, release.order, listing or index):
+    for each in publish(sink, tagged, list_tag, asked, pool, order, listing or index):
         change = "kept" if each.before == each.target.digest else "moved" if each.before else "pushed"
-        release.report(f"{each.tag} {'would be' if release.dry else 'is'} {change}")
+        told = partial(release.tell, arches[each.tag], DONE) if each.tag in arches else release.report
+        told(f"{each.tag} {'would be' if release.dry else 'is'} {change}")
         platform = str(each.target.platform) if isinstance(each.target, Image) else None
         made.append(Made(str(each.tag), each.target.digest, platform, change))
     return made

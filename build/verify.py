@@ -15,6 +15,7 @@ from build.archive import Entry, write
 from build.crew import results, side_by_side
 from build.drivers import Driver, NotRunError, Subject, Way
 from build.errors import BuildError, UsageError
+from build.events import FAILED
 from build.making import Binaries, all_images, binaries, finish_images
 from build.oci import Image
 from build.proc import Watch
@@ -116,7 +117,10 @@ def _try_all(shop: Workshop, driver: Driver, found: Binaries, packed: Packed, wa
             return _not_run(arch, way)
         verdict = try_one(subjects[arch], driver, watch)
         failed = ", ".join(each.check for each in verdict.failures)
-        shop.release.report(f"{arch.name}: {'failed: ' + failed if failed else 'passed'} ({way.name})")
+        if failed:
+            shop.release.tell(arch, FAILED, f"{arch.name}: failed: {failed} ({way.name})")
+        else:
+            shop.release.report(f"{arch.name}: passed ({way.name})")
         return verdict
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

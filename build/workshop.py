@@ -5,7 +5,6 @@ Imports stand inside the functions here: git answers while they load, and `invok
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache, partial
@@ -90,7 +89,7 @@ def checked(options: Options) -> list[Made]:
 
     asked = checking(options)
     if asked:
-        return check_reference(*asked, _report)
+        return check_reference(*asked, options.report)
     return [made for release in releasing(options) for made in check_release(release)]
 
 
@@ -128,7 +127,7 @@ def toolchain(options: Options) -> list[Made]:
     if options.dry:
         return [Made(name, None, None, "made")]
     recipe = (options.root / "build/compilers/kube-cross.Dockerfile").read_bytes()
-    return [Made(name, build_toolchain(_client(options), recipe, name, _report), None, "made")]
+    return [Made(name, build_toolchain(_client(options), recipe, name, options.report), None, "made")]
 
 
 def cleaned(options: Options) -> list[Removed]:
@@ -173,7 +172,7 @@ def _releases(
     releases = []
     for registry in registries:
         sink = partial(remote.sink, options, registry, timeout)
-        release = Release(image, arches, registry, tag, sink, _report, order)
+        release = Release(image, arches, registry, tag, sink, options.report, order)
         release.list_tag()
         for arch in arches:
             release.arch_tag(arch)
@@ -213,7 +212,7 @@ def _compiler(options: Options, settings: Settings, usual: str, client: Callable
     def kube_cross() -> Compiler:
         from build.compilers.kube_cross import KubeCross
 
-        return KubeCross(client, _toolchain(options, settings), _report, may_pull=not options.dry)
+        return KubeCross(client, _toolchain(options, settings), options.report, may_pull=not options.dry)
 
     def host() -> Compiler:
         from build.compilers.host import Host
@@ -249,7 +248,3 @@ def _client(options: Options) -> APIClient:
     from build.daemon import connect
 
     return connect(options.environment)
-
-
-def _report(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

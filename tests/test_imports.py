@@ -16,9 +16,9 @@ ROOT = Path(__file__).parent.parent
 # From the top down. A module may import those in lower rows, and none beside it.
 ROWS = (
     {"tasks"},
-    {"build.workshop"},
+    {"build.workshop", "build.progress"},
     {"build.pipeline", "build.remote", "build.check", "build.usage"},
-    {"build.verify", "build.drivers.choosing"},
+    {"build.verify", "build.drivers.choosing", "build.live"},
     {"build.daemon_images", "build.copying", "build.proof", "build.drivers.docker"},
     {"build.making", "build.published", "build.cleaning", "build.drivers.namespaces", "build.drivers.podman"},
     {"build.drivers.emulators", "build.trials", "build.verdicts"},
@@ -38,13 +38,13 @@ ROWS = (
         "build.rootfs",
     },
     {"build.arches", "build.layer", "build.dockerfile", "build.cache", "build.transport", "build.claims", "build.tape"},
-    {"build.faults"},
+    {"build.faults", "build.daemon"},
     {
         *("build.oci", "build.reference", "build.strict_yaml", "build.includes", "build.deflate"),
-        *("build.auth", "build.crew", "build.daemon", "build.files", "build.installed", "build.trust"),
+        *("build.auth", "build.crew", "build.files", "build.installed", "build.trust"),
         *("build.connections", "build.positional", "build.proc"),
     },
-    {"build.errors", "build"},
+    {"build.errors", "build.events", "build.trace", "build"},
 )
 RANK = {module: -row for row, modules in enumerate(ROWS) for module in modules}
 
@@ -67,13 +67,14 @@ ALLOWED = {
     ("build.connections", "urllib3"),
     ("build.faults", "urllib3"),
     ("build.archive_source", "tarfile"),
+    ("build.live", "rich"),
     ("build.compilers.kube_cross", "tarfile"),
     ("build.drivers.docker", "tarfile"),
 }
 
 
 # What every run loads.
-LISTED = {"build.errors", "build.options", "build.positional", "build.remote", "build.workshop"}
+LISTED = {"build.errors", "build.events", "build.options", "build.positional", "build.remote", "build.workshop"}
 
 
 @dataclass(frozen=True)
