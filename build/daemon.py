@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from build import trace
 from build.errors import BuildError
+from build.trust import redacted
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -83,8 +84,6 @@ def inspected(client: APIClient, name: str) -> dict[str, Any] | None:
 
 
 def _traced(answer: Response, **_: object) -> None:
-    from build.trust import redacted
-
     request = answer.request
     sent = len(request.body) if isinstance(request.body, bytes | str) else None
     seconds = answer.elapsed.total_seconds()

@@ -72,13 +72,13 @@ class View:
         self._hear(events)
         for row in () if failed else self._rows.values():
             row.hear(row.ended or monotonic(), Event(stage=DONE))
-        self._live.update(self._table(over=True), refresh=True)
+        self._live.update(self._table(over=True))
 
     def _hear(self, events: Iterable[tuple[float, Event]]) -> None:
         for time, event in events:
             if event.stage:
                 self._rows.setdefault((event.image, event.arch), _Row()).hear(time, event)
-            else:
+            elif event.text:
                 self._console.print(Text(event.text), soft_wrap=True)
 
     def _table(self, over: bool) -> Table:

@@ -98,7 +98,7 @@ class _Live:
         told = Event(event) if isinstance(event, str) else event
         with self._lock:
             self._events.append((monotonic(), told))
-            if len(self._events) == 1 and not (self._drawing or self._thread.ident):
+            if self._thread.ident is None:
                 self._thread.start()
         if told.stage == COMPILE or told.size:
             self._at_work.set()
