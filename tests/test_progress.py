@@ -36,7 +36,11 @@ class Held:
 @pytest.fixture
 def held(recorder: Recorder) -> Iterator[Held]:
     made = Held(recorder)
-    recorder.on_request = lambda _: bool(made.go.wait(TIMEOUT))
+
+    def hold(_: int) -> None:
+        made.go.wait(TIMEOUT)
+
+    recorder.on_request = hold
     yield made
     made.go.set()
 
@@ -158,9 +162,9 @@ def test_nothing_to_do_is_plain_lines(checkout: Checkout) -> None:
         assert seen == [*piped.stderr.splitlines(), *piped.stdout.splitlines(), ""]
 
 
-@pytest.mark.parametrize("variable", [{"CI": "true"}, {"TERM": "dumb"}])
-def test_no_view_where_none_can_be_drawn(checkout: Checkout, variable: dict[str, str]) -> None:
-    with terminal(checkout, "all-push", **variable) as run:
+@pytest.mark.parametrize(("variable", "value"), [("CI", "true"), ("TERM", "dumb")])
+def test_no_view_where_none_can_be_drawn(checkout: Checkout, variable: str, value: str) -> None:
+    with terminal(checkout, "all-push", stdout=None, **{variable: value}) as run:
         assert run.ends() == 0
         assert "\x1b" not in run.output
         lines = run.screen
