@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # What an arch is at. After `done` another stage may follow, after `failed` none.
-WAIT, COMPILE, IMAGE, PUSH, DONE, FAILED = "wait", "compile", "image", "push", "done", "failed"
+WAIT, COMPILE, IMAGE, VERIFY, PUSH, DONE, FAILED = "wait", "compile", "image", "verify", "push", "done", "failed"
 
 
 @dataclass(frozen=True)

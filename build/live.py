@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from build.events import DONE, FAILED, WAIT, Event
+
+_TITLES = ("image", "arch", "stage", "bytes", "time")
 
 
 @dataclass
@@ -52,9 +54,9 @@ class View:
         )
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._rows: dict[tuple[str, str], _Row] = {}
+        self._drawn: list[list[str]] = []
 
     def __enter__(self) -> View:
-        self._live.start()
         return self
 
     def __exit__(
@@ -65,14 +67,14 @@ class View:
     def show(self, events: Iterable[tuple[float, Event]]) -> None:
         """Draw what is known by now."""
         self._hear(events)
-        self._live.update(self._table(over=False), refresh=True)
+        self._draw(over=False)
 
     def end(self, events: Iterable[tuple[float, Event]], failed: bool) -> None:
         """Draw the last frame: what has not ended is done, or if the run has `failed`, stopped."""
         self._hear(events)
         for row in () if failed else self._rows.values():
             row.hear(row.ended or monotonic(), Event(stage=DONE))
-        self._live.update(self._table(over=True))
+        self._draw(over=True)
 
     def _hear(self, events: Iterable[tuple[float, Event]]) -> None:
         for time, event in events:
@@ -81,14 +83,20 @@ class View:
             elif event.text:
                 self._console.print(Text(event.text), soft_wrap=True)
 
-    def _table(self, over: bool) -> Table:
+    def _draw(self, over: bool) -> None:
         now = monotonic()
-        named = len({image for image, _ in self._rows}) > 1
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=bool(self._rows))
-        for title in ("image", "arch", "stage", "bytes", "time"):
-            if named or title != "image":
-                table.add_column(title, no_wrap=True, justify="right" if title in ("bytes", "time") else "left")
-        for (image, arch), row in self._rows.items():
-            cells = [*([image] if named else []), arch, *row.cells(now, over)]
-            table.add_row(*map(Text, cells), style="bold red" if row.failed else "")
+        cells = [[image, arch, *row.cells(now, over)] for (image, arch), row in self._rows.items()]
+        if cells != self._drawn:
+            self._drawn = cells
+            self._live.update(self._table(cells))
+            self._live.start()  # once
+            self._live.refresh()
+
+    def _table(self, cells: Sequence[Sequence[str]]) -> Table:
+        first = 0 if len({image for image, _ in self._rows}) > 1 else 1
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        for title in _TITLES[first:]:
+            table.add_column(title, no_wrap=True, justify="right" if title in ("bytes", "time") else "left")
+        for texts, row in zip(cells, self._rows.values(), strict=True):
+            table.add_row(*map(Text, texts[first:]), style="bold red" if row.failed else "")
         return table

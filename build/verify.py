@@ -15,7 +15,7 @@ from build.archive import Entry, write
 from build.crew import results, side_by_side
 from build.drivers import Driver, NotRunError, Subject, Way
 from build.errors import BuildError, UsageError
-from build.events import FAILED
+from build.events import DONE, FAILED, VERIFY
 from build.making import Binaries, all_images, binaries, finish_images
 from build.oci import Image
 from build.proc import Watch
@@ -115,12 +115,11 @@ def _try_all(shop: Workshop, driver: Driver, found: Binaries, packed: Packed, wa
         way = ways[arch]
         if isinstance(way, str):
             return _not_run(arch, way)
+        shop.release.tell(arch, VERIFY)
         verdict = try_one(subjects[arch], driver, watch)
         failed = ", ".join(each.check for each in verdict.failures)
-        if failed:
-            shop.release.tell(arch, FAILED, f"{arch.name}: failed: {failed} ({way.name})")
-        else:
-            shop.release.report(f"{arch.name}: passed ({way.name})")
+        words = f"{arch.name}: {'failed: ' + failed if failed else 'passed'} ({way.name})"
+        shop.release.tell(arch, FAILED if failed else DONE, words)
         return verdict
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

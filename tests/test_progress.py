@@ -246,3 +246,10 @@ def test_a_task_without_stderr_keeps_stdout_clean(released: Released, checkout: 
         timeout=TIMEOUT,
     )
     assert run.stdout == released[1].stdout
+
+
+def test_a_pipe_loads_nothing_to_draw_with(checkout: Checkout) -> None:
+    loaded = checkout("build", PYTHONPROFILEIMPORTTIME="1").stderr
+    assert "build.progress" in loaded
+    assert "rich" not in loaded
+    assert "build.live" not in loaded
