@@ -152,7 +152,7 @@ def test_stdout_elsewhere_holds_the_result_alone(checkout: Checkout, held: Held,
 
 
 def test_nothing_to_do_is_plain_lines(checkout: Checkout) -> None:
-    piped = checkout("all-push")
+    checkout("all-push")
     piped = checkout("all-push")
     with terminal(checkout, "all-push") as run:
         assert run.ends() == 0
