@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,9 @@ from invoke.tasks import task
 # Invoke turns off bytecode files, and would have these modules compiled anew each time. Users who want none are heeded.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
+from build.command_line import allow
 from build.errors import BuildError, UsageError
 from build.options import Options
-from build.positional import allow
 from build.workshop import checked, cleaned, copied, making, releasing, toolchain, using, verified
 
 # A task lives for a second: collecting garbage while modules load, and once more at the end, would take a fifth of it.
@@ -128,8 +128,10 @@ def _show(name: str, made: Results, options: Options) -> None:
     if options.flags.get("json"):  # invoke without a word gives no flags
         lines = [json.dumps({"task": name, "dry": options.dry, "results": [asdict(each) for each in made]}, indent=2)]
     else:
-        changes = [getattr(each, "change", "") if options.dry else "" for each in made]
-        lines = [f"{change:8}{each}" if change else str(each) for change, each in zip(changes, made, strict=True)]
+        lines = []
+        for each in made:
+            change, why = getattr(each, "change", ""), "; ".join(getattr(each, "why", ()))
+            lines.append(f"{change:8}{each}{why and f'  ({why})'}" if options.dry and change else str(each))
     if lines:
         _say("\n".join(lines))
 
@@ -138,6 +140,14 @@ def _say(text: str) -> None:
     from build.progress import say
 
     say(text, sys.stdout)
+
+
+def _show_plan(name: str, steps: Sequence[Made], options: Options) -> None:
+    """The steps, then PublishError if one would be refused."""
+    from build.release import refuse_plan
+
+    _show(name, steps, replace(options, dry=True))
+    refuse_plan(steps)
 
 
 def _show_verdicts(name: str, verdicts: Sequence[Verdict], options: Options) -> None:
@@ -159,6 +169,15 @@ def build(options: Options) -> Sequence[Made]:
     from build.pipeline import build
 
     return build(shop)
+
+
+@_command(*ASSEMBLE, *REMOTE[1:], "overwrite", show=_show_plan)
+def plan(options: Options) -> Sequence[Made]:
+    """Tell what all-push would do, and why."""
+    shop = making(replace(options, dry=True), every_arch=True)
+    from build.pipeline import plan
+
+    return plan(shop)
 
 
 @_command(*COMPILE, *RUN, show=_show_verdicts)

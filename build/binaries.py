@@ -1,22 +1,29 @@
-"""When is a binary the one that was compiled before? When nothing has changed that it is made from."""
+"""What is a binary made from? As long as that stays as it is, the one that was compiled before is the right one."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
 from build.arches import Arch
-from build.cache import key_of
 from build.compilers import Compiler, Program, files
 from build.includes import reader
+from build.ingredients import Ingredients
+from build.oci import digest_of
 
 
-def keys(root: Path, program: Program, arches: Iterable[Arch], compiler: Compiler) -> dict[Arch, str]:
-    """For each arch a digest of all that its binary is made from: sources, headers, flags, compiler, VERSION, row."""
+def ingredients(root: Path, program: Program, arches: Iterable[Arch], compiler: Compiler) -> dict[Arch, Ingredients]:
+    """For each arch all that its binary is made from: sources, headers, flags, compiler, VERSION, row."""
     read = reader(root)
     made = {}
     for arch in arches:
-        listed = [part for path, data in files(read, program, arch).items() for part in (path, data)]
-        named = (compiler.identity(arch), program.version, arch.triple, arch.runtime or "")
-        made[arch] = key_of("binary", *named, *program.flags, "files", *listed)
+        settings = {
+            "compiler": compiler.identity(arch),
+            "VERSION": program.version,
+            "CFLAGS": shlex.join(program.flags),
+            "triple": arch.triple,
+            "runtime": arch.runtime or "",
+        }
+        made[arch] = Ingredients(settings, {path: digest_of(data) for path, data in files(read, program, arch).items()})
     return made

@@ -39,18 +39,20 @@ class Cache:
 
     def get(self, key: str) -> bytes | None:
         """The entry that this very code put under `key`, or None if there is none that is whole."""
-        try:
-            entry = self._path(key).read_bytes()
-        except OSError:
-            return None
-        proof, data = entry[:64], entry[64:]
-        return data if proof.decode("ascii", "replace") == key_of(key, data) else None
+        return _read(self._path(code(), key), key)
 
     def put(self, key: str, data: bytes) -> None:
         """Store `data` under `key`."""
-        if self.keep:
-            self.sign()
-            write_whole(self._path(key), key_of(key, data).encode() + data)
+        self._write(self._path(code(), key), key, data)
+
+    def noted(self, name: str) -> bytes | None:
+        """What was noted last of `name`, by whichever version of this code."""
+        return _read(self._path("note", name), name)
+
+    def note(self, name: str, data: bytes) -> None:
+        """Keep `data` in the place of what was noted of `name` before."""
+        if self.keep and self.noted(name) != data:
+            self._write(self._path("note", name), name, data)
 
     def sign(self) -> None:
         """Mark the folder as a cache, before anything else is in it: by that `clear` knows it for one."""
@@ -69,6 +71,20 @@ class Cache:
             shutil.rmtree(self.folder)
         return [self.folder]
 
-    def _path(self, key: str) -> Path:
-        name = key_of(code(), key)
+    def _path(self, *parts: str) -> Path:
+        name = key_of(*parts)
         return self.folder / name[:2] / name[2:]
+
+    def _write(self, path: Path, key: str, data: bytes) -> None:
+        if self.keep:
+            self.sign()
+            write_whole(path, key_of(key, data).encode() + data)
+
+
+def _read(path: Path, key: str) -> bytes | None:
+    try:
+        entry = path.read_bytes()
+    except OSError:
+        return None
+    proof, data = entry[:64], entry[64:]
+    return data if proof.decode("ascii", "replace") == key_of(key, data) else None

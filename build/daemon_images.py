@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -11,12 +11,14 @@ from build.arches import Arch
 from build.cache import key_of
 from build.crew import side_by_side
 from build.docker_engine import Context, build_image, checked_image, name_image, push_image, pushed_before
-from build.errors import BuildError, PublishError, UsageError
+from build.errors import BuildError, PublishError
 from build.events import DONE, IMAGE, PUSH
-from build.images import Plan
-from build.making import Binaries, binary_path, leave_binary, loadable_name
+from build.images import ingredients
+from build.ingredients import changes, remember, remembered
+from build.making import Binaries, binary_path, image_plan, leave_binary, loadable_name
+from build.oci import digest_of
 from build.publish import Sink, Tag, answers, refuse, survey
-from build.release import Daemon, Made, Release, Workshop
+from build.release import Daemon, Made, Release, Workshop, why_a_tag
 
 
 def build_images(shop: Workshop, daemon: Daemon, found: Binaries, pool: Executor) -> list[Made]:
@@ -40,8 +42,8 @@ def build_images(shop: Workshop, daemon: Daemon, found: Binaries, pool: Executor
     return side_by_side(pool, build, found)
 
 
-def push_images(release: Release, daemon: Daemon, sink: Sink, pool: Executor) -> list[Made]:
-    """The tag of every arch, pushed by the daemon. Before the first is, all are found to be free or ours.
+def push_images(release: Release, daemon: Daemon, sink: Sink, pool: Executor, built: Sequence[Made]) -> list[Made]:
+    """The tag of every arch, to the image that was `built`, by the daemon. First all are found to be free or ours.
 
     The daemon moves a tag as it pushes, so what has to hold before tags move has to hold before that.
 
@@ -49,7 +51,8 @@ def push_images(release: Release, daemon: Daemon, sink: Sink, pool: Executor) ->
     """
     tags = {release.arch_tag(arch): arch for arch in release.arches}
     held = answers(survey(sink, tags, pool))
-    same = {tag for tag in tags if held[tag] and pushed_before(daemon.client(), tag, held[tag])}
+    there = [tag for tag, image in zip(tags, built, strict=True) if held[tag] and image.digest]  # or yet to be built
+    same = {tag for tag in there if pushed_before(daemon.client(), tag, held[tag])}
     if not release.order.overwrite:
         moved = [tag for tag in tags if held[tag] and tag not in same]
         refuse(dict.fromkeys(moved, "nothing, or what this daemon pushed"), held)
@@ -63,25 +66,16 @@ def push_images(release: Release, daemon: Daemon, sink: Sink, pool: Executor) ->
             return Made(str(tag), held[tag], platform, "kept")
         change = "moved" if held[tag] else "pushed"
         if release.dry:
-            return Made(str(tag), None, platform, change)
+            return Made(str(tag), None, platform, change, why_a_tag(tag, held[tag], change))
         release.tell(tags[tag], PUSH)
         digest = push_image(daemon.client(), tag, daemon.login(tag.repository.host), release.report)
         told = sink.digest(tag.repository, tag.name)
         if told != digest:
             raise PublishError(f"{tag}: the registry has {told}, expected {digest}, which the daemon says it pushed")
         release.tell(tags[tag], DONE)
-        return Made(str(tag), digest, platform, change)
+        return Made(str(tag), digest, platform, change, why_a_tag(tag, held[tag], change))
 
     return side_by_side(pool, push, tags)
-
-
-def refuse_layout(release: Release) -> None:
-    """Raise UsageError if REGISTRY is a folder: a daemon pushes to registries only."""
-    if release.list_tag().repository.on_disk:
-        raise UsageError(
-            f"REGISTRY {release.registry}: found a folder, expected a registry, as a daemon pushes to no other"
-            "\n  name one, as REGISTRY=localhost:5000; or write the folder with --engine embedded"
-        )
 
 
 def _image(shop: Workshop, daemon: Daemon, arch: Arch, binary: bytes) -> Made:
@@ -97,20 +91,23 @@ def _image(shop: Workshop, daemon: Daemon, arch: Arch, binary: bytes) -> Made:
                 return Made(name, known.decode(), str(arch.platform), "kept")
         except BuildError:
             pass  # removed from the daemon, or replaced there: it is built again
+    used = {path: digest_of(data) for path, data in context.files.items()}
+    now = ingredients(image_plan(shop, arch), binary, shop.cache, ()).and_files(used)
+    why = changes(remembered(shop.cache, name), now) or ("not in the daemon",)
     if release.dry:
-        return Made(name, None, str(arch.platform), "made")
+        return Made(name, None, str(arch.platform), "made", why)
     image_id = build_image(client, context, name, arch.platform)
     shop.cache.put(entry, image_id.encode())
+    remember(shop.cache, name, now)
     release.tell(arch, DONE, f"{name} is built")
-    return Made(name, image_id, str(arch.platform), "made")
+    return Made(name, image_id, str(arch.platform), "made", why)
 
 
 def _context(shop: Workshop, arch: Arch, binary: bytes) -> Context:
-    image, path = shop.release.image, binary_path(shop.release.image.name, arch)
-    plan = Plan(shop.root, image, arch, shop.release.tag, shop.revision, shop.form, path)
+    image, plan = shop.release.image, image_plan(shop, arch)
     template = (shop.root / image.dockerfile).read_text(encoding="utf-8")
     rendered = dockerfile.render(template, image.dockerfile, plan.variables)
-    return Context(rendered, {**_allowed(shop.root), path: binary}, shop.revision.time)
+    return Context(rendered, {**_allowed(shop.root), plan.binary_path: binary}, shop.revision.time)
 
 
 def _allowed(root: Path) -> Mapping[str, bytes]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from build.arches import Arch, ImageSettings
-from build.cache import Cache, key_of
+from build.cache import Cache
 from build.errors import ImageError
+from build.ingredients import Ingredients
 from build.installed import version
 from build.layer import File, layer
 from build.oci import Blob, Format, Image, digest_of, dump, image
@@ -69,12 +70,23 @@ def assembled(plan: Plan, binary: Future[bytes], cache: Cache) -> Image:
     template = _template(plan)
     # While a compiler works there is time for this; with no compiler there is a cached image as a rule.
     recipe = None if binary.done() else _recipe(plan, template)
-    entry = _key(plan, template, binary.result())
+    entry = _ingredients(plan, template, binary.result()).key
     made = _made_before(plan, cache.get(entry))
     if made is None:
         made, others = _assemble(plan, recipe or _recipe(plan, template), binary.result())
         cache.put(entry, _packed(made, others))
     return made
+
+
+def ingredients(plan: Plan, binary: bytes, cache: Cache, before: Iterable[str]) -> Ingredients:
+    """All that the image of `plan` is made from; of files that are neither its binary nor its Dockerfile, those that
+    the cache knows of, else those that were used `before` and are there.
+    """
+    found = _ingredients(plan, _template(plan), binary)
+    entry = cache.get(found.key)
+    known = json.loads(entry.partition(b"\n")[0])["others"] if entry else before
+    others = [path for path in known if path not in found.files and (plan.root / path).is_file()]
+    return found.and_files({path: digest_of(_file(plan, path)) for path in others})
 
 
 def _template(plan: Plan) -> str:
@@ -91,10 +103,18 @@ def _recipe(plan: Plan, template: str) -> Recipe:
     return dockerfile.read(dockerfile.render(template, name, plan.variables), f"{name} for {plan.arch.name}")
 
 
-def _key(plan: Plan, template: str, binary: bytes) -> str:
-    named = {**plan.variables, "image": repr(plan.settings)}
-    row = repr((plan.arch, plan.form, plan.revision))
-    return key_of("image", template, dump(named), row, binary, *(version(*library) for library in _LIBRARIES))
+def _ingredients(plan: Plan, template: str, binary: bytes) -> Ingredients:
+    settings = {
+        "TAG": plan.tag,
+        "REV": plan.revision.name,
+        "SOURCE_DATE_EPOCH": str(plan.revision.time),
+        "FORMAT": plan.form.name,
+        f"the row of {plan.arch.name}": repr(plan.arch),
+        **{name.replace("_", "-"): str(value) for name, value in vars(plan.settings).items()},
+        **{library: version(library, *distribution) for library, *distribution in _LIBRARIES},
+    }
+    files = {plan.settings.dockerfile: template.encode(), plan.binary_path: binary}
+    return Ingredients(settings, {path: digest_of(data) for path, data in files.items()})
 
 
 def _packed(image: Image, others: Mapping[str, str]) -> bytes:

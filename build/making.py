@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 from build import archive, elf
 from build.arches import Arch
-from build.binaries import keys
+from build.binaries import ingredients
 from build.compilers import Program
 from build.crew import results
 from build.events import COMPILE, DONE, IMAGE, WAIT, then
 from build.files import differs, write_whole
 from build.images import Plan, assembled
+from build.images import ingredients as image_ingredients
+from build.ingredients import Ingredients, changes, remember, remembered
 from build.oci import Image, digest_of
 from build.release import Made, Workshop
 
@@ -32,8 +35,8 @@ def binaries(shop: Workshop, program: Program) -> Iterator[Binaries]:
 
     The futures raise CompileError; whatever compiles is gone when the context ends.
     """
-    found = keys(shop.root, program, shop.release.arches, shop.compiler)
-    known = {arch: shop.cache.get(key) for arch, key in found.items()}
+    needed = ingredients(shop.root, program, shop.release.arches, shop.compiler)
+    known = {arch: shop.cache.get(each.key) for arch, each in needed.items()}
     missing = [arch for arch, binary in known.items() if binary is None]
     if missing:
         shop.cache.sign()  # zig keeps things there, too, and a run may be killed before it keeps any of ours
@@ -43,7 +46,7 @@ def binaries(shop: Workshop, program: Program) -> Iterator[Binaries]:
     def compiled(arch: Arch) -> bytes:
         release.tell(arch, COMPILE)
         binary = compile_for(arch)
-        shop.cache.put(found[arch], binary)
+        shop.cache.put(needed[arch].key, binary)
         release.tell(arch, DONE, f"{arch.name}: {program.name} is compiled, {len(binary)} bytes")
         return binary
 
@@ -82,9 +85,7 @@ def finish_images(shop: Workshop, program: Program, found: Binaries, pool: Execu
     release = shop.release
 
     def finished(arch: Arch) -> Image:
-        path = binary_path(program.name, arch)
-        plan = Plan(shop.root, release.image, arch, release.tag, shop.revision, shop.form, path)
-        image = assembled(plan, found[arch], shop.cache)
+        image = assembled(image_plan(shop, arch), found[arch], shop.cache)
         leave_binary(shop, program, arch, found[arch].result())
         release.tell(arch, DONE)
         return image
@@ -100,14 +101,20 @@ def all_images(found: Binaries, images: Mapping[Arch, Future[Image]]) -> list[Im
     return results(list(images.values()))
 
 
-def leave_archives(shop: Workshop, images: Sequence[Image]) -> list[Made]:
+def leave_archives(shop: Workshop, found: Binaries, images: Sequence[Image]) -> list[Made]:
     """`bin/NAME-A.tar` for every arch: its image, which loads under the name that it is published as."""
     release = shop.release
     made = []
     for arch, image in zip(release.arches, images, strict=True):
-        entry = archive.Entry(image, f"{loadable_name(shop, arch)}:{release.tag}", release.tag)
-        packed = archive.write([entry], shop.revision.time)
-        made.append(_leave(shop, binary_path(release.image.name, arch) + ".tar", packed, image.digest, arch))
+        name = f"{loadable_name(shop, arch)}:{release.tag}"
+        packed = archive.write([archive.Entry(image, name, release.tag)], shop.revision.time)
+
+        def needed(before: Collection[str], arch: Arch = arch, name: str = name) -> Ingredients:
+            used = image_ingredients(image_plan(shop, arch), found[arch].result(), shop.cache, before)
+            return replace(used, settings={**used.settings, "it loads as": name})
+
+        path = binary_path(release.image.name, arch) + ".tar"
+        made.append(_leave(shop, path, packed, image.digest, arch, needed))
     return made
 
 
@@ -119,14 +126,38 @@ def loadable_name(shop: Workshop, arch: Arch) -> str:
 
 def leave_binary(shop: Workshop, program: Program, arch: Arch, binary: bytes) -> Made:
     """`bin/NAME-A`; the binary has proved to be its row's."""
-    return _leave(shop, binary_path(program.name, arch), binary, digest_of(binary), arch, mode=0o777)
+
+    def needed(_: Collection[str]) -> Ingredients:
+        found = ingredients(shop.root, program, [arch], shop.compiler)[arch]
+        # Users know TAG and REV, of which VERSION is made.
+        settings = {"TAG": shop.release.tag, "REV": shop.revision.name, **found.settings}
+        return replace(found, settings={name: value for name, value in settings.items() if name != "VERSION"})
+
+    return _leave(shop, binary_path(program.name, arch), binary, digest_of(binary), arch, needed, mode=0o777)
 
 
-def _leave(shop: Workshop, path: str, data: bytes, digest: str, arch: Arch, mode: int = 0o666) -> Made:
-    changed = differs(shop.root / path, data, mode)
-    if changed and not shop.release.dry:
-        write_whole(shop.root / path, data, mode)
-    return Made(path, digest, str(arch.platform), "made" if changed else "kept")
+Needed = Callable[[Collection[str]], Ingredients]
+
+
+def _leave(shop: Workshop, path: str, data: bytes, digest: str, arch: Arch, needed: Needed, mode: int = 0o666) -> Made:
+    """Write a file unless it is there, and note what it was made from, as `needed` tells of the files of before."""
+    target = shop.root / path
+    if not differs(target, data, mode):
+        return Made(path, digest, str(arch.platform), "kept")
+    before = remembered(shop.cache, path)
+    now = needed(before.files if before else ())
+    why = changes(before, now) or (f"{path} {'is another' if target.exists() else 'is not there'}",)
+    if not shop.release.dry:
+        write_whole(target, data, mode)
+        remember(shop.cache, path, now)
+    return Made(path, digest, str(arch.platform), "made", why)
+
+
+def image_plan(shop: Workshop, arch: Arch) -> Plan:
+    """What an arch's image is made from, but for its binary."""
+    release = shop.release
+    path = binary_path(release.image.name, arch)
+    return Plan(shop.root, release.image, arch, release.tag, shop.revision, shop.form, path)
 
 
 def binary_path(program: str, arch: Arch) -> str:

@@ -16,7 +16,7 @@ from build.making import Binaries, all_images, binaries, finish_images, leave_ar
 from build.oci import OCI, Image, Index, index
 from build.publish import Sink, Source, publish, survey
 from build.reference import archive_file
-from build.release import Daemon, Made, Release, Workshop
+from build.release import Daemon, Made, Release, Workshop, why_a_tag
 
 # Requests wait far more than they work, and threads that are not needed are never made.
 SENDERS = 256
@@ -42,7 +42,7 @@ def container(shop: Workshop) -> list[Made]:
             from build.daemon_images import build_images
 
             return build_images(shop, shop.daemon, found, pool)
-        return leave_archives(shop, all_images(found, finish_images(shop, program, found, pool)))
+        return leave_archives(shop, found, all_images(found, finish_images(shop, program, found, pool)))
 
 
 def push(shop: Workshop) -> list[Made]:
@@ -53,6 +53,27 @@ def push(shop: Workshop) -> list[Made]:
 def all_push(shop: Workshop) -> list[Made]:
     """`push`, then the tag of the manifest list that holds them all."""
     return _by_daemon(shop, shop.daemon, with_list=True) if shop.daemon else _make_and_publish(shop, with_list=True)
+
+
+def plan(shop: Workshop) -> list[Made]:
+    """Every step of `all_push` and why it is due, with a dry `shop`; "refused" is what it would not do unasked."""
+    _refuse_layouts(shop)
+    program = shop.program()
+    with ThreadPoolExecutor(SENDERS) as pool, binaries(shop, program) as found, _sinks(shop.releases) as sinks:
+        steps = leave_binaries(shop, program, found)
+        if shop.daemon:
+            from build.daemon_images import build_images
+
+            built = build_images(shop, shop.daemon, found, pool)
+            steps += built
+            publishing = partial(_push_by_daemon, shop.daemon, pool, True, built)
+        else:
+            images = finish_images(shop, program, found, pool)
+            steps += leave_archives(shop, found, all_images(found, images))
+            publishing = partial(_publish, images, index, pool)
+        steps += _everywhere(pool, sinks, partial(_as_far_as_asked, publishing))
+    order = [str(arch.platform) for arch in shop.release.arches] + [None]
+    return sorted(steps, key=lambda made: order.index(made.platform))
 
 
 def push_manifest(releases: Sequence[Release]) -> list[Made]:
@@ -90,14 +111,24 @@ def _build(shop: Workshop, companion: str) -> list[Made]:
         return leave_binaries(shop, program, found)
 
 
-def _make_and_publish(shop: Workshop, with_list: bool) -> list[Made]:
-    program = shop.program()
-    for release in shop.releases:
-        if release.list_tag().repository.on_disk and shop.form is not OCI:
+def _refuse_layouts(shop: Workshop) -> None:
+    """Raise UsageError if an image is to go to a folder that is of no use there, or can't get there."""
+    for release in (each for each in shop.releases if each.list_tag().repository.on_disk):
+        if shop.daemon:
+            raise UsageError(
+                f"REGISTRY {release.registry}: found a folder, expected a registry, as a daemon pushes to no other"
+                "\n  name one, as REGISTRY=localhost:5000; or write the folder with --engine embedded"
+            )
+        if shop.form is not OCI:
             raise UsageError(
                 f"{release.list_tag()}: found format {shop.form.name}, expected oci: readers of a layout know no other"
                 "\n  use --format oci, or publish to a registry"
             )
+
+
+def _make_and_publish(shop: Workshop, with_list: bool) -> list[Made]:
+    program = shop.program()
+    _refuse_layouts(shop)
     with (
         ThreadPoolExecutor(SENDERS) as senders,
         ThreadPoolExecutor(1) as finisher,
@@ -105,7 +136,7 @@ def _make_and_publish(shop: Workshop, with_list: bool) -> list[Made]:
         _sinks(shop.releases) as sinks,
     ):
         images = finish_images(shop, program, found, finisher)
-        archives = senders.submit(lambda: leave_archives(shop, all_images(found, images)))
+        archives = senders.submit(lambda: leave_archives(shop, found, all_images(found, images)))
         try:
             with _gated(shop, found, sinks, images=images) as ready:
                 made = _everywhere(senders, ready, partial(_publish, images, index if with_list else None, senders))
@@ -117,19 +148,32 @@ def _make_and_publish(shop: Workshop, with_list: bool) -> list[Made]:
 
 
 def _by_daemon(shop: Workshop, daemon: Daemon, with_list: bool) -> list[Made]:
-    from build.daemon_images import build_images, push_images, refuse_layout
+    from build.daemon_images import build_images
 
-    for release in shop.releases:
-        refuse_layout(release)
+    _refuse_layouts(shop)
     with ThreadPoolExecutor(SENDERS) as pool, binaries(shop, shop.program()) as found, _sinks(shop.releases) as sinks:
         built = build_images(shop, daemon, found, pool)
-
-        def publishing(release: Release, sink: Sink) -> list[Made]:
-            pushed = push_images(release, daemon, sink, pool)
-            return [*([_list_of(pool, release, sink, pushed)] if with_list else []), *pushed]
-
         with _gated(shop, found, sinks, built=built) as ready:
-            return _everywhere(pool, ready, publishing)
+            return _everywhere(pool, ready, partial(_push_by_daemon, daemon, pool, with_list, built))
+
+
+def _push_by_daemon(
+    daemon: Daemon, pool: Executor, with_list: bool, built: Sequence[Made], release: Release, sink: Sink
+) -> list[Made]:
+    from build.daemon_images import push_images
+
+    pushed = push_images(release, daemon, sink, pool, built)
+    return [*([_list_of(pool, release, sink, pushed)] if with_list else []), *pushed]
+
+
+def _as_far_as_asked(publishing: Callable[[Release, Sink], list[Made]], release: Release, sink: Sink) -> list[Made]:
+    """What publishing would do if it were let, and which of it is refused."""
+    willing = replace(release, order=replace(release.order, overwrite=True), report=lambda _: None)
+    refused = sink.keeps_tags and not release.order.overwrite
+    return [
+        replace(made, change="refused") if refused and made.change == "moved" else made
+        for made in publishing(willing, sink)
+    ]
 
 
 @contextmanager
@@ -157,7 +201,8 @@ def _list_of(pool: Executor, release: Release, sink: Sink, pushed: Sequence[Made
     if release.dry and any(made.change != "kept" for made in pushed):  # the daemon has yet to choose their digests
         tag = release.list_tag()
         held = sink.digest(tag.repository, tag.name)
-        return Made(str(tag), None, None, "moved" if held else "pushed")
+        change = "moved" if held else "pushed"
+        return Made(str(tag), None, None, change, why_a_tag(tag, held, change))
     return next(made for made in _list_what_is_there(pool, release, sink) if made.platform is None)
 
 
@@ -188,7 +233,7 @@ def _publish(
         told = partial(release.tell, arches[each.tag], DONE) if each.tag in arches else release.report
         told(f"{each.tag} {'would be' if release.dry else 'is'} {change}")
         platform = str(each.target.platform) if isinstance(each.target, Image) else None
-        made.append(Made(str(each.tag), each.target.digest, platform, change))
+        made.append(Made(str(each.tag), each.target.digest, platform, change, why_a_tag(each.tag, each.before, change)))
     return made
 
 

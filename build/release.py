@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from build.arches import Arch, ImageSettings
 from build.cache import Cache
 from build.compilers import Compiler, Program
+from build.errors import PublishError
 from build.events import Event, Report
 from build.oci import Format
 from build.publish import Order, Sink, Tag
@@ -114,13 +115,34 @@ class Made:
 
     The digest is unknown only where the daemon would still have to choose it.
 
-    `change` is what was done, or with a dry release would be: "made", "pushed", "moved", or "kept" as it was.
+    `change` is what was done, or with a dry release would be: "made", "pushed", "moved", or "kept" as it was; and
+    `why` the reasons for it.
     """
 
     name: str
     digest: str | None
     platform: str | None
     change: str
+    why: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name}@{self.digest}" if self.digest else self.name
+
+
+def why_a_tag(tag: Tag, before: str | None, change: str) -> tuple[str, ...]:
+    """Why a tag is to be set, which referred to the digest `before`, or to nothing."""
+    place = "layout" if tag.repository.on_disk else "registry"
+    if change == "kept":
+        return ()
+    return (f"the {place} has another digest: {before}" if before else f"not in the {place}",)
+
+
+def refuse_plan(steps: Iterable[Made]) -> None:
+    """Raise PublishError if a step of a plan would be refused."""
+    lines = [f"  {step.name}: {'; '.join(step.why)}" for step in steps if step.change == "refused"]
+    if lines:
+        raise PublishError(
+            "a tag that others may use is not moved unasked\n"
+            + "\n".join(lines)
+            + "\n  publish under another TAG, or move it with --overwrite"
+        )

@@ -34,7 +34,9 @@ class Run:
     @property
     def digests(self) -> dict[str, str]:
         """What stdout says: digests by name, in its order."""
-        lines = [line.split()[-1] for line in self.stdout.splitlines()]
+        lines = [
+            (line.split(maxsplit=2) * 2)[1] for line in self.stdout.splitlines()
+        ]  # a dry run says first what it does
         return {name: digest for name, _, digest in (line.partition("@") for line in lines)}
 
 

@@ -27,7 +27,7 @@ ROWS = (
         "build.archive_source",
         *("build.compilers.zig", "build.compilers.kube_cross", "build.compilers.host"),
     },
-    {"build.drivers"},
+    {"build.drivers", "build.ingredients"},
     {
         "build.publish",
         "build.compilers",
@@ -42,7 +42,7 @@ ROWS = (
     {
         *("build.oci", "build.reference", "build.strict_yaml", "build.includes", "build.deflate"),
         *("build.auth", "build.crew", "build.files", "build.installed", "build.trust"),
-        *("build.connections", "build.positional", "build.proc"),
+        *("build.connections", "build.command_line", "build.proc"),
     },
     {"build.errors", "build.events", "build.trace", "build"},
 )
@@ -74,7 +74,7 @@ ALLOWED = {
 
 
 # What every run loads.
-LISTED = {"build.errors", "build.events", "build.options", "build.positional", "build.remote", "build.workshop"}
+LISTED = {"build.errors", "build.events", "build.options", "build.command_line", "build.remote", "build.workshop"}
 
 
 @dataclass(frozen=True)

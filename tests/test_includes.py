@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from build.arches import Arch, read_settings
-from build.binaries import keys
+from build.binaries import ingredients
 from build.compilers import LINKER_SCRIPT, RUNTIME, Program
 from build.compilers.zig import Zig
 from build.errors import CompileError, UsageError
@@ -139,7 +139,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def key(root: Path, arch: Arch, name: str = "pause", flags: tuple[str, ...] = ("-Os",), version: str = "v1") -> str:
-    return keys(root, Program(name, (f"{name}.c",), flags, version), [arch], Zig(None))[arch]
+    return ingredients(root, Program(name, (f"{name}.c",), flags, version), [arch], Zig(None))[arch].key
 
 
 def test_equal_checkouts_have_equal_keys(checkout: Path) -> None:

@@ -21,7 +21,7 @@ from elftools.elf.elffile import ELFFile
 
 from build import elf
 from build.arches import Arch, read_settings
-from build.binaries import keys
+from build.binaries import ingredients
 from build.compilers import RUNTIME, Program
 from build.compilers.zig import Zig
 from build.errors import BuildError, CompileError
@@ -527,7 +527,7 @@ def test_a_compiler_error_shows_its_words_and_the_arch(compiler: Zig, tmp_path: 
 
 def test_a_missing_source_or_runtime_is_named(compiler: Zig) -> None:
     def looked_up(source: str, arch: Arch) -> None:
-        keys(ROOT, Program("pause", (source,), CFLAGS, VERSION), [arch], compiler)
+        ingredients(ROOT, Program("pause", (source,), CFLAGS, VERSION), [arch], compiler)
 
     with pytest.raises(CompileError, match=r"^pawse\.c: no such file\n  it is named in arches\.yaml"):
         looked_up("pawse.c", ARCHES["arm"])

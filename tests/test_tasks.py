@@ -21,6 +21,7 @@ TASKS = [
     "copy",
     "kube-cross",
     "orphan",
+    "plan",
     "push",
     "push-manifest",
     "use",
