@@ -35,6 +35,7 @@ ROWS = (
         "build.archive",
         "build.revision",
         "build.options",
+        "build.command_line",
         "build.rootfs",
     },
     {"build.arches", "build.layer", "build.dockerfile", "build.cache", "build.transport", "build.claims", "build.tape"},
@@ -42,7 +43,7 @@ ROWS = (
     {
         *("build.oci", "build.reference", "build.strict_yaml", "build.includes", "build.deflate"),
         *("build.auth", "build.crew", "build.files", "build.installed", "build.trust"),
-        *("build.connections", "build.command_line", "build.proc"),
+        *("build.connections", "build.proc"),
     },
     {"build.errors", "build.events", "build.trace", "build"},
 )
