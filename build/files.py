@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -23,9 +24,22 @@ def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
             file.write(data)
         os.replace(temporary, path)
     except OSError as error:
-        raise BuildError(f"{path}: can't be written: {error.strerror}") from None
+        raise BuildError(_refused(path, error)) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refused(path: Path, error: OSError) -> str:
+    """Why `path` can't be written: for what is wrong with a whole disk or folder one text, whichever the file."""
+    folder = next(parent for parent in path.parents if parent.exists())
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        disk = next(parent for parent in path.parents if parent.is_mount())
+        return f"{disk}: no space left on this disk\n  make room there, and run this again"
+    if error.errno == errno.EROFS:
+        return f"{folder}: this disk is read-only\n  run this in a checkout that can be written to"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{folder}: no permission to write there\n  make it yours, or run this in a checkout that is"
+    return f"{path}: can't be written: {error.strerror}"
 
 
 def write_if_changed(path: Path, data: bytes, mode: int = 0o666) -> None:
