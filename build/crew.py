@@ -30,3 +30,10 @@ def results(running: Sequence[Future[R]]) -> list[R]:
     if failures:
         raise type(failures[0])("\n".join(dict.fromkeys(map(str, failures)))) from None
     return [each.result() for each in running]
+
+
+def finished(result: R) -> Future[R]:
+    """What is done already, for those who would wait."""
+    future: Future[R] = Future()
+    future.set_result(result)
+    return future

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from build.arches import Arch
+from build.crew import finished
 from build.errors import BuildError, PublishError, UsageError
 from build.events import DONE, PUSH, then
 from build.making import Binaries, all_images, binaries, finish_images, leave_archives, leave_binaries
@@ -100,7 +101,7 @@ def copy(origin: Release, source: Source, target: Release, root: Path) -> list[M
             refuse_docker_format(listed, origin.list_tag())
         if packed:
             return pack(target, listed, root / packed)
-        images = {arch: _finished(image) for arch, image in zip(target.arches, listed.images, strict=True)}
+        images = {arch: finished(image) for arch, image in zip(target.arches, listed.images, strict=True)}
         with _sinks([target]) as sinks:
             return _everywhere(pool, sinks, partial(_publish, images, lambda _: listed, pool))
 
@@ -262,9 +263,3 @@ def _everywhere(pool: Executor, sinks: Sinks, publishing: Callable[[Release, Sin
         words = "\n".join(f"{release.registry}: {error}" for release, error in failures)
         raise PublishError(f"{count}\n{words}\n  run this again: what is done is not repeated")
     return [made for _, each in running for made in each.result()]
-
-
-def _finished(image: Image) -> Future[Image]:
-    future: Future[Image] = Future()
-    future.set_result(image)
-    return future
