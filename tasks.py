@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import atexit
 import gc
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 from build.command_line import allow
 from build.errors import BuildError, UsageError
 from build.options import Options
+from build.results import plainly, show_matrix, show_plan, show_verdicts, tell_ci
 from build.workshop import checked, cleaned, copied, making, releasing, toolchain, using, verified
 
 # A task lives for a second: collecting garbage while modules load, and once more at the end, would take a fifth of it.
@@ -33,10 +33,9 @@ if TYPE_CHECKING:
     from build.ci import Job
     from build.cleaning import Removed
     from build.release import Made
+    from build.results import Results
     from build.usage import Setting
     from build.verdicts import Verdict
-
-    Results = Sequence[Made | Removed | Setting] | Sequence[Verdict] | Sequence[Job]
 
 ROOT = Path(__file__).resolve().parent
 
@@ -65,6 +64,8 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "allow_not_run": (False, "let an arch pass that can't be run here"),
     "for_": ("github", "who reads it: github or gitlab"),
     "json": (False, "print the result as one JSON document"),
+    "quiet": (False, "say nothing but what is wrong"),
+    "verbose": (False, "say every command and every HTTP exchange, a line each, without their secrets"),
 }
 TOOLCHAIN = ("kube_cross_image", "kube_cross_version", "json")
 COMPILE = ("arch", "image", "tag", "rev", "cflags", "engine", "compiler", "libc", *TOOLCHAIN)
@@ -72,6 +73,7 @@ ASSEMBLE = (*COMPILE, "registry", "format")
 REMOTE = ("registry", "insecure_registry", "timeout")
 RUN = ("with_", "allow_not_run")
 PUBLISH = (*ASSEMBLE, *REMOTE[1:], "overwrite", "verify", *RUN)
+TELLING = ("quiet", "verbose")
 POSITIONAL = ("src", "dst", "reference")
 # Whose results are what a registry holds: CI systems that ask are told.
 PUBLISHED = ("push", "all-push-images", "push-manifest", "all-push", "copy", "check")
@@ -86,23 +88,30 @@ def _command(
         name = story.__name__.replace("_", "-")
 
         def body(c: Context, **given: Any) -> None:
-            options = Options(ROOT, given, os.environ, dry=c.config.run.dry)
+            from build.progress import to, watching
+
+            quiet, verbose = (bool(given.get(flag)) for flag in TELLING)
             try:
-                found = story(options)
-                (show or _show)(name, found, options)
+                with watching(sys.stderr, os.environ, quiet, verbose) as report:
+                    options = Options(ROOT, given, os.environ, c.config.run.dry, report)
+                    found = story(options)
+                (show or plainly)(name, found, options)
                 if name in PUBLISHED:
-                    _tell(name, found, options)
+                    tell_ci(name, found, options)
+                return
             except UsageError as error:
-                raise Exit(f"{name}: {error}", code=2) from None
+                code, words = 2, str(error)
             except BuildError as error:
-                raise Exit(f"{name}: {error}", code=1) from None
+                code, words = 1, str(error)
             except OSError as error:
-                raise Exit(f"{name}: {error.filename or 'system'}: {error.strerror or error}", code=1) from None
+                code, words = 1, f"{error.filename or 'system'}: {error.strerror or error}"
             except KeyboardInterrupt:
-                raise Exit(f"{name}: interrupted", code=130) from None
+                code, words = 130, "interrupted"
+            to(sys.stderr)(f"{name}: {words}")  # Invoke's own way ends in a traceback where nobody reads
+            raise Exit(code=code)
 
         # Invoke copies the flags of every task at each start; only of a task that is named will any be asked for.
-        wanted = flags if name in sys.argv or "--complete" in sys.argv else ()
+        wanted = (*flags, *TELLING) if name in sys.argv or "--complete" in sys.argv else ()
         parameters = [Parameter(flag, Parameter.KEYWORD_ONLY, default=FLAGS[flag][0]) for flag in wanted]
         signature = Signature([Parameter("c", Parameter.POSITIONAL_OR_KEYWORD), *parameters])
         body.__signature__ = signature  # type: ignore[attr-defined]
@@ -119,59 +128,6 @@ def _command(
     return decorate
 
 
-def _show(name: str, made: Results, options: Options) -> None:
-    """The result: all that ever goes to stdout."""
-    if options.flags.get("json"):  # invoke without a word gives no flags
-        print(json.dumps({"task": name, "dry": options.dry, "results": [asdict(each) for each in made]}, indent=2))
-    else:
-        for each in made:
-            change, why = getattr(each, "change", ""), "; ".join(getattr(each, "why", ()))
-            print(f"{change:8}{each}{why and f'  ({why})'}" if options.dry and change else each)
-    sys.stdout.flush()
-
-
-def _show_plan(name: str, steps: Sequence[Made], options: Options) -> None:
-    """The steps, then PublishError if one would be refused."""
-    from build.release import refuse_plan
-
-    _show(name, steps, replace(options, dry=True))
-    refuse_plan(steps)
-
-
-def _tell(name: str, published: Any, options: Options) -> None:
-    """The files that GitHub Actions names, if it does: outputs for later steps, and the page of the run."""
-    output, summary = (options.environment.get(each, "") for each in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"))
-    if output or summary:
-        from build.ci import tell
-
-        tell(name, published, output, summary, options.dry)
-
-
-def _show_matrix(name: str, jobs: Sequence[Job], options: Options) -> None:
-    """One document for the CI system, and the same as an output of the step."""
-    from build.ci import matrix, tell_matrix
-
-    document, output = matrix(jobs, options.flags["for_"]), options.environment.get("GITHUB_OUTPUT")
-    if options.flags["json"]:
-        _show(name, jobs, options)
-    else:
-        print(document, flush=True)
-    if output and not options.dry:
-        tell_matrix(jobs, output)
-
-
-def _show_verdicts(name: str, verdicts: Sequence[Verdict], options: Options) -> None:
-    """The table, then VerifyError if it is not good enough."""
-    from build.verdicts import refuse, shown
-
-    if options.flags.get("json"):
-        _show(name, verdicts, options)
-    else:
-        print(shown(verdicts, sys.stdout.isatty()), flush=True)
-    if not options.dry:
-        refuse(verdicts, bool(options.flags.get("allow_not_run")))
-
-
 @_command(*COMPILE)
 def build(options: Options) -> Sequence[Made]:
     """Compile bin/pause-A."""
@@ -181,7 +137,7 @@ def build(options: Options) -> Sequence[Made]:
     return build(shops)
 
 
-@_command(*ASSEMBLE, *REMOTE[1:], "overwrite", show=_show_plan)
+@_command(*ASSEMBLE, *REMOTE[1:], "overwrite", show=show_plan)
 def plan(options: Options) -> Sequence[Made]:
     """Tell what all-push would do, and why."""
     shop = making(replace(options, dry=True), every_arch=True)
@@ -190,7 +146,7 @@ def plan(options: Options) -> Sequence[Made]:
     return plan(shop)
 
 
-@_command(*COMPILE, *RUN, show=_show_verdicts)
+@_command(*COMPILE, *RUN, show=show_verdicts)
 def verify(options: Options) -> Sequence[Verdict]:
     """Run every arch of the release as pods run it."""
     return verified(options)
@@ -273,7 +229,7 @@ def copy(options: Options) -> Sequence[Made]:
     return copied(options)
 
 
-@_command("arch", "image", "for_", "json", show=_show_matrix)
+@_command("arch", "image", "for_", "json", show=show_matrix)
 def matrix(options: Options) -> Sequence[Job]:
     """Print the jobs that CI may fan out to, as JSON."""
     (release, *_), *_ = releasing(options)

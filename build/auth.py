@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
+from build import trace
 from build.errors import PublishError
 
 # Docker Hub's credentials stand under an address of their own.
@@ -74,7 +75,10 @@ def credentials(config_file: Path, host: str) -> Credentials | None:
     warnings.filterwarnings("ignore", module=r"docker\.credentials")
     try:
         config = auth.load_config(config_path=str(config_file))
-        found = config.resolve_authconfig("https://index.docker.io/v1/" if host in _HUB_HOSTS else host)
+        place = "https://index.docker.io/v1/" if host in _HUB_HOSTS else host
+        if helper := config.get_credential_store(place):
+            trace.command([f"docker-credential-{helper}", "get"])
+        found = config.resolve_authconfig(place)
     except errors.InvalidConfigFile as error:
         raise PublishError(f"{config_file}: {error}\n  log in again: docker login {host}") from None
     except errors.DockerException as error:

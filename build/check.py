@@ -5,13 +5,14 @@ All faults are found before any is told, and all are told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from build.claims import read_manifest
 from build.crew import side_by_side
 from build.errors import ImageError, PublishError
+from build.events import Event, Report
 from build.oci import INDEXES, LARGEST_MANIFEST, MANIFESTS, Descriptor, Platform
 from build.proof import Finding, Proof, Subject, prove
 from build.publish import Sink
@@ -36,7 +37,7 @@ class _Survey:
     seen: set[str] = field(default_factory=set)
 
 
-def check_reference(sink: Sink, reference: Reference, report: Callable[[str], None]) -> list[Made]:
+def check_reference(sink: Sink, reference: Reference, report: Report) -> list[Made]:
     """Prove the list or the image that `reference` names. Raises ImageError with every fault."""
     survey = _survey(sink, reference)
     proofs = _proofs(survey.subjects)
@@ -208,12 +209,12 @@ def _another_release(proofs: Iterable[Proof]) -> Iterable[Finding]:
                     yield Finding(name, f"label {label}: found {said!a}, expected {usual!a} as in the other images")
 
 
-def _concluded(made: list[Made], findings: Iterable[Finding], report: Callable[[str], None]) -> list[Made]:
+def _concluded(made: list[Made], findings: Iterable[Finding], report: Report) -> list[Made]:
     """Report what is not proved, and raise ImageError if anything is wrong."""
     told = list(dict.fromkeys(findings))
     for finding in told:
         if not finding.fault:
-            report(f"note: {finding}")
+            report(Event(f"note: {finding}", note=True))
     faults = [str(finding).replace("\n", "\n  ") for finding in told if finding.fault]
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"

@@ -59,4 +59,11 @@ def each_by_itself(
     return made
 
 
+def finished(result: R) -> Future[R]:
+    """What is done already, for those who would wait."""
+    future: Future[R] = Future()
+    future.set_result(result)
+    return future
+
+
 _AGAIN = "\n  run this again: what is done is not repeated"

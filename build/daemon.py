@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from build import trace
 from build.errors import BuildError
+from build.trust import redacted
 
 if TYPE_CHECKING:
     from docker import APIClient
+    from requests import Response
 
 # Seconds for one answer; a build or a push goes on saying something.
 PATIENCE = 120
@@ -22,6 +25,7 @@ def connect(environment: Mapping[str, str]) -> APIClient:
 
     with explained("the daemon"):
         client = docker.from_env(environment=dict(environment), timeout=PATIENCE, use_ssh_client=True)
+        client.api.hooks["response"].append(_traced)
         client.ping()
         return client.api
 
@@ -77,6 +81,13 @@ def inspected(client: APIClient, name: str) -> dict[str, Any] | None:
         except ImageNotFound:
             return None
     return found
+
+
+def _traced(answer: Response, **_: object) -> None:
+    request = answer.request
+    sent = len(request.body) if isinstance(request.body, bytes | str) else None
+    seconds = answer.elapsed.total_seconds()
+    trace.exchange(f"{request.method} {redacted(str(request.url))}", answer.status_code, sent, None, seconds)
 
 
 def _words(said: str) -> str:

@@ -12,6 +12,7 @@ from build.cache import key_of
 from build.crew import side_by_side
 from build.docker_engine import Context, build_image, checked_image, name_image, push_image, pushed_before
 from build.errors import BuildError, PublishError
+from build.events import DONE, IMAGE, PUSH
 from build.images import ingredients
 from build.ingredients import changes, remember, remembered
 from build.making import Binaries, binary_path, image_plan, leave_binary, loadable_name
@@ -29,6 +30,7 @@ def build_images(shop: Workshop, daemon: Daemon, found: Binaries, pool: Executor
 
     def build(arch: Arch) -> Made:
         binary = found[arch].result()  # the daemon builds one arch while the compiler is at the next
+        shop.release.tell(arch, IMAGE)
         elf.check(binary, arch.elf, binary_path(program.name, arch))
         leave_binary(shop, program, arch, binary)
         made = _image(shop, daemon, arch, binary)
@@ -65,10 +67,12 @@ def push_images(release: Release, daemon: Daemon, sink: Sink, pool: Executor, bu
         change = "moved" if held[tag] else "pushed"
         if release.dry:
             return Made(str(tag), None, platform, change, why_a_tag(tag, held[tag], change))
+        release.tell(tags[tag], PUSH)
         digest = push_image(daemon.client(), tag, daemon.login(tag.repository.host), release.report)
         told = sink.digest(tag.repository, tag.name)
         if told != digest:
             raise PublishError(f"{tag}: the registry has {told}, expected {digest}, which the daemon says it pushed")
+        release.tell(tags[tag], DONE)
         return Made(str(tag), digest, platform, change, why_a_tag(tag, held[tag], change))
 
     return side_by_side(pool, push, tags)
@@ -83,7 +87,7 @@ def _image(shop: Workshop, daemon: Daemon, arch: Arch, binary: bytes) -> Made:
     if known is not None:
         try:
             if checked_image(client, name, arch.platform, None) == known.decode():
-                release.report(f"{name} is unchanged")
+                release.tell(arch, DONE, f"{name} is unchanged")
                 return Made(name, known.decode(), str(arch.platform), "kept")
         except BuildError:
             pass  # removed from the daemon, or replaced there: it is built again
@@ -95,7 +99,7 @@ def _image(shop: Workshop, daemon: Daemon, arch: Arch, binary: bytes) -> Made:
     image_id = build_image(client, context, name, arch.platform)
     shop.cache.put(entry, image_id.encode())
     remember(shop.cache, name, now)
-    release.report(f"{name} is built")
+    release.tell(arch, DONE, f"{name} is built")
     return Made(name, image_id, str(arch.platform), "made", why)
 
 

@@ -11,12 +11,11 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import IncompleteRead
-from urllib.parse import urlsplit
 
 from urllib3 import exceptions as lost
 
 from build.errors import PublishError
-from build.trust import host_of
+from build.trust import redacted
 
 # Of a server's own words: characters.
 LONGEST = 500
@@ -49,12 +48,6 @@ def refusal(method: str, url: str, answer: Answer) -> str:
         words = answer.reason or ""
     shown = "".join(each if each.isprintable() else " " for each in words)  # a terminal obeys what is not
     return f"{method} {redacted(url)}: {answer.status} {' '.join(shown.split())[:LONGEST]}".rstrip()
-
-
-def redacted(url: str) -> str:
-    """The URL without user, query and fragment, in any of which a secret may stand."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{host_of(url)}{parts.path}"
 
 
 def explained(what: str, host: str, error: Exception) -> PublishError:

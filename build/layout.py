@@ -75,9 +75,10 @@ class Layout:
         blob: Blob,
         source: Repository | None = None,  # noqa: ARG002
         upload: str = "",  # noqa: ARG002
-    ) -> None:
-        """Store a blob; `source`, a repository that has it already, is of no use here."""
+    ) -> int:
+        """Store a blob, and return its size; `source`, a repository that has it already, is of no use here."""
         write_if_changed(self._path(repository, blob.digest), blob.data)
+        return len(blob.data)
 
     def put_manifest(self, repository: Repository, manifest: Blob) -> None:
         """Store a manifest under its digest."""

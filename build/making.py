@@ -7,13 +7,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from build import archive, elf
 from build.arches import Arch
 from build.binaries import ingredients
 from build.compilers import Job, Program
-from build.crew import results
+from build.crew import finished, results
 from build.errors import CompileError
+from build.events import COMPILE, DONE, IMAGE, WAIT, Event, then
 from build.files import differs, write_whole
 from build.images import Plan, assembled
 from build.images import ingredients as image_ingredients
@@ -51,26 +53,28 @@ def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator
     if missing:
         shop.cache.sign()  # zig keeps things there, too, and a run may be killed before it keeps any of ours
 
+    def tell(program: Program, arch: Arch, stage: str, text: str = "") -> None:
+        shop.release.report(Event(text, program.name, arch.name, stage))
+
     def compiled(program: Program, arch: Arch) -> bytes:
+        tell(program, arch, COMPILE)
         binary = compile_for(program, arch)
         shop.cache.put(found[program, arch], binary)
-        shop.release.report(f"{arch.name}: {program.name} is compiled, {len(binary)} bytes")
+        tell(program, arch, DONE, f"{arch.name}: {program.name} is compiled, {len(binary)} bytes")
         return binary
+
+    def compiling(program: Program, arch: Arch) -> Future[bytes]:
+        tell(program, arch, WAIT)
+        return then(makers.submit(compiled, program, arch), partial(tell, program, arch))
+
+    def unchanged(program: Program, arch: Arch, binary: bytes) -> Future[bytes]:
+        tell(program, arch, DONE, f"{arch.name}: {program.name} is unchanged, {len(binary)} bytes")
+        return finished(binary)
 
     # The compiler leaves first: what still compiles then, as after Ctrl-C, ends with it, and the makers have no wait.
     with ThreadPoolExecutor(COMPILERS) as makers, shop.compiler.at_work(shop.root, missing) as compile_for:
-        begun |= {
-            job: makers.submit(compiled, *job) if binary is None else _unchanged(shop, *job, binary)
-            for job, binary in known.items()
-        }
+        begun |= {job: compiling(*job) if binary is None else unchanged(*job, binary) for job, binary in known.items()}
         yield {program: {arch: begun[program, arch] for arch in shop.release.arches} for program in programs}
-
-
-def _unchanged(shop: Workshop, program: Program, arch: Arch, binary: bytes) -> Future[bytes]:
-    shop.release.report(f"{arch.name}: {program.name} is unchanged, {len(binary)} bytes")
-    finished: Future[bytes] = Future()
-    finished.set_result(binary)
-    return finished
 
 
 def _failed(error: CompileError) -> Future[bytes]:
@@ -93,12 +97,17 @@ def finish_images(shop: Workshop, found: Binaries, pool: Executor) -> Mapping[Ar
     The futures raise CompileError, ElfError or ImageError.
     """
 
-    def finished(arch: Arch) -> Image:
+    tell = shop.release.tell
+
+    def assembling(arch: Arch) -> Image:
         image = assembled(image_plan(shop, arch), found[arch], shop.cache)
         leave_binary(shop, shop.program(), arch, found[arch].result())
+        tell(arch, DONE)
         return image
 
-    return {arch: pool.submit(finished, arch) for arch in found}
+    for arch, binary in found.items():
+        then(binary, partial(tell, arch), IMAGE)
+    return {arch: then(pool.submit(assembling, arch), partial(tell, arch)) for arch in found}
 
 
 def all_images(found: Binaries, images: Mapping[Arch, Future[Image]]) -> list[Image]:

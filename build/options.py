@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from build.errors import UsageError
+from build.events import Report, silent
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user said: flags by name, and the environment. A `dry` run changes nothing."""
+    """What the user said: flags by name, and the environment. A `dry` run changes nothing; `report` hears of all."""
 
     root: Path
     flags: Mapping[str, Any]
     environment: Mapping[str, str]
     dry: bool
+    report: Report = silent
 
     def text(self, name: str, default: str) -> str:
         """A flag, the environment variable of its name in capitals, or the default; an empty one counts as unset."""

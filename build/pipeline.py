@@ -10,7 +10,7 @@ from pathlib import Path
 
 from build.arches import Arch
 from build.compilers import Program
-from build.crew import side_by_side
+from build.crew import finished, side_by_side
 from build.errors import BuildError
 from build.everywhere import End, Releases, Sinks, each_image, everywhere, in_each, publishers_of, sinks_of
 from build.making import Binaries, all_images, binaries, finish_images, leave_archives, leave_binaries
@@ -122,7 +122,7 @@ def copy(origins: Releases, source: Source, targets: Releases, root: Path) -> li
 
         def copied(origin: Release, target: Release, sink: Sink) -> list[Made]:
             listed = proved(origin)
-            made = {arch: _finished(image) for arch, image in zip(target.arches, listed.images, strict=True)}
+            made = {arch: finished(image) for arch, image in zip(target.arches, listed.images, strict=True)}
             return publish_images(made, lambda _: listed, senders, target, sink)
 
         if packed:
@@ -215,9 +215,3 @@ def _gated(
         shop, shop.verifying, found, saved(shop, built) if images is None else archived(shop, images)
     ) as before_tags:
         yield [(release.gated(before_tags), sink) for release, sink in sinks]
-
-
-def _finished(image: Image) -> Future[Image]:
-    future: Future[Image] = Future()
-    future.set_result(image)
-    return future

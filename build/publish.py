@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from build.crew import results, side_by_side
-from build.errors import PublishError
+from build.errors import BuildError, PublishError
+from build.events import FAILED, PUSH
 from build.oci import Blob, Image, Index, index, validate
 from build.reference import Repository
 
@@ -52,8 +53,8 @@ class Sink(Source, Protocol):
     def open_upload(self, repository: Repository) -> str:
         """Make ready to take a blob, before that is known; `put_blob` may then use what this returns, once."""
 
-    def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None, upload: str = "") -> None:
-        """Store a blob; `source` is a repository of the same sink that has it already."""
+    def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None, upload: str = "") -> int:
+        """Store a blob, and return how many bytes were sent; `source` is a repository here that has it."""
 
     def put_manifest(self, repository: Repository, manifest: Blob) -> None:
         """Store a manifest under its digest; what it refers to is there."""
@@ -78,11 +79,13 @@ class Order:
     """What publishing may do: move tags that are there (`overwrite`), or nothing but say what it would (`dry`).
 
     `before_tags` is called once all content is in the sink and before the first tag moves; if it raises, none does.
+    `told` hears of each image, by its tag, what stage it is at, and how many bytes the sink has just taken.
     """
 
     overwrite: bool = False
     dry: bool = False
     before_tags: Callable[[], None] = lambda: None
+    told: Callable[[Tag, str, int], None] = lambda _tag, _stage, _size: None
 
 
 @dataclass(frozen=True)
@@ -149,11 +152,8 @@ def publish(
         early = sink.keeps_tags and not any(held.values()) and not order.dry
         if early:
             uploads = _opened(sink, [tag.repository for tag in images], listed if sink.is_far else None, pool)
-            side_by_side(
-                couriers,
-                lambda tag: deliver(sink, images[tag].result(), tag.repository, listed, pool, uploads=uploads),
-                images,
-            )
+            courier = _Courier(sink, pool, order.told, uploads)
+            side_by_side(couriers, lambda tag: courier.deliver(tag, images[tag].result(), listed), images)
         made = dict(zip(images, results(list(images.values())), strict=True))
         wanted: dict[Tag, Image | Index] = {list_tag: listing(list(made.values()))} if list_tag else {}
         wanted |= made
@@ -163,35 +163,57 @@ def publish(
         if new and not order.dry:
             if not early:
                 homes = listed if list_tag in new else None
-                side_by_side(
-                    couriers, lambda tag: deliver(sink, made[tag], tag.repository, homes, pool, tag in new), made
-                )
+                courier = _Courier(sink, pool, order.told, {})
+                side_by_side(couriers, lambda tag: courier.deliver(tag, made[tag], homes, tag in new), made)
             order.before_tags()
             _move_tags(sink, new, wanted, list_tag, pool)
     return [Change(tag, target, held[tag]) for tag, target in wanted.items()]
 
 
-def deliver(
-    sink: Sink,
-    image: Image,
-    home: Repository,
-    listed: Repository | None,
-    pool: Executor,
-    is_new: bool = True,
-    uploads: Uploads | None = None,
-) -> None:
-    """Blobs, then the manifest by digest: to `home` unless the image is there, and to the manifest list's repository.
+@dataclass(frozen=True)
+class _Courier:
+    """Brings images to a sink, and tells of each what has become of it."""
 
-    In the list's repository they are mounted from their home; but to a registry far away small ones go straight.
-    """
-    validate(image)
-    places = [place for place in (home if is_new else None, listed) if place]
-    mounted = [blob for blob in image.blobs if listed and (not sink.is_far or len(blob.data) > SMALL)]
-    straight = [(place, blob) for place in places for blob in image.blobs if place == home or blob not in mounted]
-    side_by_side(pool, lambda each: _send(sink, *each, uploads or {}), straight)
-    if listed:
-        side_by_side(pool, lambda blob: sink.put_blob(listed, blob, home), mounted)
-    side_by_side(pool, lambda place: sink.put_manifest(place, image.manifest), places)
+    sink: Sink
+    pool: Executor
+    told: Callable[[Tag, str, int], None]
+    uploads: Uploads
+
+    def deliver(self, tag: Tag, image: Image, listed: Repository | None, is_new: bool = True) -> None:
+        """Blobs, then the manifest by digest: to the tag's home if it is new there, and to the list's repository.
+
+        In the list's repository they are mounted from their home; but to a registry far away small ones go straight.
+        """
+        try:
+            self._deliver(tag, image, listed, is_new)
+        except BuildError:
+            self.told(tag, FAILED, 0)
+            raise
+
+    def _deliver(self, tag: Tag, image: Image, listed: Repository | None, is_new: bool) -> None:
+        validate(image)
+        sink, home = self.sink, tag.repository
+        places = [place for place in (home if is_new else None, listed) if place]
+        mounted = [blob for blob in image.blobs if listed and (not sink.is_far or len(blob.data) > SMALL)]
+        straight = [(place, blob) for place in places for blob in image.blobs if place == home or blob not in mounted]
+        side_by_side(self.pool, lambda each: self._send(tag, *each), straight)
+        if listed:
+            side_by_side(self.pool, lambda blob: self.told(tag, PUSH, sink.put_blob(listed, blob, home)), mounted)
+        side_by_side(self.pool, lambda place: self._send_manifest(tag, place, image.manifest), places)
+
+    def _send(self, tag: Tag, place: Repository, blob: Blob) -> None:
+        try:
+            upload = self.uploads[place].pop()
+        except LookupError:
+            sent = self.sink.put_blob(place, blob)
+        else:
+            # One that could not be opened is opened again, and if that fails, too, it is told.
+            sent = self.sink.put_blob(place, blob, upload="" if upload.exception() else upload.result())
+        self.told(tag, PUSH, sent)
+
+    def _send_manifest(self, tag: Tag, place: Repository, manifest: Blob) -> None:
+        self.sink.put_manifest(place, manifest)
+        self.told(tag, PUSH, len(manifest.data))
 
 
 def _opened(sink: Sink, homes: Iterable[Repository], listed: Repository | None, pool: Executor) -> Uploads:
@@ -201,16 +223,6 @@ def _opened(sink: Sink, homes: Iterable[Repository], listed: Repository | None, 
     for place in wanted:
         uploads[place].append(pool.submit(sink.open_upload, place))
     return uploads
-
-
-def _send(sink: Sink, place: Repository, blob: Blob, uploads: Uploads) -> None:
-    try:
-        upload = uploads[place].pop()
-    except LookupError:
-        sink.put_blob(place, blob)
-    else:
-        # One that could not be opened is opened again, and if that fails, too, it is told.
-        sink.put_blob(place, blob, upload="" if upload.exception() else upload.result())
 
 
 def _move_tags(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
+from functools import partial
 
 from build.arches import Arch
 from build.errors import UsageError
+from build.events import DONE, PUSH, silent, then
 from build.oci import OCI, Image, Index, index
 from build.publish import Sink, publish, survey
 from build.release import Daemon, Made, Release, Workshop, why_a_tag
@@ -63,12 +65,17 @@ def publish_images(
     Raises what `publish` raises.
     """
     tagged = {release.arch_tag(arch): image for arch, image in images.items()}
+    arches = dict(zip(tagged, images, strict=True))
+    for arch, image in images.items():
+        then(image, partial(release.tell, arch), PUSH)
+    order = replace(release.order, told=lambda tag, stage, size: release.tell(arches[tag], stage, size=size))
     list_tag = release.list_tag() if listing else None
     asked = survey(sink, [*tagged, *([list_tag] if list_tag else [])], pool)  # and answered while the compilers work
     made = []
-    for each in publish(sink, tagged, list_tag, asked, pool, release.order, listing or index):
+    for each in publish(sink, tagged, list_tag, asked, pool, order, listing or index):
         change = "kept" if each.before == each.target.digest else "moved" if each.before else "pushed"
-        release.report(f"{each.tag} {'would be' if release.dry else 'is'} {change}")
+        told = partial(release.tell, arches[each.tag], DONE) if each.tag in arches else release.report
+        told(f"{each.tag} {'would be' if release.dry else 'is'} {change}")
         platform = str(each.target.platform) if isinstance(each.target, Image) else None
         made.append(Made(str(each.tag), each.target.digest, platform, change, why_a_tag(each.tag, each.before, change)))
     return made
@@ -86,7 +93,7 @@ def push_by_daemon(
 
 def as_far_as_asked(publishing: Callable[[Release, Sink], list[Made]], release: Release, sink: Sink) -> list[Made]:
     """What `publishing` a dry release would do if it were let, and which of it is refused."""
-    willing = replace(release, order=replace(release.order, overwrite=True), report=lambda _: None)
+    willing = replace(release, order=replace(release.order, overwrite=True), report=silent)
     refused = sink.keeps_tags and not release.order.overwrite
     return [
         replace(made, change="refused") if refused and made.change == "moved" else made

@@ -9,11 +9,11 @@ from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
 from build.errors import PublishError
-from build.faults import Answer, TransientError, redacted, refusal
+from build.faults import Answer, TransientError, refusal
 from build.oci import INDEXES, LARGEST_MANIFEST, MANIFESTS, Blob, Image, Index, digest_of
 from build.reference import Repository
 from build.transport import Transport
-from build.trust import host_of, is_loopback, seen_from
+from build.trust import host_of, is_loopback, redacted, seen_from
 
 # Seconds for an exchange: with a registry on this machine, or beside it, one takes less, even if the machine is busy.
 FAR = 0.1
@@ -83,10 +83,10 @@ class Registry:
         """Where a blob can be sent to; a registry forgets an upload that nothing comes for."""
         return self._transport.patiently(lambda: self._location(repository, self._open(repository)))
 
-    def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None, upload: str = "") -> None:
+    def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None, upload: str = "") -> int:
         """Store a blob: mounted from `source` if the registry agrees, else sent whole ("Pushing blobs")."""
         known = [upload] if upload else []
-        self._transport.patiently(lambda: self._upload(repository, blob, source, known.pop() if known else ""))
+        return self._transport.patiently(lambda: self._upload(repository, blob, source, known.pop() if known else ""))
 
     def put_manifest(self, repository: Repository, manifest: Blob) -> None:
         """Store a manifest under its digest ("Pushing manifests")."""
@@ -108,19 +108,18 @@ class Registry:
 
     def _put_manifest(self, repository: Repository, reference: str, manifest: Blob) -> None:
         path = f"manifests/{reference}"
-        headers = {"Content-Type": manifest.media_type}
 
         def put() -> None:
-            stored = self._send("PUT", repository, path, (201,), manifest.data, headers)
+            stored = self._send("PUT", repository, path, (201,), manifest.data, {"Content-Type": manifest.media_type})
             self._agree(repository, path, stored.headers.get("Docker-Content-Digest"), manifest.digest)
 
         self._transport.patiently(put)
 
-    def _upload(self, repository: Repository, blob: Blob, source: Repository | None, location: str) -> None:
+    def _upload(self, repository: Repository, blob: Blob, source: Repository | None, location: str) -> int:
         if not location:
             opened = self._mount(repository, blob, source) if source else self._open(repository)
             if opened.status == 201:
-                return
+                return 0
             location = self._location(repository, opened)
         location += ("&" if urlsplit(location).query else "?") + "digest=" + quote(blob.digest, safe="")
         headers = {"Content-Type": "application/octet-stream"}
@@ -128,6 +127,7 @@ class Registry:
         if stored.status != 201:
             raise TransientError(refusal("PUT", location, stored))  # an upload lives for some time only: open another
         self._agree(repository, location, stored.headers.get("Docker-Content-Digest"), blob.digest)
+        return len(blob.data)
 
     def _location(self, repository: Repository, opened: Answer) -> str:
         """Where an upload goes on: relative, absolute, or on another host."""

@@ -11,6 +11,7 @@ from build.arches import Arch, ImageSettings
 from build.cache import Cache
 from build.compilers import Compiler, Program
 from build.errors import PublishError
+from build.events import Event, Report
 from build.oci import Format
 from build.publish import Order, Sink, Tag
 from build.reference import Repository, archive_file
@@ -28,14 +29,14 @@ ORPHAN = "orphan"
 
 @dataclass(frozen=True)
 class Release:
-    """What is published, and where. `report` takes a line of progress."""
+    """What is published, and where. `report` hears of progress."""
 
     image: ImageSettings
     arches: tuple[Arch, ...]
     registry: str
     tag: str
     sink: Callable[[], Sink]
-    report: Callable[[str], None]
+    report: Report
     order: Order
 
     @property
@@ -46,6 +47,10 @@ class Release:
     def gated(self, before_tags: Callable[[], None]) -> Release:
         """The same, with what has to hold before the first tag moves."""
         return replace(self, order=replace(self.order, before_tags=before_tags))
+
+    def tell(self, arch: Arch, stage: str, text: str = "", size: int = 0) -> None:
+        """Report what an arch is at, see `Event`."""
+        self.report(Event(text, self.image.name, arch.name, stage, size))
 
     def arch_tag(self, arch: Arch) -> Tag:
         """Where the image of one arch is published."""

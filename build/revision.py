@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from build import trace
 from build.errors import UsageError
 from build.layer import LARGEST
 
@@ -64,6 +65,7 @@ def _checked_time(epoch: str) -> int:
 
 def _git(root: Path, *words: str) -> subprocess.Popen[str]:
     command = ["git", "--no-optional-locks", "-c", f"core.abbrev={_DIGITS}", "-C", str(root), *words]
+    trace.command(command)
     try:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

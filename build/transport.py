@@ -18,11 +18,12 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3 import exceptions as lost
 
+from build import trace
 from build.connections import Connections
 from build.errors import PublishError
-from build.faults import Answer, TransientError, explained, proxy_refuses, redacted, refusal
+from build.faults import Answer, TransientError, explained, proxy_refuses, refusal
 from build.oci import LARGEST_MANIFEST
-from build.trust import Proxy, Trust, host_of, seen_from
+from build.trust import Proxy, Trust, host_of, redacted, seen_from
 
 T = TypeVar("T")
 
@@ -76,6 +77,7 @@ class Transport:
                     ) from None
                 if tried == TRIES:
                     raise PublishError(f"{error}{spent}\n  run this again: it goes on where this ended") from None
+                trace.again(error, wait)
                 self._closed.wait(wait)
         raise AssertionError("the last try returns or raises")
 
@@ -123,12 +125,16 @@ class Transport:
             )
             data = response.read(most + 1) if most < sys.maxsize else response.read()
         except (lost.HTTPError, OSError) as error:
-            raise explained(what, host_of(url), error) from None
+            failure = explained(what, host_of(url), error)
+            trace.failed(failure, monotonic() - began)
+            raise failure from None
         if len(data) > most:
             response.close()  # the rest is not read, so that the connection is of no more use
             raise PublishError(f"{what}: found more than {most} bytes, expected {most} at most")
         response.release_conn()
-        self.quickest = min(self.quickest, monotonic() - began)
+        took = monotonic() - began
+        self.quickest = min(self.quickest, took)
+        trace.exchange(what, response.status, len(body or b""), len(data), took)
         answer = Answer(response.status, response.reason, response.headers, data)
         if answer.status == 407:
             raise PublishError(f"{what}: {proxy_refuses(urlsplit(url).scheme, f'407 {answer.reason}')}")

@@ -121,6 +121,12 @@ def host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
+def redacted(url: str) -> str:
+    """The URL without user, query and fragment, in any of which a secret may stand."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{host_of(url)}{parts.path}"
+
+
 def is_loopback(host: str) -> bool:
     """Whether HOST[:PORT] is this machine, whatever a resolver says."""
     name = (host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host).lower()

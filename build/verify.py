@@ -16,6 +16,7 @@ from build.archive import Entry, write
 from build.crew import results, side_by_side
 from build.drivers import Driver, NotRunError, Subject, Way
 from build.errors import BuildError
+from build.events import DONE, FAILED, VERIFY
 from build.everywhere import in_each
 from build.making import Binaries, all_images, binaries, finish_images
 from build.oci import Image
@@ -127,9 +128,11 @@ def _try_all(
         way = ways[arch]
         if isinstance(way, str):
             return _not_run(image, arch, way)
+        shop.release.tell(arch, VERIFY)
         verdict = replace(try_one(subjects[arch], driver, watch), image=image)
         failed = ", ".join(each.check for each in verdict.failures)
-        shop.release.report(f"{arch.name}: {'failed: ' + failed if failed else 'passed'} ({way.name})")
+        words = f"{arch.name}: {'failed: ' + failed if failed else 'passed'} ({way.name})"
+        shop.release.tell(arch, FAILED if failed else DONE, words)
         return verdict
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

@@ -5,7 +5,6 @@ Imports stand inside the functions here: git answers while they load, and `invok
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -97,7 +96,7 @@ def checked(options: Options) -> list[Made]:
 
     asked = checking(options)
     if asked:
-        return check_reference(*asked, _report)
+        return check_reference(*asked, options.report)
     return in_turn(releasing(options), check_release)
 
 
@@ -138,7 +137,7 @@ def toolchain(options: Options) -> list[Made]:
     if options.dry:
         return [Made(name, None, None, "made")]
     recipe = (options.root / "build/compilers/kube-cross.Dockerfile").read_bytes()
-    return [Made(name, build_toolchain(_client(options), recipe, name, _report), None, "made")]
+    return [Made(name, build_toolchain(_client(options), recipe, name, options.report), None, "made")]
 
 
 def cleaned(options: Options) -> list[Removed]:
@@ -183,7 +182,7 @@ def _releases(
     for image in picking.images(options, settings):
         tag = check_tag(options.text("tag", image.tag))
         images.append(
-            tuple(Release(image, arches, each, tag, partial(sink, each), _report, order) for each in registries)
+            tuple(Release(image, arches, each, tag, partial(sink, each), options.report, order) for each in registries)
         )
     for release in chain(*images):
         release.list_tag()
@@ -201,7 +200,7 @@ def _compiler(options: Options, settings: Settings, usual: str, client: Callable
     def kube_cross() -> Compiler:
         from build.compilers.kube_cross import KubeCross
 
-        return KubeCross(client, _toolchain(options, settings), _report, may_pull=not options.dry)
+        return KubeCross(client, _toolchain(options, settings), options.report, may_pull=not options.dry)
 
     def host() -> Compiler:
         from build.compilers.host import Host
@@ -244,7 +243,3 @@ def _client(options: Options) -> APIClient:
     from build.daemon import connect
 
     return connect(options.environment)
-
-
-def _report(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

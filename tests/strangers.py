@@ -111,5 +111,5 @@ class Shelf:
 def proved(asked: str) -> tuple[list[str], list[str]]:
     """What `check` proves of a reference on disk: platforms (or "list"), and its notes."""
     notes: list[str] = []
-    made = check_reference(Layout(Path("/")), Reference.parse(asked), notes.append)
+    made = check_reference(Layout(Path("/")), Reference.parse(asked), lambda told: notes.append(str(told)))
     return [each.platform or "list" for each in made], notes

@@ -16,9 +16,10 @@ ROOT = Path(__file__).parent.parent
 # From the top down. A module may import those in lower rows, and none beside it.
 ROWS = (
     {"tasks"},
-    {"build.workshop"},
+    {"build.workshop", "build.results"},
+    {"build.progress"},
     {"build.pipeline", "build.remote", "build.check", "build.usage", "build.picking", "build.bake", "build.ci"},
-    {"build.verify", "build.drivers.choosing", "build.publishing"},
+    {"build.verify", "build.drivers.choosing", "build.publishing", "build.live"},
     {"build.daemon_images", "build.copying", "build.proof", "build.drivers.docker"},
     {
         *("build.everywhere", "build.making", "build.published", "build.cleaning"),
@@ -38,16 +39,17 @@ ROWS = (
         "build.archive",
         "build.revision",
         "build.options",
+        "build.command_line",
         "build.rootfs",
     },
     {"build.arches", "build.layer", "build.dockerfile", "build.cache", "build.transport", "build.claims", "build.tape"},
-    {"build.faults"},
+    {"build.faults", "build.daemon"},
     {
         *("build.oci", "build.reference", "build.strict_yaml", "build.includes", "build.deflate"),
-        *("build.auth", "build.crew", "build.daemon", "build.files", "build.installed", "build.trust"),
-        *("build.connections", "build.command_line", "build.proc"),
+        *("build.auth", "build.crew", "build.files", "build.installed", "build.trust"),
+        *("build.connections", "build.proc"),
     },
-    {"build.errors", "build"},
+    {"build.errors", "build.events", "build.trace", "build"},
 )
 RANK = {module: -row for row, modules in enumerate(ROWS) for module in modules}
 
@@ -70,13 +72,14 @@ ALLOWED = {
     ("build.connections", "urllib3"),
     ("build.faults", "urllib3"),
     ("build.archive_source", "tarfile"),
+    ("build.live", "rich"),
     ("build.compilers.kube_cross", "tarfile"),
     ("build.drivers.docker", "tarfile"),
 }
 
 
 # What every run loads.
-LISTED = {"build.errors", "build.options", "build.command_line", "build.remote", "build.workshop"}
+LISTED = {f"build.{name}" for name in ("command_line", "errors", "events", "options", "remote", "results", "workshop")}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from build import trace
 from build.arches import Arch
 from build.compilers import Compile, Job, Program, gcc_flags
 from build.errors import CompileError
@@ -22,7 +23,9 @@ class Host:
 
     def identity(self, arch: Arch) -> str:
         """The first line of `TRIPLE-gcc --version`, which ends with the distribution's own revision."""
-        run = subprocess.run([_gcc(arch), "--version"], capture_output=True, text=True, check=False)
+        command = [_gcc(arch), "--version"]
+        trace.command(command)
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
         return run.stdout.partition("\n")[0]
 
     @contextmanager
@@ -37,6 +40,7 @@ def _compile(root: Path, program: Program, arch: Arch) -> bytes:
     with TemporaryDirectory(prefix=f"{program.name}-{arch.name}-") as scratch:
         output = Path(scratch, program.name)
         command = [_gcc(arch), *gcc_flags(program, arch), "-o", str(output)]
+        trace.command(command)
         run = subprocess.run(
             command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
         )

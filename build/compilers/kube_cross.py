@@ -19,6 +19,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from build import trace
 from build.arches import Arch
 from build.compilers import Compile, Job, Program, files, gcc_flags
 from build.daemon import PATIENCE, explained, followed, inspected
@@ -85,6 +86,7 @@ class KubeCross:
         # The binary comes by standard output: the daemon takes ten times as long to pack one file into an archive.
         compile_and_show = 'output=$1; shift; "$@" -o "$output" && cat "$output"'
         command = ["sh", "-c", compile_and_show, "sh", output, f"{arch.triple}-gcc", *gcc_flags(program, arch)]
+        trace.command(["docker", "exec", f"--workdir={_WORK}", f"--env=TMPDIR={_WORK}/out", container, *command])
         with explained(what):
             run = self._client.exec_create(container, command, workdir=_WORK, environment={"TMPDIR": f"{_WORK}/out"})[
                 "Id"

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from build import trace
 from build.arches import Arch
 from build.compilers import FREESTANDING, Compile, Job, Program, define_version, translation_units
 from build.errors import CompileError
@@ -43,6 +44,7 @@ class Zig:
             output = Path(scratch, program.name)
             command = [str(self._binary), "cc", *self._flags(program, arch), "-o", str(output)]
             command += translation_units(program, arch)
+            trace.command(command)
             try:
                 run = subprocess.run(
                     command,

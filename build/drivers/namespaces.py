@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from build import trace
 from build.arches import Arch
 from build.drivers import Ended, Running, Site, Subject, Way
 from build.drivers.emulators import by_any_means
@@ -35,7 +36,9 @@ class Namespaces:
 
     def prepare(self) -> None:
         """See whether we may make namespaces."""
-        probe = subprocess.run([*_unshare(), "true"], check=False, capture_output=True, text=True, timeout=_PATIENCE)
+        command = [*_unshare(), "true"]
+        trace.command(command)
+        probe = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_PATIENCE)
         if probe.returncode:
             who = "root" if os.geteuid() == 0 else "no root"
             raise BuildError(
@@ -73,6 +76,7 @@ class _Folder:
     @contextmanager
     def start(self, *arguments: str, first: bool = True) -> Iterator[Running]:
         command = [*_with_us(), *(_unshare() if first else ()), *self.command("pause"), *arguments]
+        trace.command(command)
         # A session of its own: Ctrl-C is for us, and we tell the others.
         with subprocess.Popen(
             command,
@@ -128,6 +132,7 @@ class _Pod:
         as_user = () if os.geteuid() == 0 else ("--user", "--preserve-credentials")
         enter = (_tool("nsenter"), f"--target={self.process.pid}", *as_user, "--pid", "--mount")
         command = [*_with_us(), *enter, *self.site.command("orphan"), str(count)]
+        trace.command(command)
         try:
             run = subprocess.run(
                 command,

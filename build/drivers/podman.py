@@ -11,6 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
 
+from build import trace
 from build.arches import Arch
 from build.drivers import Ended, Running, Site, Subject, Way
 from build.drivers.emulators import in_a_container
@@ -73,8 +74,10 @@ class _Storage:
         flags = [f"--name={name}", f"--platform={self.subject.arch.platform}", f"--volume={self.orphan}:/orphan:ro"]
         flags += ["--network=none", "--pull=never", "--log-driver=k8s-file", *([] if first else ["--pid=host"])]
         # A session of its own: Ctrl-C is for us, and we tell the others.
+        command = ["podman", "run", *flags, self.image, *arguments]
+        trace.command(command)
         with subprocess.Popen(
-            ["podman", "run", *flags, self.image, *arguments],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -118,7 +121,9 @@ class _Container:
         return self._found[0] if self._found else Process(0)
 
     def send(self, number: int) -> None:
-        subprocess.run(["podman", "kill", f"--signal={number}", self.name], check=False, capture_output=True)
+        command = ["podman", "kill", f"--signal={number}", self.name]
+        trace.command(command)
+        subprocess.run(command, check=False, capture_output=True)
 
     def outcome(self, seconds: float) -> Ended | None:
         # After its container's end podman has some things to put away.
@@ -138,6 +143,7 @@ class _Container:
 
     def leave_orphans(self, count: int, seconds: float) -> Ended:
         command = ["podman", "exec", self.name, "/orphan", str(count)]
+        trace.command(command)
         try:
             run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -151,10 +157,12 @@ def _until_made(name: str, run: subprocess.Popen[str]) -> None:
 
 def _exists(name: str) -> bool:
     command = ["podman", "container", "exists", name]
+    trace.command(command)
     return subprocess.run(command, check=False, capture_output=True, timeout=_PATIENCE).returncode == 0
 
 
 def _podman(*words: str, data: bytes | None = None) -> str:
+    trace.command(["podman", *words])
     run = subprocess.run(["podman", *words], input=data, check=False, capture_output=True, timeout=_PATIENCE)
     if run.returncode:
         raise BuildError(f"podman {words[0]}: {run.stderr.decode(errors='replace').strip() or run.returncode}")
