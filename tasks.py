@@ -25,6 +25,11 @@ from build.options import Options
 from build.results import plainly, show_matrix, show_plan, show_verdicts, tell_ci
 from build.workshop import checked, cleaned, copied, making, releasing, toolchain, using, verified
 
+if "--complete" in sys.argv:
+    from build.completion import offer_values
+
+    offer_values(Path(__file__).with_name("arches.yaml"))
+
 # A task lives for a second: collecting garbage while modules load, and once more at the end, would take a fifth of it.
 gc.disable()
 atexit.register(gc.freeze)
@@ -80,7 +85,7 @@ PUBLISHED = ("push", "all-push-images", "push-manifest", "all-push", "copy", "ch
 
 
 def _command(
-    *flags: str, default: bool = False, show: Callable[..., None] | None = None
+    *flags: str, example: str, default: bool = False, show: Callable[..., None] | None = None
 ) -> Callable[[Callable[[Options], Results]], Any]:
     """Make an Invoke task of a story, which takes options and returns what it made."""
 
@@ -115,7 +120,7 @@ def _command(
         parameters = [Parameter(flag, Parameter.KEYWORD_ONLY, default=FLAGS[flag][0]) for flag in wanted]
         signature = Signature([Parameter("c", Parameter.POSITIONAL_OR_KEYWORD), *parameters])
         body.__signature__ = signature  # type: ignore[attr-defined]
-        body.__name__, body.__doc__ = story.__name__, story.__doc__
+        body.__name__, body.__doc__ = story.__name__, f"{story.__doc__}\n\nFor example: invoke {example}"
         return task(
             body,
             default=default,
@@ -128,7 +133,7 @@ def _command(
     return decorate
 
 
-@_command(*COMPILE)
+@_command(*COMPILE, example="build --arch arm64")
 def build(options: Options) -> Sequence[Made]:
     """Compile bin/pause-A."""
     shops = making(options, every_arch=False)
@@ -137,7 +142,7 @@ def build(options: Options) -> Sequence[Made]:
     return build(shops)
 
 
-@_command(*ASSEMBLE, *REMOTE[1:], "overwrite", show=show_plan)
+@_command(*ASSEMBLE, *REMOTE[1:], "overwrite", example="plan --registry registry.example/team", show=show_plan)
 def plan(options: Options) -> Sequence[Made]:
     """Tell what all-push would do, and why."""
     shop = making(replace(options, dry=True), every_arch=True)
@@ -146,13 +151,13 @@ def plan(options: Options) -> Sequence[Made]:
     return plan(shop)
 
 
-@_command(*COMPILE, *RUN, show=show_verdicts)
+@_command(*COMPILE, *RUN, example="verify --arch arm64 --arch s390x", show=show_verdicts)
 def verify(options: Options) -> Sequence[Verdict]:
     """Run every arch of the release as pods run it."""
     return verified(options)
 
 
-@_command(*COMPILE)
+@_command(*COMPILE, example="orphan --arch all")
 def orphan(options: Options) -> Sequence[Made]:
     """Compile bin/orphan-A, which goes into no image."""
     shops = making(options, every_arch=False)
@@ -161,7 +166,7 @@ def orphan(options: Options) -> Sequence[Made]:
     return companions(shops)
 
 
-@_command(*ASSEMBLE)
+@_command(*ASSEMBLE, example="container --arch arm64")
 def container(options: Options) -> Sequence[Made]:
     """Make bin/pause-A.tar, an image to load."""
     shops = making(options, every_arch=False)
@@ -170,7 +175,7 @@ def container(options: Options) -> Sequence[Made]:
     return container(shops)
 
 
-@_command(*ASSEMBLE, default=True)
+@_command(*ASSEMBLE, example="all-container --tag 3.2", default=True)
 def all_container(options: Options) -> Sequence[Made]:
     """Make the image of every arch of the release."""
     shops = making(options, every_arch=True)
@@ -179,7 +184,7 @@ def all_container(options: Options) -> Sequence[Made]:
     return container(shops)
 
 
-@_command(*PUBLISH)
+@_command(*PUBLISH, example="push --arch arm64 --registry registry.example/team")
 def push(options: Options) -> Sequence[Made]:
     """Publish REGISTRY/pause-A:TAG."""
     shops = making(options, every_arch=False)
@@ -188,7 +193,7 @@ def push(options: Options) -> Sequence[Made]:
     return push(shops)
 
 
-@_command(*PUBLISH)
+@_command(*PUBLISH, example="all-push-images --registry registry.example/team")
 def all_push_images(options: Options) -> Sequence[Made]:
     """Publish every arch of the release."""
     shops = making(options, every_arch=True)
@@ -197,7 +202,9 @@ def all_push_images(options: Options) -> Sequence[Made]:
     return push(shops)
 
 
-@_command("arch", "image", *REMOTE, "tag", "overwrite", "json")
+@_command(
+    "arch", "image", *REMOTE, "tag", "overwrite", "json", example="push-manifest --registry registry.example/team"
+)
 def push_manifest(options: Options) -> Sequence[Made]:
     """Publish REGISTRY/pause:TAG, the list of what is pushed."""
     from build.pipeline import push_manifest
@@ -205,7 +212,7 @@ def push_manifest(options: Options) -> Sequence[Made]:
     return push_manifest(releasing(options))
 
 
-@_command(*PUBLISH)
+@_command(*PUBLISH, example="all-push --registry registry.example/team --verify")
 def all_push(options: Options) -> Sequence[Made]:
     """Publish every arch, then the manifest list."""
     shops = making(options, every_arch=True)
@@ -214,7 +221,7 @@ def all_push(options: Options) -> Sequence[Made]:
     return all_push(shops)
 
 
-@_command("reference", "arch", "image", *REMOTE, "tag", "json")
+@_command("reference", "arch", "image", *REMOTE, "tag", "json", example="check registry.example/team/pause:3.1")
 def check(options: Options) -> Sequence[Made]:
     """Prove what is published, from its bytes."""
     return checked(options)
@@ -223,13 +230,23 @@ def check(options: Options) -> Sequence[Made]:
 allow("check", "reference")
 
 
-@_command("src", "dst", "arch", "image", *REMOTE[1:], "tag", "overwrite", "json")
+@_command(
+    "src",
+    "dst",
+    "arch",
+    "image",
+    *REMOTE[1:],
+    "tag",
+    "overwrite",
+    "json",
+    example="copy registry.example/team oci-archive:release.tar",
+)
 def copy(options: Options) -> Sequence[Made]:
     """Copy a release: registry, layout or archive."""
     return copied(options)
 
 
-@_command("arch", "image", "for_", "json", show=show_matrix)
+@_command("arch", "image", "for_", "json", example="matrix --for gitlab", show=show_matrix)
 def matrix(options: Options) -> Sequence[Job]:
     """Print the jobs that CI may fan out to, as JSON."""
     (release, *_), *_ = releasing(options)
@@ -238,7 +255,9 @@ def matrix(options: Options) -> Sequence[Job]:
     return fan_out(release)
 
 
-@_command(*(flag for flag in ASSEMBLE if flag not in ("engine", "compiler")))
+@_command(
+    *(flag for flag in ASSEMBLE if flag not in ("engine", "compiler")), example="bake --registry registry.example/team"
+)
 def bake(options: Options) -> Sequence[Made]:
     """Write docker-bake.json, for BuildKit's builders."""
     shops = making(replace(options, flags={**options.flags, "compiler": "kube-cross"}), every_arch=True)
@@ -247,19 +266,19 @@ def bake(options: Options) -> Sequence[Made]:
     return bake(shops)
 
 
-@_command("image", *REMOTE, "tag", "json")
+@_command("image", *REMOTE, "tag", "json", example="use --registry registry.example/team")
 def use(options: Options) -> Sequence[Setting]:
     """Print the settings that make nodes use the release."""
     return using(options)
 
 
-@_command(*TOOLCHAIN)
+@_command(*TOOLCHAIN, example="kube-cross --kube-cross-image local/kube-cross")
 def kube_cross(options: Options) -> Sequence[Made]:
     """Build a small toolchain image for --compiler kube-cross."""
     return toolchain(options)
 
 
-@_command("registry", "json")
+@_command("registry", "json", example="--dry clean")
 def clean(options: Options) -> Sequence[Removed]:
     """Remove what the tasks made, and nothing else."""
     return cleaned(options)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NoReturn
 
-from invoke.exceptions import Exit
+from invoke.exceptions import Exit, ParseError
 from invoke.parser import parser
+from invoke.parser.context import ParserContext
 
 # The positional arguments that may be left out, by their task.
 _OPTIONAL: dict[str, str] = {}
@@ -19,6 +20,17 @@ _OPTIONAL: dict[str, str] = {}
 def allow(task: str, word: str) -> None:
     """Let `word`, a positional argument of `task`, be left out; it is empty then."""
     _OPTIONAL[task] = word
+
+
+class _WrongUsageError(ParseError, Exit):
+    """For completion, a command line that is not at its end; for whoever runs it, the end with status 2."""
+
+    message = None  # Invoke tells ParseErrors by their own words
+    code = 2
+
+    def __init__(self, words: str, context: ParserContext | None) -> None:
+        Exception.__init__(self, words)
+        self.context = context
 
 
 class _Machine(parser.ParseMachine):
@@ -70,7 +82,7 @@ class _Machine(parser.ParseMachine):
         task = self.context.name if self.context else None
         close = nearest(word, sorted(name for name in known if name)) if known else ""
         more = f"\n  invoke --help {task} tells them all" if task else "\n  invoke --list tells them all"
-        raise Exit(f"{task or 'invoke'}: {message}{close}{more}", code=2)
+        raise _WrongUsageError(f"{task or 'invoke'}: {message}{close}{more}", self.context)
 
 
 # Invoke's state machines keep these by class.

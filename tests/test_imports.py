@@ -40,6 +40,7 @@ ROWS = (
         "build.revision",
         "build.options",
         "build.command_line",
+        "build.completion",
         "build.rootfs",
     },
     {"build.arches", "build.layer", "build.dockerfile", "build.cache", "build.transport", "build.claims", "build.tape"},
