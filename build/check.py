@@ -5,8 +5,9 @@ All faults are found before any is told, and all are told.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from build.claims import read_manifest
@@ -53,7 +54,7 @@ def check_release(release: Release) -> list[Made]:
     sink = release.sink()
     tags = [release.list_tag(), *map(release.arch_tag, release.arches)]
     references = [Reference(tag.repository, tag.name) for tag in tags]
-    with ThreadPoolExecutor(_PROVERS) as pool:
+    with _provers([sink]) as pool:
         listed, *alone = side_by_side(pool, lambda reference: _survey(sink, reference), references)
     findings = [each for survey in (listed, *alone) for each in survey.findings]
     findings += [
@@ -161,8 +162,20 @@ def _moved(sink: Sink, reference: Reference) -> Iterable[Finding]:
             yield Finding(name, f"the tag now refers to {held or 'nothing'}; the digest is what is proved", fault=False)
 
 
-def _proofs(subjects: Iterable[Subject]) -> list[Proof]:
+@contextmanager
+def _provers(sinks: Iterable[Sink]) -> Iterator[Executor]:
+    """Threads that read from `sinks`; what ends this early, as Ctrl-C does, is not kept waiting for an answer."""
     with ThreadPoolExecutor(_PROVERS) as pool:
+        try:
+            yield pool
+        except BaseException:
+            for sink in sinks:
+                sink.close()
+            raise
+
+
+def _proofs(subjects: Sequence[Subject]) -> list[Proof]:
+    with _provers([subject.sink for subject in subjects]) as pool:
         return side_by_side(pool, prove, subjects)
 
 

@@ -264,3 +264,18 @@ def test_ctrl_c_is_not_kept_waiting(shop: Shop, fault: Fault) -> None:
     assert set(shop.checkout.snapshot()) == before
     assert not any(map(shop.has_tag, ("pause", "pause-amd64")))
     shop.shows_no_secret(run.stderr)
+
+
+@pytest.mark.parametrize("path", ["/manifests/", "/blobs/"])
+def test_neither_is_it_while_reading(shop: Shop, path: str) -> None:
+    environment = {"REGISTRY": shop.proxy.host, "DOCKER_CONFIG": shop.config}
+    shop.checkout("all-push", **environment)
+    before = shop.proxy.spoilt
+    shop.proxy.follow(matching(faults.stalled, "GET", path))
+    process = shop.checkout.start("check", **environment)
+    until("a read waits", lambda: shop.proxy.spoilt > before)
+    process.send_signal(signal.SIGINT)
+    until("it is gone", lambda: process.poll() is not None)
+    run = ended(process)
+    assert (run.code, run.stdout) == (130, "")
+    assert run.stderr.endswith("check: interrupted\n")
