@@ -53,8 +53,8 @@ def _checked(host: str, checkout: Checkout) -> str:
     try:
         checkout.invoke("check", f"{host}/pause:{TAG}")
     except FailedError as error:
-        faults = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
-        return " ".join(faults).replace(f"{host}/", "")
+        said = str(error).replace(f"{host}/", "").splitlines()
+        return " ".join(line.strip() for line in said[1:3])
     return "passes"
 
 
