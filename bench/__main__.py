@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from bench import growth, machine, node, picture, release
-from bench.running import ROOT
+from bench import builds, growth, machine, node, picture, release
+from bench.running import ROOT, FailedError
 
 RESULTS = ROOT / "bench" / "results"
 QUESTIONS = {
@@ -18,15 +19,24 @@ QUESTIONS = {
 }
 
 
-def main() -> None:
-    """Answer what is asked: print tables, and write the figures as JSON."""
-    asked = _parser().parse_args()
+def main() -> int:
+    """Answer what is asked: print tables, and write the figures as JSON. The exit status is 1 if a question failed."""
+    parser = _parser()
+    asked = parser.parse_args()
+    if unknown := set(asked.only) - {*release.NAMES, *builds.NAMES}:
+        parser.error(f"--only {unknown.pop()}: known: {', '.join((*release.NAMES, *builds.NAMES))}")
+    if asked.question is None:
+        parser.print_help()
+        return 0
     if asked.question == "picture":
         asked.results.joinpath("figures.svg").write_text(picture.draw(read(asked.results)))
-        return
-    for question in QUESTIONS if asked.question == "all" else (asked.question,):
-        described = machine.description()
-        report: dict[str, Any] = {"question": question, "machine": described}
+        return 0
+    return max([_answer(question, asked) for question in (QUESTIONS if asked.question == "all" else [asked.question])])
+
+
+def _answer(question: str, asked: argparse.Namespace) -> int:
+    described = machine.description()
+    try:
         if question == "release":
             found = release.measure(asked.rounds or 5, asked.only)
             text = release.shown(found)
@@ -36,10 +46,14 @@ def main() -> None:
         else:
             found = node.measure(asked.rounds or 20, asked.orphans, asked.starts, asked.only)
             text = node.shown(found)
-        asked.results.mkdir(parents=True, exist_ok=True)
-        path = asked.results / f"{question}.json"
-        path.write_text(json.dumps(report | found, indent=1) + "\n")
-        print(f"{QUESTIONS[question]}\n{machine.line(described)}\n\n{text}\n", flush=True)
+    except FailedError as error:
+        print(f"{question}: {error}", file=sys.stderr)
+        return 1
+    asked.results.mkdir(parents=True, exist_ok=True)
+    report = {"question": question, "machine": described, **found}
+    (asked.results / f"{question}.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(f"{QUESTIONS[question]}\n{machine.line(described)}\n\n{text}\n", flush=True)
+    return 0
 
 
 def read(results: Path) -> dict[str, Any]:
@@ -49,10 +63,12 @@ def read(results: Path) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    words = {**QUESTIONS, "all": "All three", "picture": "Draw bench/results/figures.svg from the figures beside it"}
+    words = {**QUESTIONS, "all": "All three", "picture": "Draw figures.svg from the figures beside it"}
     listed = "\n".join(f"  python -m bench {word:8} {what}" for word, what in words.items())
-    parser = argparse.ArgumentParser("python -m bench", description=listed, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("question", choices=words, help="see above")
+    parser = argparse.ArgumentParser(
+        "python -m bench", description=listed, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("question", choices=words, nargs="?", help="see above")
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="of each measurement")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER", help="where figures go")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a tool, or a build of pause")
@@ -69,4 +85,4 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

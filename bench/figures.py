@@ -24,7 +24,10 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as need be, the first to the left, the others to the right."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = (
-        [f"{cell:<{width}}" if at == 0 else f"{cell:>{width}}" for at, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        [
+            f"{cell:<{width}}" if at == 0 else f"{cell:>{width}}"
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         for row in rows
     )
     return "\n".join("  ".join(cells).rstrip() for cells in lines)

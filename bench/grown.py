@@ -42,7 +42,9 @@ def images(scratch: Path, count: int) -> Checkout:
         shutil.copy(checkout.root / "pause.c", checkout.root / f"{name}.c")
         own = re.sub(r"^    companions:\n(?:      .*\n)+", "", row, flags=re.MULTILINE)
         own = re.sub(r'^    tag: "?[^"\n]+"?', f'    tag: "1.{number}"', own, flags=re.MULTILINE)
-        more.append(own.replace("pause.c", f"{name}.c").replace("/pause", f"/{name}").replace("  pause:", f"  {name}:", 1))
+        more.append(
+            own.replace("pause.c", f"{name}.c").replace("/pause", f"/{name}").replace("  pause:", f"  {name}:", 1)
+        )
     _write(checkout, table.replace(found[0], row + "".join(more) + "\n", 1))
     return checkout
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +25,7 @@ PEAK = str(ROOT / "bench" / "peak.py")
 _MANY = 50
 # KiB of peak memory that an arch may cost.
 _LITTLE = 8
-# What the last rows may cost more than the first, for growth that is called linear; and round trips, that is called flat.
+# By how much the last rows may cost more than the first where growth is linear, and round trips differ where it is flat.
 _LINEAR, _FLAT = 1.1, 1.0
 
 _COLUMNS = ("seconds", "requests", "sent", "own", "children")
@@ -92,7 +93,9 @@ def shown(report: Mapping[str, Any]) -> str:
             made.append([f"{kind}, {count} {what}", *cells])
     far = [["round trips in a row", "publish", "nothing"]]
     for count, found in report["round trips"].items():
-        far.append([f"{count} arches", *(f"{found[kind]:.1f}" if kind in found else "-" for kind in ("publish", "nothing"))])
+        far.append(
+            [f"{count} arches", *(f"{found[kind]:.1f}" if kind in found else "-" for kind in ("publish", "nothing"))]
+        )
     claims = [f"{yes(claim['holds'])}: {claim['says']}: {claim['figures']}" for claim in report["claims"]]
     left_out = [f"{name}: left out: {reason}" for name, reason in report["absent"].items()]
     return "\n".join([table(made), "", table(far), "", *claims, *left_out])
@@ -185,7 +188,5 @@ def _claims(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _marginal(sizes: Sizes, what: str) -> tuple[float, float]:
     """What one more costs, between the first two sizes and between the last two."""
     counts = sorted(sizes)
-    steps = [
-        (sizes[more][what] - sizes[few][what]) / (more - few) for few, more in zip(counts, counts[1:], strict=False)
-    ]
+    steps = [(sizes[more][what] - sizes[few][what]) / (more - few) for few, more in pairwise(counts)]
     return (steps[0], steps[-1]) if steps else (0.0, 0.0)

@@ -46,7 +46,7 @@ def line(machine: dict[str, Any]) -> str:
     """The same, as a line for people."""
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_mib']} MiB, Linux {machine['kernel']}, "
-        f"Python {machine['python']}, {machine['date']}, commit {machine['commit']}, load {machine['load']} at the start"
+        f"Python {machine['python']}, {machine['date']}, commit {machine['commit']}, load {machine['load']} before"
     )
 
 
@@ -64,4 +64,4 @@ def _said(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = (done.stdout or done.stderr).partition("\n")[0].strip()
     number = re.search(r"v?\d+\.\d[\w.+~-]*", said)
-    return number[0] if number and command[0] != "git" or (number and "--version" in command) else said
+    return number[0] if (number and command[0] != "git") or (number and "--version" in command) else said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -45,12 +46,16 @@ def counting_registry() -> Iterator[Counted]:
 
 @contextmanager
 def _served(logging: str, log: Path | None) -> Iterator[str]:
+    if not shutil.which("docker-registry"):
+        raise FailedError("docker-registry: not found\n  on Debian: apt-get install docker-registry")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         host = f"localhost:{free.getsockname()[1]}"
     with tempfile.TemporaryDirectory() as folder, open(log or "/dev/null", "w") as out:
         config = Path(folder, "config.yml")
-        config.write_text(f"version: 0.1\n{logging}\nstorage: {{inmemory: {{}}}}\nhttp: {{addr: {host}, secret: any}}\n")
+        config.write_text(
+            f"version: 0.1\n{logging}\nstorage: {{inmemory: {{}}}}\nhttp: {{addr: {host}, secret: any}}\n"
+        )
         server = subprocess.Popen(["docker-registry", "serve", config], stdout=out, stderr=subprocess.DEVNULL)
         try:
             _await(f"http://{host}/v2/", server)

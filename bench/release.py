@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -25,13 +24,14 @@ from bench.tools import (
     Tool,
     buildah,
     by_docker,
+    crane,
     embedded,
     makefile,
     skopeo,
 )
 from build.arches import read_settings
 
-NAMES = ("embedded", "docker", "make -j5", "make", "skopeo copy", "buildah", "docker buildx bake", "crane", "ko")
+NAMES = ("embedded", "docker", "make -j5", "make", "skopeo copy", "buildah", "docker buildx bake", "crane push", "ko")
 _BY_DOCKER = ("docker", "make", "make -j5")
 _EMPTY = "from invoke import task\n\n@task\ndef empty(c):\n    'Do nothing.'\n"
 
@@ -77,9 +77,7 @@ def shown(report: Mapping[str, Any]) -> str:
         rows.append([name, tool["does"], *(_cell(tool["seconds"].get(each), " s") for each in scenarios)])
     for name, tool in tools.items():
         if name != "embedded" and tool["times embedded"]:
-            rows.append(
-                [name, "times embedded", *(_cell(tool["times embedded"].get(each), "") for each in scenarios)]
-            )
+            rows.append([name, "times embedded", *(_cell(tool["times embedded"].get(each), "") for each in scenarios)])
     if report["times the empty task"]:
         times = [_cell(report["times the empty task"].get(each), "") for each in scenarios]
         rows.append(["embedded", "times the empty task", *times])
@@ -97,7 +95,7 @@ def _cell(found: Mapping[str, float] | None, unit: str) -> str:
 
 
 def _commands(names: Collection[str]) -> dict[str, str]:
-    wanted = {"make": "make", "make -j5": "make", "skopeo copy": "skopeo", "buildah": "buildah", "crane": "crane"}
+    wanted = {"make": "make", "make -j5": "make", "skopeo copy": "skopeo", "buildah": "buildah", "crane push": "crane"}
     return {name: command for name, command in wanted.items() if name in names}
 
 
@@ -105,11 +103,12 @@ def _tools(names: Collection[str], scratch: Path, daemon: Mapping[str, str]) -> 
     arches = read_settings(Checkout.clone(scratch, "table").root / "arches.yaml")
     release = arches.select(arches.defaults.release)
     make = {
-        "embedded": lambda checkout: embedded(checkout),
+        "embedded": embedded,
         "docker": lambda checkout: by_docker(checkout, daemon),
         "make -j5": lambda checkout: makefile(checkout, scratch / "parallel", daemon, "-j5"),
         "make": lambda checkout: makefile(checkout, scratch / "serial", daemon),
         "skopeo copy": lambda checkout: skopeo(checkout, release),
+        "crane push": lambda checkout: crane(checkout, release),
         "buildah": lambda checkout: buildah(checkout, release, scratch / "buildah"),
     }
     return {name: make[name](Checkout.clone(scratch, f"for-{name.replace(' ', '-')}")) for name in names}
@@ -170,7 +169,7 @@ def _empty_task(scratch: Path) -> Checkout:
     empty = Checkout(scratch / "empty", scratch / "home")
     empty.root.mkdir()
     (empty.root / "tasks.py").write_text(_EMPTY)
-    statistics.mean([empty.invoke("empty").seconds for _ in range(2)])
+    empty.invoke("empty")
     return empty
 
 

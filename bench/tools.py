@@ -35,8 +35,8 @@ class Job:
 class Tool:
     """A way to publish the release.
 
-    `does` says which of the work is its own. `forget` undoes all that it has made, `edit` changes one byte of the source,
-    or changes it back, `publish` is what is measured, in as many of the `scenarios` as it has.
+    `does` says which of the work is its own. `forget` undoes all that it has made, `edit` changes one byte of the
+    source, or changes it back, `publish` is what is measured, in as many of the `scenarios` as it has.
     """
 
     does: str
@@ -102,9 +102,23 @@ def skopeo(checkout: Checkout, arches: tuple[Arch, ...]) -> Tool:
         copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]
         for arch in arches:
             name = f"pause-{arch.name}"
-            run([*copy, f"oci:dist/{name}:{TAG}", f"docker://{job.host}/{name}:{job.tag}"], checkout.root, checkout.home)
+            run(
+                [*copy, f"oci:dist/{name}:{TAG}", f"docker://{job.host}/{name}:{job.tag}"], checkout.root, checkout.home
+            )
         listed = [f"oci:dist/pause:{TAG}", f"docker://{job.host}/pause:{job.tag}"]
         run([*copy, "--all", *listed], checkout.root, checkout.home)
+
+    return Tool("push", lambda: None, lambda _: None, publish, ("cold", "nothing", "tag"))
+
+
+def crane(checkout: Checkout, arches: tuple[Arch, ...]) -> Tool:
+    """`crane push` of a release that is there."""
+    checkout.invoke("all-push")
+
+    def publish(job: Job) -> None:
+        for name in (*(f"pause-{arch.name}" for arch in arches), "pause"):
+            push = ["crane", "push", "--insecure", f"dist/{name}", f"{job.host}/{name}:{job.tag}"]
+            run(push, checkout.root, checkout.home)
 
     return Tool("push", lambda: None, lambda _: None, publish, ("cold", "nothing", "tag"))
 
@@ -135,7 +149,9 @@ def buildah(checkout: Checkout, arches: tuple[Arch, ...], scratch: Path) -> Tool
             what = ["--platform", str(arch.platform), "--build-arg", f"ARCH={arch.name}", "--timestamp", "0"]
             bud("bud", "--quiet", "--layers", *what, "--tag", name, "--manifest", listed, ".")
             bud("push", "--quiet", "--tls-verify=false", name)
-        bud("manifest", "push", "--quiet", "--all", "--tls-verify=false", listed, f"docker://{job.host}/pause:{job.tag}")
+        bud(
+            "manifest", "push", "--quiet", "--all", "--tls-verify=false", listed, f"docker://{job.host}/pause:{job.tag}"
+        )
 
     return Tool("image, push", lambda: shutil.rmtree(storage, ignore_errors=True), edit, publish)
 
