@@ -21,11 +21,11 @@ from bench.running import ROOT, Checkout, FailedError, run
 from build.arches import read_settings
 
 PEAK = str(ROOT / "bench" / "peak.py")
-# More than so many arches are measured once.
+# More than so many arches are compiled anew only once.
 _MANY = 50
 # KiB of peak memory that an arch may cost.
 _LITTLE = 8
-# By how much the last rows may cost more than the first where growth is linear, and round trips differ where it is flat.
+# By how much the last rows may cost more than the first where growth is linear, and trips differ where it is flat.
 _LINEAR, _FLAT = 1.1, 1.0
 
 _COLUMNS = ("seconds", "requests", "sent", "own", "children")
@@ -60,7 +60,7 @@ def measure(rounds: int, rows: Sequence[int], images: Sequence[int], latencies: 
                 cold["cold" if name == "first" else name][count] = _medians(found)
             trips[count] = {"publish": {}, "nothing": {}}
             for latency in latencies:
-                for name, found in _at(checkout, latency, times, forget=False).items():
+                for name, found in _at(checkout, latency, rounds, forget=False).items():
                     kind = "publish" if name == "first" else name
                     # Of several the quickest: whatever else the machine does only ever adds to it.
                     trips[count][kind][latency] = round(min(each.seconds for each in found), 3)

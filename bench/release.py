@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -102,7 +102,7 @@ def _commands(names: Collection[str]) -> dict[str, str]:
 def _tools(names: Collection[str], scratch: Path, daemon: Mapping[str, str]) -> dict[str, Tool]:
     arches = read_settings(Checkout.clone(scratch, "table").root / "arches.yaml")
     release = arches.select(arches.defaults.release)
-    make = {
+    make: dict[str, Callable[[Checkout], Tool]] = {
         "embedded": embedded,
         "docker": lambda checkout: by_docker(checkout, daemon),
         "make -j5": lambda checkout: makefile(checkout, scratch / "parallel", daemon, "-j5"),
