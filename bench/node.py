@@ -67,7 +67,7 @@ def shown(report: Mapping[str, Any]) -> str:
     """Tables for people."""
     builds: Mapping[str, Any] = report["builds"]
     arches = list(dict.fromkeys(arch for each in builds.values() for arch in each["bytes"]))
-    sizes = [["bytes: program, image pulled", *arches]]
+    sizes = [["bytes: program + image", *arches]]
     for name, each in builds.items():
         pairs = [(each["bytes"].get(arch), each["image bytes"].get(arch)) for arch in arches]
         sizes.append([name, *(" + ".join(str(part or "-") for part in pair) if any(pair) else "-" for pair in pairs)])

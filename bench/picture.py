@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import machine
 
-_WIDTH, _MARGIN, _LABELS, _BAR = 860, 20, 190, 16
+_WIDTH, _MARGIN, _LABELS, _BAR = 860, 20, 210, 16
 _COLOURS = {"cold": "#1f6f8b", "nothing": "#d98e04", "ours": "#1f6f8b", "theirs": "#9aa5ab"}
 _STYLE = (
     "text{font:13px sans-serif;fill:#222}.h{font-weight:bold;font-size:15px}.s{font-size:11px;fill:#555}"
