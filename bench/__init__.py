@@ -1,1 +1,1 @@
-"""Timings, each with one command. The tests measure none."""
+"""What a release costs, how that grows, and what pause costs a node, each with one command. The tests measure none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -9,23 +10,53 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.running import FailedError
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A registry that counts: its HOST:PORT, and its log of requests."""
+
+    host: str
+    log: Path
+
+    def requests(self) -> int:
+        """How many requests it has answered so far; the one that asks whether it is up is not among them."""
+        return len(self.log.read_text().splitlines()) - 1
 
 
 @contextmanager
 def empty_registry() -> Iterator[str]:
     """Run Debian's docker-registry, give its HOST:PORT. It keeps everything in memory: no disk is measured."""
+    with _served("log: {level: error, accesslog: {disabled: true}}", None) as host:
+        yield host
+
+
+@contextmanager
+def counting_registry() -> Iterator[Counted]:
+    """The same, with a log of requests."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        with _served("log: {level: error}", log) as host:
+            yield Counted(host, log)
+
+
+@contextmanager
+def _served(logging: str, log: Path | None) -> Iterator[str]:
+    if not shutil.which("docker-registry"):
+        raise FailedError("docker-registry: not found\n  on Debian: apt-get install docker-registry")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         host = f"localhost:{free.getsockname()[1]}"
-    with tempfile.NamedTemporaryFile("w", suffix=".yml") as config:
-        config.write(
-            "version: 0.1\n"
-            "log: {level: error, accesslog: {disabled: true}}\n"
-            "storage: {inmemory: {}}\n"
-            f"http: {{addr: {host}}}\n"
+    with tempfile.TemporaryDirectory() as folder, open(log or "/dev/null", "w") as out:
+        config = Path(folder, "config.yml")
+        config.write_text(
+            f"version: 0.1\n{logging}\nstorage: {{inmemory: {{}}}}\nhttp: {{addr: {host}, secret: any}}\n"
         )
-        config.flush()
-        server = subprocess.Popen(["docker-registry", "serve", config.name], stderr=subprocess.DEVNULL)
+        server = subprocess.Popen(["docker-registry", "serve", config], stdout=out, stderr=subprocess.DEVNULL)
         try:
             _await(f"http://{host}/v2/", server)
             yield host
@@ -35,12 +66,12 @@ def empty_registry() -> Iterator[str]:
 
 
 def _await(url: str, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(500):
+    for _ in range(1000):
         if server.poll() is not None:
-            raise SystemExit("docker-registry ended at once; is another one in its place?")
+            raise FailedError("docker-registry ended at once; is another one in its place?")
         try:
             urllib.request.urlopen(url).close()
             return
         except OSError:
             time.sleep(0.01)
-    raise SystemExit(f"{url}: no answer")
+    raise FailedError(f"{url}: no answer")
