@@ -50,6 +50,7 @@ def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator
             begun |= {(program, arch): _failed(error) for arch in shop.release.arches}
     known = {job: shop.cache.get(key) for job, key in found.items()}
     missing = [job for job, binary in known.items() if binary is None]
+    _tell_of_changes(shop)
     if missing:
         shop.cache.sign()  # zig keeps things there, too, and a run may be killed before it keeps any of ours
 
@@ -75,6 +76,16 @@ def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator
     with ThreadPoolExecutor(COMPILERS) as makers, shop.compiler.at_work(shop.root, missing) as compile_for:
         begun |= {job: compiling(*job) if binary is None else unchanged(*job, binary) for job, binary in known.items()}
         yield {program: {arch: begun[program, arch] for arch in shop.release.arches} for program in programs}
+
+
+def _tell_of_changes(shop: Workshop) -> None:
+    files = shop.revision.changed
+    if files:
+        named = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+        words = (
+            f"{named}: changed and not committed, so REV is {shop.revision.name}, and nobody else gets these digests"
+        )
+        shop.release.report(words)
 
 
 def _failed(error: CompileError) -> Future[bytes]:

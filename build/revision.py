@@ -18,10 +18,14 @@ _DIGITS = 12
 
 @dataclass(frozen=True)
 class Revision:
-    """`name` is what VERSION ends with; `time` is when the commit was made, in seconds since the epoch."""
+    """`name` is what VERSION ends with; `time` is when the commit was made, in seconds since the epoch.
+
+    `changed` are the files that make it a dirty one.
+    """
 
     name: str
     time: int
+    changed: tuple[str, ...] = ()
 
     @property
     def created(self) -> str:
@@ -44,9 +48,11 @@ def ask(root: Path, name: str | None, epoch: str | None) -> Callable[[], Revisio
 
     def answer() -> Revision:
         described = _answer(describe, "REV") if describe else str(name)
-        dirty = "-dirty" if status and _answer(status, "REV") else ""
+        changed = _answer(status, "REV").splitlines() if status else []
         time = _answer(log, "SOURCE_DATE_EPOCH") if log else str(epoch)
-        return Revision(_checked_name(described + dirty), _checked_time(time))
+        called = _checked_name(described + ("-dirty" if changed else ""))
+        # git-status(1), "Short Format": a letter or two, a blank, the path.
+        return Revision(called, _checked_time(time), tuple(line.split(maxsplit=1)[-1] for line in changed))
 
     return answer
 

@@ -113,7 +113,7 @@ def test_the_time_is_the_commits(clone: Clone) -> None:
 def test_what_is_given_wins_over_git(clone: Clone) -> None:
     (clone.folder / "file").write_text("changed")
     assert clone.asked(name="v9") == Revision("v9", TIME)
-    assert clone.asked(epoch="7") == Revision(clone.git("rev-parse", "HEAD")[:12] + "-dirty", 7)
+    assert clone.asked(epoch="7") == Revision(clone.git("rev-parse", "HEAD")[:12] + "-dirty", 7, ("file",))
     assert clone.asked(name="v9", epoch="0") == Revision("v9", 0)
 
 
