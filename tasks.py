@@ -111,7 +111,7 @@ def _command(
             except OSError as error:
                 code, words = 1, f"{error.filename or 'system'}: {error.strerror or error}"
             except KeyboardInterrupt:
-                code, words = 130, "interrupted"
+                code, words = 130, "interrupted\n  run this again: it goes on where this ended"
             to(sys.stderr)(f"{name}: {words}")  # Invoke's own way ends in a traceback where nobody reads
             raise Exit(code=code)
 

@@ -64,7 +64,7 @@ def read(file: Path) -> ArchiveSource:
     """Read an archive; raise PublishError if it can't be read, or is not a plain tar with a layout that is whole."""
     try:
         if not file.is_file():
-            raise PublishError(f"{file}: no such file")
+            raise PublishError(f"{file}: no such file\n  expected one that invoke copy wrote, seen from the checkout")
         size = file.stat().st_size
         if size > LARGEST:
             raise PublishError(f"{file}: found {size} bytes, expected {LARGEST} at most")

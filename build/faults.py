@@ -73,7 +73,10 @@ def _for_good(cause: BaseException, host: str) -> str | None:
         wanted = f"certs.d/{host}/client.cert and client.key"
         return f"{host} refuses us: {reason}\n  it may want a certificate of ours where Docker looks: {wanted}"
     if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
-        return f"no such host: {cause.strerror}"
+        return (
+            f"no such host: {cause.strerror}"
+            f"\n  see whether {host} is spelled as it is meant, and whether this machine needs HTTPS_PROXY"
+        )
     if str(cause).startswith("Tunnel connection failed: 4"):
         return proxy_refuses("https", str(cause).removeprefix("Tunnel connection failed: "))
     return "no address to go to" if isinstance(cause, lost.LocationValueError) else None

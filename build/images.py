@@ -162,4 +162,7 @@ def _file(plan: Plan, path: str) -> bytes:
     try:
         return (plan.root / path).read_bytes()
     except OSError as error:
-        raise ImageError(f"{path}: can't be read for the image of {plan.arch.name}: {error.strerror}") from None
+        raise ImageError(
+            f"{path}: can't be read for the image of {plan.arch.name}: {error.strerror}"
+            f"\n  it is named by {'arches.yaml' if path == plan.settings.dockerfile else plan.settings.dockerfile}"
+        ) from None

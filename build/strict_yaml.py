@@ -130,7 +130,9 @@ def load(path: Path) -> Node:
         text = path.read_text(encoding="utf-8")
         top = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
-        raise UsageError(f"{path}: can't be read: {error.strerror}") from None
+        raise UsageError(
+            f"{path}: can't be read: {error.strerror}\n  git checkout {path.name} brings it back"
+        ) from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path.name}:{line}: byte {error.start} is not UTF-8") from None

@@ -76,7 +76,8 @@ class Transport:
                         f"{error}{spent}{asked}\n  there is no time left: --timeout {self._timeout:g} (seconds)"
                     ) from None
                 if tried == TRIES:
-                    raise PublishError(f"{error}{spent}\n  run this again: it goes on where this ended") from None
+                    hint = "see whether a registry is there, and run this again: it goes on where this ended"
+                    raise PublishError(f"{error}{spent}\n  {hint}") from None
                 trace.again(error, wait)
                 self._closed.wait(wait)
         raise AssertionError("the last try returns or raises")

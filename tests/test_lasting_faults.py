@@ -260,7 +260,7 @@ def test_ctrl_c_is_not_kept_waiting(shop: Shop, fault: Fault) -> None:
     until("it is gone", lambda: process.poll() is not None)
     run = ended(process)
     assert (run.code, run.stdout) == (130, "")
-    assert run.stderr.endswith("all-push: interrupted\n")
+    assert "\nall-push: interrupted\n" in f"\n{run.stderr}"
     assert set(shop.checkout.snapshot()) == before
     assert not any(map(shop.has_tag, ("pause", "pause-amd64")))
     shop.shows_no_secret(run.stderr)
@@ -278,4 +278,4 @@ def test_neither_is_it_while_reading(shop: Shop, path: str) -> None:
     until("it is gone", lambda: process.poll() is not None)
     run = ended(process)
     assert (run.code, run.stdout) == (130, "")
-    assert run.stderr.endswith("check: interrupted\n")
+    assert "\ncheck: interrupted\n" in f"\n{run.stderr}"
