@@ -1,8 +1,9 @@
 """Every way that a user can go wrong, and what is answered: what happened, where, and what to type next.
 
 Further ways have a file of their own: the command line (test_command_line), tables (test_strict_yaml), disks
-(test_disks), Dockerfiles (test_dockerfile), log-in (test_auth), certificates and proxies (test_trust, test_proxies), faults
-of registries (test_lasting_faults), Docker (test_docker_refusals, test_kube_cross), readers that leave (test_progress).
+(test_disks), Dockerfiles (test_dockerfile), log-in (test_auth), certificates and proxies (test_trust, test_proxies),
+faults of registries (test_lasting_faults), Docker (test_docker_refusals, test_kube_cross), and readers that leave
+(test_progress).
 """
 
 from __future__ import annotations
