@@ -211,13 +211,7 @@ def test_one_toolchain_container_compiles_both(
 
 def toolchains_started(docker: Docker, began: float) -> list[str]:
     """Every start of a toolchain's container since then; the daemon remembers no more than 256 events."""
-    words = (
-        "events",
-        f"--since={began:.6f}",
-        "--until=0s",
-        "--filter=event=start",
-        "--filter=label=io.k8s.pause.toolchain",
-    )
+    starts = ("--filter=event=start", "--filter=label=io.k8s.pause.toolchain")
     return docker("events", f"--since={began:.6f}", "--until=0s", *starts).splitlines()
 
 
