@@ -11,6 +11,9 @@ from build.errors import BuildError
 T = TypeVar("T")
 R = TypeVar("R")
 
+# Seconds.
+_NAP = 1
+
 
 def side_by_side(pool: Executor, do: Callable[[T], R], things: Iterable[T]) -> list[R]:
     """Do it for all things at once; return the results in the things' order, or raise as `results` does."""
@@ -22,7 +25,7 @@ def results(running: Sequence[Future[R]]) -> list[R]:
 
     Raises the first failure; where several things failed for reasons of their own, its message holds them all.
     """
-    wait(running)
+    _await(running)
     failures = [error for each in running if (error := each.exception())]
     for failure in failures:
         if not isinstance(failure, BuildError):
@@ -30,6 +33,18 @@ def results(running: Sequence[Future[R]]) -> list[R]:
     if failures:
         raise type(failures[0])("\n".join(dict.fromkeys(map(str, failures)))) from None
     return [each.result() for each in running]
+
+
+def result_of(running: Future[R]) -> R:
+    """The result, or what was raised, however long that takes."""
+    _await([running])
+    return running.result()
+
+
+def _await(running: Sequence[Future[R]]) -> None:
+    # The kernel may give Ctrl-C to another thread than the main one, which then hears of it when it wakes.
+    while wait(running, timeout=_NAP).not_done:
+        pass
 
 
 def each_by_itself(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-from build.crew import each_by_itself
+from build.crew import each_by_itself, result_of
 from build.publish import Sink
 from build.release import Made, Release, Workshop
 
@@ -40,8 +40,9 @@ def publishers_of(images: Sequence[Releases]) -> Executor:
 
 def everywhere(publishers: Executor, sinks: Sinks, publishing: Callable[[Release, Sink], list[Made]]) -> End[Made]:
     """Begin it for all registries of an image; what is returned waits for all, and says of each how it ended."""
-    begun = {release.registry: publishers.submit(publishing, release, sink).result for release, sink in sinks}
-    return partial(each_by_itself, "registries", begun, sinks[0][0].report)
+    begun = {release.registry: publishers.submit(publishing, release, sink) for release, sink in sinks}
+    ends = {registry: partial(result_of, each) for registry, each in begun.items()}
+    return partial(each_by_itself, "registries", ends, sinks[0][0].report)
 
 
 def each_image(images: Sequence[Releases], ends: Iterable[End[R]]) -> list[R]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from build.arches import Arch
 from build.compilers import Program
-from build.crew import finished, side_by_side
+from build.crew import finished, result_of, side_by_side
 from build.errors import BuildError
 from build.everywhere import End, Releases, Sinks, each_image, everywhere, in_each, publishers_of, sinks_of
 from build.making import Binaries, all_images, binaries, finish_images, leave_archives, leave_binaries
@@ -169,9 +169,9 @@ def _ended(published: End[Made], archives: Future[list[Made]]) -> Sequence[Made]
     try:
         made = published()
     except BuildError:
-        archives.result()  # a failed compilation explains more than what followed from it
+        result_of(archives)  # a failed compilation explains more than what followed from it
         raise
-    archives.result()
+    result_of(archives)
     return made
 
 

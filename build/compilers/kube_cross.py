@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from build import trace
 from build.arches import Arch
 from build.compilers import Compile, Job, Program, files, gcc_flags
+from build.crew import result_of
 from build.daemon import PATIENCE, explained, followed, inspected
 from build.errors import BuildError, CompileError
 from build.includes import reader
@@ -62,7 +63,7 @@ class KubeCross:
         with ThreadPoolExecutor(1) as starter:
             starting = starter.submit(self._start, container, sources)
             try:
-                lifeline = starting.result()
+                lifeline = result_of(starting)
                 yield partial(self._compile, container)
                 lifeline.close()
             finally:
