@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.running import ROOT, Checkout, run
 from build.arches import Arch, read_settings
+from build.workshop import CACHE
 
 NAMES = ("pause", "musl", "glibc", "handler")
 NATIVE = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}.get(platform.machine(), "")
@@ -81,8 +82,8 @@ def _keep_libcs(checkout: Checkout) -> None:
     """Have zig find the libcs of earlier runs: it takes minutes to build them."""
     kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pause-image" / "zig"
     kept.mkdir(parents=True, exist_ok=True)
-    (checkout.root / ".cache").mkdir()
-    (checkout.root / ".cache" / "zig").symlink_to(kept)
+    (checkout.root / CACHE).mkdir(parents=True)
+    (checkout.root / CACHE / "zig").symlink_to(kept)
 
 
 def _image_bytes(layout: Path) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGKILL
 from tempfile import TemporaryDirectory
 
 from build import trace
@@ -89,7 +90,7 @@ class _Folder:
             try:
                 yield _Pod(parent, self._started(parent, first), self)
             finally:
-                parent.kill()  # --kill-child: PID 1 goes too, and with it its namespace
+                _kill(parent)
 
     def command(self, name: str) -> Sequence[str]:
         return (*self.emulator, str(self.folder / f"{name}-{self.arch}"))
@@ -124,7 +125,7 @@ class _Pod:
         return Ended(self.parent.returncode, stdout, stderr)
 
     def cut(self) -> Ended:
-        self.parent.kill()  # not the program: unshare would have words of its own for that
+        _kill(self.parent)  # not the program alone: unshare would have words of its own for that
         stdout, stderr = self.parent.communicate()
         return Ended(self.parent.returncode, stdout, stderr)
 
@@ -146,6 +147,12 @@ class _Pod:
         except subprocess.TimeoutExpired:
             raise BuildError(f"{self.site.arch}: orphan {count} has not ended after {seconds} s") from None
         return Ended(run.returncode, run.stdout, run.stderr)
+
+
+def _kill(parent: subprocess.Popen[str]) -> None:
+    """The whole session: PID 1, and with it its namespace, also where unshare has forked and not yet asked for that."""
+    if parent.poll() is None:
+        os.killpg(parent.pid, SIGKILL)
 
 
 def _is_another(process: Process) -> bool:
