@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from build.compilers import Program
 from build.crew import finished, result_of, side_by_side
 from build.errors import BuildError
 from build.everywhere import End, Releases, Sinks, each_image, everywhere, in_each, publishers_of, sinks_of
-from build.making import Binaries, all_images, binaries, finish_images, leave_archives, leave_binaries
+from build.making import Binaries, Found, all_images, binaries, finish_images, leave_archives, leave_binaries
 from build.oci import Image, Index, index
 from build.publish import Sink, Source
 from build.publishing import as_far_as_asked, publish_images, publish_list, push_by_daemon, refuse_layouts
@@ -63,32 +64,25 @@ def all_push(shops: Sequence[Workshop]) -> list[Made]:
 
 def plan(shops: Sequence[Workshop]) -> list[Made]:
     """Every step of `all_push` and why it is due, with dry `shops`; "refused" is what it would not do unasked."""
-    refuse_layouts(shops)
-    releases = [shop.releases for shop in shops]
-    with (
-        ThreadPoolExecutor(SENDERS) as senders,
-        publishers_of(releases) as publishers,
-        binaries(shops, [shop.program() for shop in shops]) as found,
-        sinks_of(releases) as sinks,
-    ):
+    with _under_way(shops) as run:
 
         def planned(shop: Workshop, places: Sinks) -> Sequence[Made]:
-            compiled = found[shop.program()]
+            compiled = run.found[shop.program()]
             steps = leave_binaries(shop, shop.program(), compiled)
             if shop.daemon:
                 from build.daemon_images import build_images
 
-                built = build_images(shop, shop.daemon, compiled, senders)
-                publishing = partial(push_by_daemon, shop.daemon, built, True, senders)
+                built = build_images(shop, shop.daemon, compiled, run.senders)
+                publishing = partial(push_by_daemon, shop.daemon, built, True, run.senders)
             else:
-                images = finish_images(shop, compiled, senders)
+                images = finish_images(shop, compiled, run.finisher)
                 built = leave_archives(shop, compiled, all_images(compiled, images))
-                publishing = partial(publish_images, images, index, senders)
-            tags = everywhere(publishers, places, partial(as_far_as_asked, publishing))()
+                publishing = partial(publish_images, images, index, run.senders)
+            tags = everywhere(run.publishers, places, partial(as_far_as_asked, publishing))()
             order = [str(arch.platform) for arch in shop.release.arches] + [None]
             return sorted([*steps, *built, *tags], key=lambda made: order.index(made.platform))
 
-        return each_image(releases, [partial(planned, *pair) for pair in zip(shops, sinks, strict=True)])
+        return each_image(run.releases, [partial(planned, *pair) for pair in zip(shops, run.sinks, strict=True)])
 
 
 def push_manifest(images: Sequence[Releases]) -> list[Made]:
@@ -139,7 +133,21 @@ def _build(shops: Sequence[Workshop], programs: Callable[[Workshop], list[Progra
         )
 
 
-def _make_and_publish(shops: Sequence[Workshop], with_list: bool) -> list[Made]:
+@dataclass(frozen=True)
+class _Run:
+    """What is under way: binaries, and who finishes and sends what comes of them, and where to."""
+
+    releases: Sequence[Releases]
+    found: Found
+    sinks: Sequence[Sinks]
+    senders: Executor
+    finisher: Executor
+    publishers: Executor
+
+
+@contextmanager
+def _under_way(shops: Sequence[Workshop]) -> Iterator[_Run]:
+    """The compilers at work, and all else ready. What ends this closes the sinks first, and then ends the compilers."""
     refuse_layouts(shops)
     releases = [shop.releases for shop in shops]
     with (
@@ -148,17 +156,21 @@ def _make_and_publish(shops: Sequence[Workshop], with_list: bool) -> list[Made]:
         publishers_of(releases) as publishers,
         binaries(shops, [shop.program() for shop in shops]) as found,
         sinks_of(releases) as sinks,
-        ExitStack() as gates,
     ):
+        yield _Run(releases, found, sinks, senders, finisher, publishers)
+
+
+def _make_and_publish(shops: Sequence[Workshop], with_list: bool) -> list[Made]:
+    with _under_way(shops) as run, ExitStack() as gates:
         ends = []
-        for shop, places in zip(shops, sinks, strict=True):
-            compiled = found[shop.program()]
-            images = finish_images(shop, compiled, finisher)
-            archives = publishers.submit(_archived, shop, compiled, images)
+        for shop, places in zip(shops, run.sinks, strict=True):
+            compiled = run.found[shop.program()]
+            images = finish_images(shop, compiled, run.finisher)
+            archives = run.publishers.submit(_archived, shop, compiled, images)
             ready = gates.enter_context(_gated(shop, compiled, places, images=images))
-            publishing = partial(publish_images, images, index if with_list else None, senders)
-            ends.append(partial(_ended, everywhere(publishers, ready, publishing), archives))
-        return each_image(releases, ends)
+            publishing = partial(publish_images, images, index if with_list else None, run.senders)
+            ends.append(partial(_ended, everywhere(run.publishers, ready, publishing), archives))
+        return each_image(run.releases, ends)
 
 
 def _archived(shop: Workshop, compiled: Binaries, images: Mapping[Arch, Future[Image]]) -> list[Made]:
@@ -179,22 +191,16 @@ def _by_daemon(shops: Sequence[Workshop], daemon: Daemon, with_list: bool) -> li
     """One image after another: the daemon takes its time for each, and moves tags while it pushes."""
     from build.daemon_images import build_images
 
-    refuse_layouts(shops)
-    releases = [shop.releases for shop in shops]
-    with (
-        ThreadPoolExecutor(SENDERS) as senders,
-        publishers_of(releases) as publishers,
-        binaries(shops, [shop.program() for shop in shops]) as found,
-        sinks_of(releases) as sinks,
-    ):
+    with _under_way(shops) as run:
 
         def published(shop: Workshop, places: Sinks) -> Sequence[Made]:
-            built = build_images(shop, daemon, found[shop.program()], senders)
-            with _gated(shop, found[shop.program()], places, built=built) as ready:
-                pushing = partial(push_by_daemon, daemon, built, with_list, senders)
-                return everywhere(publishers, ready, pushing)()
+            compiled = run.found[shop.program()]
+            built = build_images(shop, daemon, compiled, run.senders)
+            with _gated(shop, compiled, places, built=built) as ready:
+                pushing = partial(push_by_daemon, daemon, built, with_list, run.senders)
+                return everywhere(run.publishers, ready, pushing)()
 
-        return each_image(releases, [partial(published, *pair) for pair in zip(shops, sinks, strict=True)])
+        return each_image(run.releases, [partial(published, *pair) for pair in zip(shops, run.sinks, strict=True)])
 
 
 @contextmanager
