@@ -14,7 +14,7 @@ from typing import Any
 from bench.figures import spread, table
 from bench.judge import Verdict, judge
 from bench.registry import empty_registry
-from bench.running import Checkout, FailedError, absent, run
+from bench.running import Checkout, FailedError, absent
 from bench.tools import (
     LEFT_OUT,
     OTHER_TAG,
@@ -23,7 +23,6 @@ from bench.tools import (
     Job,
     Tool,
     buildah,
-    by_bake,
     by_docker,
     crane,
     embedded,
@@ -33,7 +32,7 @@ from bench.tools import (
 from build.arches import read_settings
 
 NAMES = ("embedded", "docker", "make -j5", "make", "skopeo copy", "buildah", "docker buildx bake", "crane push", "ko")
-_BY_DOCKER = ("docker", "make", "make -j5", "docker buildx bake")
+_BY_DOCKER = ("docker", "make", "make -j5")
 _EMPTY = "from invoke import task\n\n@task\ndef empty(c):\n    'Do nothing.'\n"
 
 Seconds = dict[str, list[float]]
@@ -106,7 +105,6 @@ def _tools(names: Collection[str], scratch: Path, daemon: Mapping[str, str]) -> 
     make: dict[str, Callable[[Checkout], Tool]] = {
         "embedded": embedded,
         "docker": lambda checkout: by_docker(checkout, daemon),
-        "docker buildx bake": lambda checkout: by_bake(checkout, daemon),
         "make -j5": lambda checkout: makefile(checkout, scratch / "parallel", daemon, "-j5"),
         "make": lambda checkout: makefile(checkout, scratch / "serial", daemon),
         "skopeo copy": lambda checkout: skopeo(checkout, release),
@@ -182,9 +180,7 @@ def _daemon(names: Collection[str]) -> Iterator[tuple[dict[str, str], dict[str, 
     missing = absent({name: command for command in ("docker", "dockerd", "unshare") for name in wanted})
     if os.geteuid() != 0:
         missing |= dict.fromkeys(wanted, "dockerd: needs root")
-    if "docker buildx bake" in wanted and not missing and not _buildx():
-        missing["docker buildx bake"] = "docker buildx: not found"
-    if set(wanted) <= set(missing):
+    if not wanted or missing:
         yield {}, missing
         return
     from tests.daemons import private, toolchain_root
@@ -193,13 +189,4 @@ def _daemon(names: Collection[str]) -> Iterator[tuple[dict[str, str], dict[str, 
     with private() as docker, TemporaryDirectory() as config:
         docker("import", str(root), TOOLCHAIN)
         given = {"DOCKER_HOST": docker.host, "DOCKER_BUILDKIT": "0", "DOCKER_CONFIG": config}
-        yield {**given, "DOCKER_CLI_EXPERIMENTAL": "enabled"}, missing
-
-
-def _buildx() -> bool:
-    with TemporaryDirectory() as home:
-        try:
-            run(["docker", "buildx", "version"], Path(home), Path(home))
-        except FailedError:
-            return False
-    return True
+        yield {**given, "DOCKER_CLI_EXPERIMENTAL": "enabled"}, {}
