@@ -12,12 +12,12 @@ from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any
 
-from build import dockerfile
 from build.arches import Arch
 from build.compilers import files, gcc_flags
 from build.daemon_images import allowed
 from build.errors import ImageError, UsageError
 from build.files import differs, write_whole
+from build.images import rendered
 from build.includes import reader
 from build.making import image_plan
 from build.oci import OCI, digest_of
@@ -107,12 +107,7 @@ def _image(shop: Workshop, arch: Arch) -> Iterator[str]:
 
     image, plan = shop.release.image, image_plan(shop, arch)
     binary = plan.binary_path
-    try:
-        template = (shop.root / image.dockerfile).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ImageError(f"{image.dockerfile}: byte {error.start} is not UTF-8") from None
-    rendered = dockerfile.render(template, image.dockerfile, plan.variables)
-    parser = DockerfileParser(fileobj=BytesIO(rendered.encode()), env_replace=False)
+    parser = DockerfileParser(fileobj=BytesIO(rendered(plan).encode()), env_replace=False)
     taken = False
     for step in parser.structure:
         words = _words(step["value"]) if step["instruction"] in ("COPY", "ADD") else []

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
-from build import dockerfile, elf
+from build import elf
 from build.arches import Arch
 from build.cache import key_of
 from build.crew import side_by_side
 from build.docker_engine import Context, build_image, checked_image, name_image, push_image, pushed_before
 from build.errors import BuildError, PublishError
 from build.events import DONE, IMAGE, PUSH
-from build.images import ingredients
+from build.images import ingredients, rendered
 from build.ingredients import changes, remember, remembered
 from build.making import Binaries, binary_path, image_plan, leave_binary, loadable_name
 from build.oci import digest_of
@@ -104,10 +104,8 @@ def _image(shop: Workshop, daemon: Daemon, arch: Arch, binary: bytes) -> Made:
 
 
 def _context(shop: Workshop, arch: Arch, binary: bytes) -> Context:
-    image, plan = shop.release.image, image_plan(shop, arch)
-    template = (shop.root / image.dockerfile).read_text(encoding="utf-8")
-    rendered = dockerfile.render(template, image.dockerfile, plan.variables)
-    return Context(rendered, {**allowed(shop.root), plan.binary_path: binary}, shop.revision.time)
+    plan = image_plan(shop, arch)
+    return Context(rendered(plan), {**allowed(shop.root), plan.binary_path: binary}, shop.revision.time)
 
 
 def allowed(root: Path) -> Mapping[str, bytes]:

@@ -89,6 +89,13 @@ def ingredients(plan: Plan, binary: bytes, cache: Cache, before: Iterable[str]) 
     return found.and_files({path: digest_of(_file(plan, path)) for path in others})
 
 
+def rendered(plan: Plan) -> str:
+    """The Dockerfile of `plan`; raise ImageError if its template can't be read or rendered."""
+    from build import dockerfile
+
+    return dockerfile.render(_template(plan), plan.settings.dockerfile, plan.variables)
+
+
 def _template(plan: Plan) -> str:
     try:
         return _file(plan, plan.settings.dockerfile).decode()

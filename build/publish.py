@@ -123,12 +123,16 @@ def refuse_to_move(sink: Sink, wanted: Mapping[Tag, Image | Index], held: Held) 
 def refuse(moved: Mapping[Tag, str], held: Held) -> None:
     """Raise PublishError if any tag would be moved; each with what was expected under it."""
     if moved:
-        lines = [f"  {tag}: found {held[tag]}, expected {expected}" for tag, expected in moved.items()]
-        raise PublishError(
-            "a tag that others may use is not moved unasked\n"
-            + "\n".join(lines)
-            + "\n  publish under another TAG, or move it with --overwrite"
-        )
+        raise not_moved(f"{tag}: found {held[tag]}, expected {expected}" for tag, expected in moved.items())
+
+
+def not_moved(found: Iterable[str]) -> PublishError:
+    """What is raised where tags would be moved unasked; `found` is a line for each."""
+    return PublishError(
+        "a tag that others may use is not moved unasked\n"
+        + "\n".join(f"  {line}" for line in found)
+        + "\n  publish under another TAG, or move it with --overwrite"
+    )
 
 
 def publish(

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from build.arches import Arch, ImageSettings
 from build.cache import Cache
 from build.compilers import Compiler, Program
-from build.errors import PublishError
 from build.events import Event, Report
 from build.oci import Format
-from build.publish import Order, Sink, Tag
+from build.publish import Order, Sink, Tag, not_moved
 from build.reference import Repository, archive_file
 from build.revision import Revision
 
@@ -147,10 +146,6 @@ def why_a_tag(tag: Tag, before: str | None, change: str) -> tuple[str, ...]:
 
 def refuse_plan(steps: Iterable[Made]) -> None:
     """Raise PublishError if a step of a plan would be refused."""
-    lines = [f"  {step.name}: {'; '.join(step.why)}" for step in steps if step.change == "refused"]
+    lines = [f"{step.name}: {'; '.join(step.why)}" for step in steps if step.change == "refused"]
     if lines:
-        raise PublishError(
-            "a tag that others may use is not moved unasked\n"
-            + "\n".join(lines)
-            + "\n  publish under another TAG, or move it with --overwrite"
-        )
+        raise not_moved(lines)
