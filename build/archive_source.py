@@ -33,24 +33,24 @@ class ArchiveSource:
     index: Mapping[str, Mapping[str, Any]]
     blobs: Mapping[str, bytes] = field(repr=False)
 
-    def digest(self, repository: Repository, tag: str) -> str | None:
+    async def digest(self, repository: Repository, tag: str) -> str | None:
         """The digest under `tag`, or None."""
         entry = self.index.get(f"{repository.name}:{tag}")
         return str(entry["digest"]) if entry else None
 
-    def manifest(self, repository: Repository, reference: str) -> Blob | None:
+    async def manifest(self, repository: Repository, reference: str) -> Blob | None:
         """The manifest under a tag or digest, or None; PublishError if a tag's manifest is not in the archive."""
         if DIGEST.fullmatch(reference):
             entry: Mapping[str, Any] = {}
             data = self.blobs.get(reference)
         else:
             entry = self.index.get(f"{repository.name}:{reference}", {})
-            data = self.blob(repository, entry["digest"]) if entry else None
+            data = await self.blob(repository, entry["digest"]) if entry else None
         if data is None:
             return None
         return Blob(media_type_of(data, str(entry.get("mediaType", ""))), data)
 
-    def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:  # noqa: ARG002
+    async def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:  # noqa: ARG002
         """The bytes of a blob; PublishError if the archive lacks it. An archive's repositories share their blobs."""
         if digest not in self.blobs:
             raise PublishError(f"{self.file}: no blob {digest}\n  make the archive again")

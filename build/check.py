@@ -5,20 +5,21 @@ All faults are found before any is told, and all are told.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 
 from build.claims import read_manifest
 from build.crew import side_by_side
 from build.errors import ImageError, PublishError
 from build.events import Event, Report
-from build.oci import INDEXES, LARGEST_MANIFEST, MANIFESTS, Descriptor, Platform
+from build.oci import INDEXES, LARGEST_MANIFEST, MANIFESTS, Blob, Descriptor, Platform
 from build.proof import Finding, Proof, Subject, prove
 from build.publish import Sink
-from build.reference import Reference
+from build.reference import Reference, Repository
 from build.release import Made, Release
+from build.senders import Senders, at_work
 
 # Lists within lists, and manifests below one list: more than anybody publishes.
 _DEEPEST, _MOST_MANIFESTS = 4, 1000
@@ -38,11 +39,29 @@ class _Survey:
     seen: set[str] = field(default_factory=set)
 
 
+@dataclass(frozen=True)
+class _Source:
+    """A sink that is read from several threads; each waits for what it has asked for."""
+
+    sink: Sink
+    senders: Senders
+
+    def manifest(self, reference: Reference) -> Blob | None:
+        return self.senders.run(self.sink.manifest(reference.repository, reference.wanted))
+
+    def digest(self, reference: Reference) -> str | None:
+        return self.senders.run(self.sink.digest(reference.repository, reference.tag))
+
+    def blobs(self, repository: Repository) -> Callable[[str, int], bytes]:
+        return lambda digest, most: self.senders.run(self.sink.blob(repository, digest, most))
+
+
 def check_reference(sink: Sink, reference: Reference, report: Report) -> list[Made]:
     """Prove the list or the image that `reference` names. Raises ImageError with every fault."""
-    survey = _survey(sink, reference)
-    proofs = _proofs(survey.subjects)
-    findings = [*survey.findings, *_moved(sink, reference), *_findings(proofs)]
+    with _provers(sink) as (pool, source):
+        survey = _survey(source, reference)
+        proofs = side_by_side(pool, prove, survey.subjects)
+        findings = [*survey.findings, *_moved(source, reference), *_findings(proofs)]
     return _concluded([*survey.lists, *_made(proofs)], findings, report)
 
 
@@ -51,11 +70,14 @@ def check_release(release: Release) -> list[Made]:
 
     Raises ImageError with every fault.
     """
-    sink = release.sink()
+    with _provers(release.sink()) as (pool, source):
+        return _check_release(release, pool, source)
+
+
+def _check_release(release: Release, pool: Executor, source: _Source) -> list[Made]:
     tags = [release.list_tag(), *map(release.arch_tag, release.arches)]
     references = [Reference(tag.repository, tag.name) for tag in tags]
-    with _provers([sink]) as pool:
-        listed, *alone = side_by_side(pool, lambda reference: _survey(sink, reference), references)
+    listed, *alone = side_by_side(pool, lambda reference: _survey(source, reference), references)
     findings = [each for survey in (listed, *alone) for each in survey.findings]
     findings += [
         Finding(str(reference), f"found {'a list' if survey.lists else 'an image'}, expected {expected}")
@@ -73,21 +95,21 @@ def check_release(release: Release) -> list[Made]:
         for each in survey.subjects
         if not survey.lists
     ]
-    proofs = _proofs([*of_list, *of_rows])
+    proofs = side_by_side(pool, prove, [*of_list, *of_rows])
     findings += [*_findings(proofs), *_another_release(proofs)]
     if listed.lists:
         findings += _not_the_same(str(references[0]), of_list, of_rows)
     return _concluded([*listed.lists, *_made(proofs[len(of_list) :])], findings, release.report)
 
 
-def _survey(sink: Sink, reference: Reference) -> _Survey:
+def _survey(source: _Source, reference: Reference) -> _Survey:
     survey = _Survey()
-    _descend(sink, reference, survey)
+    _descend(source, reference, survey)
     return survey
 
 
 def _descend(
-    sink: Sink, reference: Reference, survey: _Survey, below: Descriptor | None = None, depth: int = 0
+    source: _Source, reference: Reference, survey: _Survey, below: Descriptor | None = None, depth: int = 0
 ) -> None:
     """Read a manifest, and if it is a list what is below it; `below` is the entry of the list that led here."""
     name = str(replace(reference, digest="")) if below is None else str(reference.repository)
@@ -95,7 +117,7 @@ def _descend(
     try:
         if below is not None and below.size > LARGEST_MANIFEST:
             raise ImageError(f"size: found {below.size} bytes, expected {LARGEST_MANIFEST} at most for a manifest")
-        manifest = sink.manifest(reference.repository, reference.wanted)
+        manifest = source.manifest(reference)
         if manifest is None:
             raise ImageError("nothing is there under this name")
         where = f"{name}@{manifest.digest}"
@@ -109,18 +131,20 @@ def _descend(
         return
     if not isinstance(claims, tuple):
         platform = below.platform if below else None
-        survey.subjects.append(Subject(sink, reference.repository, name, manifest.digest, claims, platform))
+        survey.subjects.append(
+            Subject(source.blobs(reference.repository), reference.repository, name, manifest.digest, claims, platform)
+        )
         return
     survey.lists.append(Made(name, manifest.digest, None, "proved"))
     if depth == _DEEPEST:
         survey.findings.append(Finding(where, f"a list {depth} lists deep: expected less"))
         return
     for entry in claims:
-        _follow(sink, Reference(reference.repository, "", entry.digest), survey, entry, depth + 1)
+        _follow(source, Reference(reference.repository, "", entry.digest), survey, entry, depth + 1)
     survey.findings.extend(_ambiguous(where, claims))
 
 
-def _follow(sink: Sink, reference: Reference, survey: _Survey, entry: Descriptor, depth: int) -> None:
+def _follow(source: _Source, reference: Reference, survey: _Survey, entry: Descriptor, depth: int) -> None:
     if entry.media_type not in INDEXES | MANIFESTS:
         text = f"{entry.media_type}: not known here, and nothing of it is proved"
         survey.findings.append(Finding(str(reference), text, fault=False))
@@ -133,7 +157,7 @@ def _follow(sink: Sink, reference: Reference, survey: _Survey, entry: Descriptor
         return
     survey.seen.add(key)
     if len(survey.seen) <= _MOST_MANIFESTS:
-        _descend(sink, reference, survey, entry, depth)
+        _descend(source, reference, survey, entry, depth)
     elif len(survey.seen) == _MOST_MANIFESTS + 1:
         survey.findings.append(Finding(str(reference), f"more than {_MOST_MANIFESTS} manifests below one list"))
 
@@ -149,12 +173,12 @@ def _ambiguous(where: str, entries: Iterable[Descriptor]) -> Iterable[Finding]:
             yield Finding(where, f"{len(digests)} images for {platform}: which one is taken is up to the reader", False)
 
 
-def _moved(sink: Sink, reference: Reference) -> Iterable[Finding]:
+def _moved(source: _Source, reference: Reference) -> Iterable[Finding]:
     """With both a tag and a digest, whether the tag still refers to that: no fault of the image."""
     if reference.tag and reference.digest:
         name = f"{reference.repository}:{reference.tag}"
         try:
-            held = sink.digest(reference.repository, reference.tag)
+            held = source.digest(reference)
         except PublishError as error:
             yield Finding(name, str(error), fault=False)
             return
@@ -163,20 +187,10 @@ def _moved(sink: Sink, reference: Reference) -> Iterable[Finding]:
 
 
 @contextmanager
-def _provers(sinks: Iterable[Sink]) -> Iterator[Executor]:
-    """Threads that read from `sinks`; what ends this early, as Ctrl-C does, is not kept waiting for an answer."""
-    with ThreadPoolExecutor(_PROVERS) as pool:
-        try:
-            yield pool
-        except BaseException:
-            for sink in sinks:
-                sink.close()
-            raise
-
-
-def _proofs(subjects: Sequence[Subject]) -> list[Proof]:
-    with _provers([subject.sink for subject in subjects]) as pool:
-        return side_by_side(pool, prove, subjects)
+def _provers(sink: Sink) -> Iterator[tuple[Executor, _Source]]:
+    """Threads that prove, and what they read from; what ends this early, as Ctrl-C does, waits for no answer."""
+    with ThreadPoolExecutor(_PROVERS) as pool, closing(sink), at_work() as senders:
+        yield pool, _Source(sink, senders)
 
 
 def _findings(proofs: Iterable[Proof]) -> list[Finding]:

@@ -1,100 +1,143 @@
-"""Connections that can be ended while someone waits for an answer, and whose answers are whole or an error.
-
-http.client takes the end of a connection for the end of an answer's headers, too.
-"""
+"""The connections to a host: opened where one is wanted, and kept for its next exchange."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from http.client import HTTPResponse, RemoteDisconnected
-from io import BufferedIOBase
-from socket import SHUT_RDWR, socket
-from threading import Lock
-from weakref import WeakSet
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from build.faults import Answer, TunnelError
+from build.http1 import Connection
+from build.trust import PORTS, Proxy, host_of
+from build.wire import Address, Encrypted, Wire, addresses, connect
 
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
-class _Lines:
-    """A file, and the line that was last read from it."""
-
-    def __init__(self, file: BufferedIOBase) -> None:
-        self._file = file
-        self.close = file.close
-        self.last = b""
-
-    def readline(self, limit: int = -1) -> bytes:
-        self.last = self._file.readline(limit)
-        return self.last
+# Seconds to connect: name, proxy and TLS included.
+_CONNECT = 10
+# Bytes of a proxy's words.
+_REFUSAL = 1 << 20
+# What stands in a request's target as it is; all else is percent-encoded (RFC 3986, 2.1).
+_AS_IT_IS = "%/:?#[]@!$&'()*+,;=~|"
 
 
-class _Whole(HTTPResponse):
-    """An answer whose headers end with an empty line (RFC 9112, 2.1). Its body is urllib3's to check."""
+class Host:
+    """A host, by the scheme and HOST[:PORT] of its URLs, and its connections: through a proxy, if there is one.
 
-    def begin(self) -> None:
-        """Read status and headers; raise RemoteDisconnected if they do not come to their end."""
-        file, lines = self.fp, _Lines(self.fp)
-        self.fp = lines  # type: ignore[assignment]
+    `tls` are its TLS settings, and `proxy_tls` the proxy's.
+    """
+
+    def __init__(
+        self,
+        scheme: str,
+        host: str,
+        tls: SSLContext | None = None,
+        proxy: Proxy | None = None,
+        proxy_tls: SSLContext | None = None,
+    ) -> None:
+        self._scheme, self._host, self._tls = scheme, host, tls
+        self._proxy, self._proxy_tls = proxy, proxy_tls
+        self._idle: list[Connection] = []
+        self._places: asyncio.Task[list[Address]] | None = None
+
+    async def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, most: int
+    ) -> Answer:
+        """As a connection's; `url` is one of the host's. Raises TunnelError, too, if the proxy does not let us through.
+
+        With `headers` go those that a host and a proxy want.
+        """
+        connection = self._kept() or await self._opened()
+        known = {"Host": self._host, "Accept-Encoding": "identity", **self._to_proxy(), **headers}
         try:
-            super().begin()
-        finally:
-            self.fp = file
-        if lines.last not in {b"\r\n", b"\n"}:
-            raise RemoteDisconnected("the answer was cut short")
-
-
-class Connections:
-    """The open ones of a run. Safe to use from several threads."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._closed = False
-        self._open: WeakSet[HTTPConnection] = WeakSet()
-        # By URL scheme, as urllib3's PoolManager takes them.
-        self.pools: dict[str, type[HTTPConnectionPool]] = _pools(self._opened)
+            answer = await connection.exchange(method, self._target(url), known, body, most)
+        except BaseException:
+            connection.wire.close()
+            raise
+        if connection.may_stay:
+            self._idle.append(connection)
+        else:
+            connection.wire.close()
+        return answer
 
     def close(self) -> None:
-        """End all of them, and all to come: whoever waits for an answer is told that there is none."""
-        with self._lock:
-            self._closed = True
-            for each in self._open:
-                _end(each)
+        """Give up the connections that nobody uses."""
+        while self._idle:
+            self._idle.pop().wire.close()
 
-    def _opened(self, connection: HTTPConnection) -> None:
-        with self._lock:
-            self._open.add(connection)
-            if self._closed:
-                _end(connection)
+    def _kept(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.wire.is_quiet():
+                return connection
+            connection.wire.close()  # the other side has hung up
+        return None
+
+    async def _opened(self) -> Connection:
+        try:
+            async with asyncio.timeout(_CONNECT):
+                return Connection(await self._connected())
+        except TimeoutError:
+            raise TimeoutError("no connection in time") from None
+
+    async def _connected(self) -> Wire:
+        if self._proxy is None:
+            return await self._reached(self._scheme, self._host, self._tls)
+        wire = await self._reached(urlsplit(self._proxy.url).scheme, host_of(self._proxy.url), self._proxy_tls)
+        if self._tls is None:
+            return wire
+        try:
+            await self._let_through(Connection(wire), self._proxy)
+            return await _encrypted(wire, self._tls, self._host)
+        except BaseException:
+            wire.close()
+            raise
+
+    async def _let_through(self, proxy: Connection, known: Proxy) -> None:
+        """Have the proxy make a tunnel (RFC 9110, 9.3.6)."""
+        target = ":".join(map(str, _place(self._scheme, self._host)))
+        headers = {"Host": target, "Proxy-Authorization": known.authorization}
+        answer = await proxy.exchange("CONNECT", target, {k: v for k, v in headers.items() if v}, None, _REFUSAL)
+        if answer.status != 200:
+            raise TunnelError(answer.status, answer.reason)
+
+    async def _reached(self, scheme: str, host: str, tls: SSLContext | None) -> Wire:
+        name, port = _place(scheme, host)
+        if self._places is None:  # all connections ask once
+            self._places = asyncio.ensure_future(addresses(name.strip("[]"), port))
+        try:
+            places = await asyncio.shield(self._places)
+        except OSError:
+            self._places = None
+            raise
+        wire = await connect(places)
+        return await _encrypted(wire, tls, host) if tls else wire
+
+    def _target(self, url: str) -> str:
+        """How a request names what it is for (RFC 9112, 3.2)."""
+        parts = urlsplit(url)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return quote(f"http://{self._host}{path}" if self._proxy and not self._tls else path, safe=_AS_IT_IS)
+
+    def _to_proxy(self) -> Mapping[str, str]:
+        tells = self._proxy and not self._tls and self._proxy.authorization
+        return {"Proxy-Authorization": tells} if tells else {}
 
 
-def _end(connection: HTTPConnection) -> None:
-    # Not closed: that is for the thread that uses it.
-    if isinstance(connection.sock, socket):
-        with suppress(OSError):
-            socket.shutdown(connection.sock, SHUT_RDWR)
+async def _encrypted(wire: Wire, tls: SSLContext, host: str) -> Wire:
+    encrypted = Encrypted(wire, tls, _place("https", host)[0].strip("[]"))
+    try:
+        await encrypted.shake_hands()
+    except BaseException:
+        wire.close()
+        raise
+    return encrypted
 
 
-def _pools(opened: Callable[[HTTPConnection], None]) -> dict[str, type[HTTPConnectionPool]]:
-    class Plain(HTTPConnection):
-        response_class = _Whole
-
-        def connect(self) -> None:
-            super().connect()
-            opened(self)
-
-    class Encrypted(HTTPSConnection):
-        response_class = _Whole
-
-        def connect(self) -> None:
-            super().connect()
-            opened(self)
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class EncryptedPool(HTTPSConnectionPool):
-        ConnectionCls = Encrypted
-
-    return {"http": PlainPool, "https": EncryptedPool}
+def _place(scheme: str, host: str) -> tuple[str, int]:
+    """The name and the port of HOST[:PORT]."""
+    parts = urlsplit(f"{scheme}://{host}")
+    name = parts.netloc.rpartition(":")[0] if parts.port else parts.netloc
+    return name, parts.port or PORTS[scheme]

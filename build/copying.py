@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from datetime import UTC, datetime
 from pathlib import Path
 
 from build import archive
-from build.crew import side_by_side
+from build.crew import results
 from build.errors import ImageError, PublishError
 from build.files import write_whole
 from build.layer import LARGEST
 from build.oci import FORMATS, OCI, Blob, Image, Index
 from build.publish import Source, Tag
 from build.release import Made, Release
+from build.senders import Senders
 
 
-def fetched(source: Source, origin: Release, senders: Executor) -> Index:
+def fetched(source: Source, origin: Release, senders: Senders) -> Index:
     """The manifest list of a release, byte for byte, with the images that it and the arches' tags name.
 
     Raises PublishError if a part of it is missing, ImageError or ElfError if it contradicts itself.
@@ -26,12 +26,12 @@ def fetched(source: Source, origin: Release, senders: Executor) -> Index:
     from build.published import image_of
 
     tag = origin.list_tag()
-    manifest = source.manifest(tag.repository, tag.name)
+    manifest = senders.run(source.manifest(tag.repository, tag.name))
     if manifest is None:
         raise PublishError(
             f"{tag}: no such manifest list\n  push it first (invoke push-manifest), or name another --tag"
         )
-    images = side_by_side(senders, lambda arch: image_of(source, origin.arch_tag(arch), arch), origin.arches)
+    images = results([senders.begin(image_of(source, origin.arch_tag(arch), arch)) for arch in origin.arches])
     try:
         _prove_list(manifest, images)
     except ImageError as error:

@@ -26,13 +26,18 @@ def results(running: Sequence[Future[R]]) -> list[R]:
     Raises the first failure; where several things failed for reasons of their own, its message holds them all.
     """
     _await(running)
-    failures = [error for each in running if (error := each.exception())]
+    return all_or_failures([each.exception() or each.result() for each in running])
+
+
+def all_or_failures(ends: Sequence[R | BaseException]) -> list[R]:
+    """The results, if there is no failure among them; else raise as `results` does."""
+    failures = [end for end in ends if isinstance(end, BaseException)]
     for failure in failures:
         if not isinstance(failure, BuildError):
             raise failure
     if failures:
         raise type(failures[0])("\n".join(dict.fromkeys(map(str, failures)))) from None
-    return [each.result() for each in running]
+    return [end for end in ends if not isinstance(end, BaseException)]
 
 
 def result_of(running: Future[R]) -> R:

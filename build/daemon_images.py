@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from build import elf
@@ -17,11 +17,12 @@ from build.images import ingredients, rendered
 from build.ingredients import changes, remember, remembered
 from build.making import Binaries, binary_path, image_plan, leave_binary, loadable_name
 from build.oci import digest_of
-from build.publish import Sink, Tag, answers, refuse, survey
+from build.publish import Sink, Tag, refuse, survey
 from build.release import Daemon, Made, Release, Workshop, why_a_tag
+from build.senders import Senders
 
 
-def build_images(shop: Workshop, daemon: Daemon, found: Binaries, pool: Executor) -> list[Made]:
+def build_images(shop: Workshop, daemon: Daemon, found: Binaries) -> list[Made]:
     """The image of every arch in the daemon, under the name that it is published as; what is there is not built again.
 
     Raises CompileError, ElfError, ImageError, or BuildError for what the daemon refuses.
@@ -39,10 +40,11 @@ def build_images(shop: Workshop, daemon: Daemon, found: Binaries, pool: Executor
                 name_image(daemon.client(), made.digest, release.arch_tag(arch))
         return made
 
-    return side_by_side(pool, build, found)
+    with ThreadPoolExecutor(len(found)) as pool:
+        return side_by_side(pool, build, found)
 
 
-def push_images(release: Release, daemon: Daemon, sink: Sink, pool: Executor, built: Sequence[Made]) -> list[Made]:
+def push_images(release: Release, daemon: Daemon, sink: Sink, senders: Senders, built: Sequence[Made]) -> list[Made]:
     """The tag of every arch, to the image that was `built`, by the daemon. First all are found to be free or ours.
 
     The daemon moves a tag as it pushes, so what has to hold before tags move has to hold before that.
@@ -50,7 +52,7 @@ def push_images(release: Release, daemon: Daemon, sink: Sink, pool: Executor, bu
     Raises PublishError for a tag that is not to be moved, or if the registry ends up with another digest.
     """
     tags = {release.arch_tag(arch): arch for arch in release.arches}
-    held = answers(survey(sink, tags, pool))
+    held = senders.run(survey(sink, tags))
     there = [tag for tag, image in zip(tags, built, strict=True) if held[tag] and image.digest]  # or yet to be built
     same = {tag for tag in there if pushed_before(daemon.client(), tag, held[tag])}
     if not release.order.overwrite:
@@ -69,13 +71,14 @@ def push_images(release: Release, daemon: Daemon, sink: Sink, pool: Executor, bu
             return Made(str(tag), None, platform, change, why_a_tag(tag, held[tag], change))
         release.tell(tags[tag], PUSH)
         digest = push_image(daemon.client(), tag, daemon.login(tag.repository.host), release.report)
-        told = sink.digest(tag.repository, tag.name)
+        told = senders.run(sink.digest(tag.repository, tag.name))
         if told != digest:
             raise PublishError(f"{tag}: the registry has {told}, expected {digest}, which the daemon says it pushed")
         release.tell(tags[tag], DONE)
         return Made(str(tag), digest, platform, change, why_a_tag(tag, held[tag], change))
 
-    return side_by_side(pool, push, tags)
+    with ThreadPoolExecutor(len(tags)) as pool:
+        return side_by_side(pool, push, tags)
 
 
 def _image(shop: Workshop, daemon: Daemon, arch: Arch, binary: bytes) -> Made:

@@ -23,7 +23,7 @@ End = Callable[[], Sequence[R]]
 
 @contextmanager
 def sinks_of(images: Sequence[Releases]) -> Iterator[Sequence[Sinks]]:
-    """Where each release goes; at the end, also a sudden one, nothing more goes there from any thread."""
+    """Where each release goes; at the end, also a sudden one, nothing that leads there is kept open."""
     sinks = [[(release, release.sink()) for release in releases] for releases in images]
     try:
         yield sinks

@@ -8,11 +8,8 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.client import IncompleteRead
-
-from urllib3 import exceptions as lost
 
 from build.errors import PublishError
 from build.trust import redacted
@@ -23,10 +20,10 @@ LONGEST = 500
 
 @dataclass(frozen=True)
 class Answer:
-    """A server's answer, with its body, which is no longer than was asked for."""
+    """A server's answer: headers by their names in lower case, and its body, no longer than was asked for."""
 
     status: int
-    reason: str | None
+    reason: str
     headers: Mapping[str, str]
     data: bytes = field(repr=False)
 
@@ -39,47 +36,61 @@ class TransientError(PublishError):
         self.wait = wait
 
 
+class CutShortError(Exception):
+    """An answer that ends before its end."""
+
+
+class TooLargeError(Exception):
+    """An answer with more bytes than were asked for."""
+
+
+class TunnelError(Exception):
+    """A proxy that does not let us through: the status of its answer, and its words."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{status} {reason}".rstrip())
+        self.status = status
+
+
 def refusal(method: str, url: str, answer: Answer) -> str:
     """One line for an answer that is not the expected one: the registry's own code and words if it gave any."""
     try:
         errors = json.loads(answer.data)["errors"]
         words = "; ".join(f"{each.get('code')}: {each.get('message')}" for each in errors)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        words = answer.reason or ""
+        words = answer.reason
     shown = "".join(each if each.isprintable() else " " for each in words)  # a terminal obeys what is not
     return f"{method} {redacted(url)}: {answer.status} {' '.join(shown.split())[:LONGEST]}".rstrip()
 
 
 def explained(what: str, host: str, error: Exception) -> PublishError:
-    """What an exception of urllib3's means, and whether it may pass."""
-    causes = _causes(error)
-    for cause in causes:
-        if words := _for_good(cause, host):
-            return PublishError(f"{what}: {words}")
-    return TransientError(f"{what}: {_words(error, causes)}")
+    """What an exception of an exchange means, and whether it may pass."""
+    if words := _for_good(error, host):
+        return PublishError(f"{what}: {words}")
+    return TransientError(f"{what}: {_words(error)}")
 
 
-def _for_good(cause: BaseException, host: str) -> str | None:
+def _for_good(error: Exception, host: str) -> str | None:
     """What is wrong and what to do, if trying again is of no use."""
-    if isinstance(cause, ssl.SSLCertVerificationError):
+    if isinstance(error, TunnelError) and 400 <= error.status < 500:
+        return proxy_refuses("https", str(error))
+    if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN:
         return (
-            f"{host} shows a certificate that is not believed: {cause.verify_message}"
+            f"no such host: {error.strerror}"
+            f"\n  see whether {host} is spelled as it is meant, and whether this machine needs HTTPS_PROXY"
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"{host} shows a certificate that is not believed: {error.verify_message}"
             f"\n  put its authority into certs.d/{host}/ca.crt where Docker looks, or: --insecure-registry {host}"
         )
-    reason = (cause.reason or "") if isinstance(cause, ssl.SSLError) else ""
+    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
         return f"{host} speaks plain HTTP\n  if that is meant: --insecure-registry {host}"
     if "ALERT" in reason:
         wanted = f"certs.d/{host}/client.cert and client.key"
         return f"{host} refuses us: {reason}\n  it may want a certificate of ours where Docker looks: {wanted}"
-    if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
-        return (
-            f"no such host: {cause.strerror}"
-            f"\n  see whether {host} is spelled as it is meant, and whether this machine needs HTTPS_PROXY"
-        )
-    if str(cause).startswith("Tunnel connection failed: 4"):
-        return proxy_refuses("https", str(cause).removeprefix("Tunnel connection failed: "))
-    return "no address to go to" if isinstance(cause, lost.LocationValueError) else None
+    return None
 
 
 def proxy_refuses(scheme: str, words: str) -> str:
@@ -89,23 +100,11 @@ def proxy_refuses(scheme: str, words: str) -> str:
     return f"the proxy refuses: {words}{known}"
 
 
-def _words(error: Exception, causes: Sequence[BaseException]) -> str:
-    if any(isinstance(cause, lost.IncompleteRead | IncompleteRead | lost.InvalidChunkLength) for cause in causes):
+def _words(error: Exception) -> str:
+    if isinstance(error, CutShortError):
         return "the answer was cut short"
-    if isinstance(error, lost.ConnectTimeoutError) and not isinstance(error, lost.NewConnectionError):
-        return "no connection in time"
-    if isinstance(error, lost.ReadTimeoutError):
-        return "no answer in time"
-    told = (cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror)
-    return next(told, None) or str(causes[-1] if causes else error)
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
-    waiting: list[object] = [error]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, BaseException) and each not in found:
-            found.append(each)
-            waiting += [each.__cause__, each.__context__, getattr(each, "original_error", None), *each.args]
-    return found
+    if isinstance(error, TunnelError):
+        return proxy_refuses("https", str(error))
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or "no answer in time"
+    return f"the answer is no HTTP: {error}"

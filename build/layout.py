@@ -35,41 +35,30 @@ class Layout:
     keeps_tags = False
     is_far = False
 
-    def digest(self, repository: Repository, tag: str) -> str | None:
+    async def digest(self, repository: Repository, tag: str) -> str | None:
         """The digest under `tag`, or None; what is damaged, or not all there, is not there."""
         entry = _tagged(self._index(repository), tag)
         return str(entry["digest"]) if entry and self._is_whole(repository, entry["digest"]) else None
 
-    def manifest(self, repository: Repository, reference: str) -> Blob | None:
+    async def manifest(self, repository: Repository, reference: str) -> Blob | None:
         """The manifest under a tag or digest, or None; raise PublishError if its bytes are not the digest's."""
         entries = self._index(repository)["manifests"]
         entry = _tagged({"manifests": entries}, reference)
         digest = str(entry["digest"]) if entry else reference
         if not DIGEST.fullmatch(digest) or not self._path(repository, digest).is_file():
             return None
-        data = self.blob(repository, digest)
+        data = self._read(repository, digest)
         return Blob(media_type_of(data, (entry or {}).get("mediaType", "")), data)
 
-    def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
+    async def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
         """The bytes of a blob; raise PublishError if they are missing or damaged, or more than `most`."""
-        path = self._path(repository, digest)
-        try:
-            if (found := path.stat().st_size) > most:
-                raise PublishError(f"{path}: found {found} bytes, expected {most} at most")
-            data = path.read_bytes()
-        except OSError as error:
-            raise PublishError(f"{repository}: blob {digest}: {error.strerror}") from None
-        if digest_of(data) != digest:
-            raise PublishError(
-                f"{path}: damaged: found {digest_of(data)}, expected {digest}\n  delete it and push again"
-            )
-        return data
+        return self._read(repository, digest, most)
 
-    def open_upload(self, repository: Repository) -> str:  # noqa: ARG002
+    async def open_upload(self, repository: Repository) -> str:  # noqa: ARG002
         """A folder needs no preparation."""
         return ""
 
-    def put_blob(
+    async def put_blob(
         self,
         repository: Repository,
         blob: Blob,
@@ -77,19 +66,19 @@ class Layout:
         upload: str = "",  # noqa: ARG002
     ) -> int:
         """Store a blob, and return its size; `source`, a repository that has it already, is of no use here."""
-        write_if_changed(self._path(repository, blob.digest), blob.data)
+        self._write(repository, blob)
         return len(blob.data)
 
-    def put_manifest(self, repository: Repository, manifest: Blob) -> None:
+    async def put_manifest(self, repository: Repository, manifest: Blob) -> None:
         """Store a manifest under its digest."""
-        self.put_blob(repository, manifest)
+        self._write(repository, manifest)
 
-    def put_tag(self, repository: Repository, tag: str, target: Image | Index) -> None:
+    async def put_tag(self, repository: Repository, tag: str, target: Image | Index) -> None:
         """Let `tag` refer to `target`; all that it refers to is stored already."""
         folder = self._folder(repository)
         annotations = {_TAG: tag, **_OURS}
         with _locked(folder):
-            self.put_manifest(repository, target.manifest)
+            self._write(repository, target.manifest)
             write_if_changed(folder / "oci-layout", LAYOUT)
             index = self._index(repository)
             others = [entry for entry in index["manifests"] if entry is not _tagged(index, tag)]
@@ -97,7 +86,7 @@ class Layout:
             write_whole(folder / "index.json", dump(index))
 
     def close(self) -> None:
-        """Nothing that is under way takes long enough to be refused."""
+        """Nothing is kept open."""
 
     def clean(self, repository: Repository, dry: bool = False) -> list[Path]:
         """Remove the tags that `put_tag` made, and the blobs that no other tag needs; return the folder if any goes."""
@@ -126,10 +115,27 @@ class Layout:
                     emptied.rmdir()
         return [folder] if gone else []
 
+    def _write(self, repository: Repository, blob: Blob) -> None:
+        write_if_changed(self._path(repository, blob.digest), blob.data)
+
+    def _read(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
+        path = self._path(repository, digest)
+        try:
+            if (found := path.stat().st_size) > most:
+                raise PublishError(f"{path}: found {found} bytes, expected {most} at most")
+            data = path.read_bytes()
+        except OSError as error:
+            raise PublishError(f"{repository}: blob {digest}: {error.strerror}") from None
+        if digest_of(data) != digest:
+            raise PublishError(
+                f"{path}: damaged: found {digest_of(data)}, expected {digest}\n  delete it and push again"
+            )
+        return data
+
     def _is_whole(self, repository: Repository, digest: str) -> bool:
         try:
             for each in self._reached(repository, digest):
-                self.blob(repository, each)
+                self._read(repository, each)
             return True
         except PublishError:
             return False
@@ -137,7 +143,7 @@ class Layout:
     def _reached(self, repository: Repository, digest: str) -> Iterator[str]:
         yield digest
         try:
-            manifest = json.loads(self.blob(repository, digest))
+            manifest = json.loads(self._read(repository, digest))
             blobs = [each["digest"] for each in (manifest.get("config"), *manifest.get("layers", ())) if each]
             manifests = [each["digest"] for each in manifest.get("manifests", ())]
         except (PublishError, ValueError, AttributeError, KeyError, TypeError):

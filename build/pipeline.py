@@ -20,9 +20,7 @@ from build.publish import Sink, Source
 from build.publishing import as_far_as_asked, publish_images, publish_list, push_by_daemon, refuse_layouts
 from build.reference import archive_file
 from build.release import Daemon, Made, Release, Workshop
-
-# Requests wait far more than they work, and threads that are not needed are never made.
-SENDERS = 256
+from build.senders import Senders, at_work
 
 
 def build(shops: Sequence[Workshop]) -> list[Made]:
@@ -37,15 +35,15 @@ def companions(shops: Sequence[Workshop]) -> list[Made]:
 
 def container(shops: Sequence[Workshop]) -> list[Made]:
     """`build`, then the image of every arch: in the daemon, or in `bin/NAME-A.tar`, ready to be loaded."""
-    with ThreadPoolExecutor(SENDERS) as pool, binaries(shops, [shop.program() for shop in shops]) as found:
+    with ThreadPoolExecutor(1) as finisher, binaries(shops, [shop.program() for shop in shops]) as found:
 
         def contained(shop: Workshop) -> list[Made]:
             compiled = found[shop.program()]
             if shop.daemon:
                 from build.daemon_images import build_images
 
-                return build_images(shop, shop.daemon, compiled, pool)
-            return leave_archives(shop, compiled, all_images(compiled, finish_images(shop, compiled, pool)))
+                return build_images(shop, shop.daemon, compiled)
+            return leave_archives(shop, compiled, all_images(compiled, finish_images(shop, compiled, finisher)))
 
         return in_each(shops, contained)
 
@@ -72,7 +70,7 @@ def plan(shops: Sequence[Workshop]) -> list[Made]:
             if shop.daemon:
                 from build.daemon_images import build_images
 
-                built = build_images(shop, shop.daemon, compiled, run.senders)
+                built = build_images(shop, shop.daemon, compiled)
                 publishing = partial(push_by_daemon, shop.daemon, built, True, run.senders)
             else:
                 images = finish_images(shop, compiled, run.finisher)
@@ -90,7 +88,7 @@ def push_manifest(images: Sequence[Releases]) -> list[Made]:
 
     Raises PublishError or ImageError that names the arch if an image is missing or is not its row's.
     """
-    with ThreadPoolExecutor(SENDERS) as senders, publishers_of(images) as publishers, sinks_of(images) as sinks:
+    with publishers_of(images) as publishers, sinks_of(images) as sinks, at_work() as senders:
         listing = partial(publish_list, senders)
         return each_image(images, [everywhere(publishers, places, listing) for places in sinks])
 
@@ -106,7 +104,7 @@ def copy(origins: Releases, source: Source, targets: Releases, root: Path) -> li
     packed = archive_file(targets[0].registry)
     on_disk = packed or targets[0].list_tag().repository.on_disk
     images = [(target,) for target in targets]
-    with ThreadPoolExecutor(SENDERS) as senders, publishers_of(images) as publishers, closing(source):
+    with publishers_of(images) as publishers, closing(source), at_work() as senders:
 
         def proved(origin: Release) -> Index:
             listed = fetched(source, origin, senders)
@@ -140,22 +138,22 @@ class _Run:
     releases: Sequence[Releases]
     found: Found
     sinks: Sequence[Sinks]
-    senders: Executor
+    senders: Senders
     finisher: Executor
     publishers: Executor
 
 
 @contextmanager
 def _under_way(shops: Sequence[Workshop]) -> Iterator[_Run]:
-    """The compilers at work, and all else ready. What ends this closes the sinks first, and then ends the compilers."""
+    """The compilers at work, and all else ready. What ends this first ends all sending, and then the compilers."""
     refuse_layouts(shops)
     releases = [shop.releases for shop in shops]
     with (
-        ThreadPoolExecutor(SENDERS) as senders,
         ThreadPoolExecutor(1) as finisher,
         publishers_of(releases) as publishers,
         binaries(shops, [shop.program() for shop in shops]) as found,
         sinks_of(releases) as sinks,
+        at_work() as senders,
     ):
         yield _Run(releases, found, sinks, senders, finisher, publishers)
 
@@ -195,7 +193,7 @@ def _by_daemon(shops: Sequence[Workshop], daemon: Daemon, with_list: bool) -> li
 
         def published(shop: Workshop, places: Sinks) -> Sequence[Made]:
             compiled = run.found[shop.program()]
-            built = build_images(shop, daemon, compiled, run.senders)
+            built = build_images(shop, daemon, compiled)
             with _gated(shop, compiled, places, built=built) as ready:
                 pushing = partial(push_by_daemon, daemon, built, with_list, run.senders)
                 return everywhere(run.publishers, ready, pushing)()

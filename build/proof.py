@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 from build import elf
@@ -10,7 +10,6 @@ from build.arches import Arch
 from build.claims import CONFIGS, ConfigClaims, ImageClaims, read_config
 from build.errors import BuildError, ImageError, PublishError
 from build.oci import LARGEST_MANIFEST, Descriptor, Platform
-from build.publish import Sink
 from build.reference import Repository
 from build.rootfs import USUAL_PATH, Command, Files, program
 from build.tape import Tape
@@ -41,16 +40,21 @@ class Finding:
 class Subject:
     """An image in a repository: what its manifest claims, what the list's entry says, and the row that it should be of.
 
-    `name` is what it was asked for by, without the digest.
+    `name` is what it was asked for by, without the digest; `fetch` gets the blob of a digest that has at most so many
+    bytes, or raises PublishError.
     """
 
-    sink: Sink
+    fetch: Callable[[str, int], bytes]
     repository: Repository
     name: str
     digest: str
     claims: ImageClaims
     listed: Platform | None = None
     arch: Arch | None = None
+
+    def blob(self, descriptor: Descriptor) -> bytes:
+        """The bytes that a descriptor stands for."""
+        return self.fetch(descriptor.digest, descriptor.size)
 
     def fault(self, digest: str, text: str) -> Finding:
         """Something that is wrong with the blob of this digest."""
@@ -112,7 +116,7 @@ def _fetched(
         yield subject.fault(blob.digest, f"size: found {blob.size} bytes, expected {largest} at most")
         return None
     try:
-        data = subject.sink.blob(subject.repository, blob.digest, blob.size)
+        data = subject.blob(blob)
     except PublishError as error:
         yield subject.fault(blob.digest, str(error))
         return None
@@ -201,7 +205,7 @@ def _program(subject: Subject, config: ConfigClaims, files: Files | None) -> Ite
 
     def tape(number: int) -> Tape:
         layer = subject.claims.layers[number]
-        return Tape(subject.sink.blob(subject.repository, layer.digest, layer.size), bool(_is_gzip(layer.media_type)))
+        return Tape(subject.blob(layer), bool(_is_gzip(layer.media_type)))
 
     command = Command(config.words, USUAL_PATH if config.path is None else config.path, config.folder)
     try:

@@ -5,17 +5,19 @@ Whatever stops this half-way, every tag is absent, old or complete, and doing it
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from build.crew import results, side_by_side
 from build.errors import BuildError, PublishError
 from build.events import FAILED, PUSH
 from build.oci import Blob, Image, Index, index, validate
 from build.reference import Repository
+from build.senders import together
 
 # Of an image as a rule: a layer and a config.
 _BLOBS = 2
@@ -24,19 +26,19 @@ SMALL = 1 << 16
 
 
 class Source(Protocol):
-    """Where repositories are read. Every digest that a source is told is checked against its own."""
+    """Where repositories are read, in one event loop. Every digest that a source is told is checked against its own."""
 
-    def digest(self, repository: Repository, tag: str) -> str | None:
+    async def digest(self, repository: Repository, tag: str) -> str | None:
         """The digest under `tag`, or None."""
 
-    def manifest(self, repository: Repository, reference: str) -> Blob | None:
+    async def manifest(self, repository: Repository, reference: str) -> Blob | None:
         """The manifest under a tag or digest, or None."""
 
-    def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
+    async def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
         """The bytes of a blob; no more than `most` of them are read."""
 
     def close(self) -> None:
-        """Do nothing any more: what other threads still ask for is refused."""
+        """Let go of what is kept for further use."""
 
 
 class Sink(Source, Protocol):
@@ -50,16 +52,18 @@ class Sink(Source, Protocol):
     def is_far(self) -> bool:
         """Whether a round trip costs more than sending a small blob twice, as far as it is known yet."""
 
-    def open_upload(self, repository: Repository) -> str:
+    async def open_upload(self, repository: Repository) -> str:
         """Make ready to take a blob, before that is known; `put_blob` may then use what this returns, once."""
 
-    def put_blob(self, repository: Repository, blob: Blob, source: Repository | None = None, upload: str = "") -> int:
+    async def put_blob(
+        self, repository: Repository, blob: Blob, source: Repository | None = None, upload: str = ""
+    ) -> int:
         """Store a blob, and return how many bytes were sent; `source` is a repository here that has it."""
 
-    def put_manifest(self, repository: Repository, manifest: Blob) -> None:
+    async def put_manifest(self, repository: Repository, manifest: Blob) -> None:
         """Store a manifest under its digest; what it refers to is there."""
 
-    def put_tag(self, repository: Repository, tag: str, target: Image | Index) -> None:
+    async def put_tag(self, repository: Repository, tag: str, target: Image | Index) -> None:
         """Let `tag` refer to `target`; its manifest is stored or comes along."""
 
 
@@ -98,19 +102,13 @@ class Change:
 
 
 # By repository; each is good for one blob.
-Uploads = Mapping[Repository, list[Future[str]]]
-Survey = Mapping[Tag, Future[str | None]]
+Uploads = Mapping[Repository, list[asyncio.Task[str]]]
 Held = Mapping[Tag, str | None]
 
 
-def survey(sink: Sink, tags: Iterable[Tag], pool: Executor) -> Survey:
-    """Ask what each tag refers to now; `answers` waits for it."""
-    return {tag: pool.submit(sink.digest, tag.repository, tag.name) for tag in tags}
-
-
-def answers(asked: Survey) -> Held:
-    """What each tag refers to: a digest, or None for no such tag."""
-    return dict(zip(asked, results(list(asked.values())), strict=True))
+async def survey(sink: Sink, tags: Collection[Tag]) -> Held:
+    """What each tag refers to now: a digest, or None for no such tag."""
+    return dict(zip(tags, await together(sink.digest(tag.repository, tag.name) for tag in tags), strict=True))
 
 
 def refuse_to_move(sink: Sink, wanted: Mapping[Tag, Image | Index], held: Held) -> None:
@@ -135,12 +133,10 @@ def not_moved(found: Iterable[str]) -> PublishError:
     )
 
 
-def publish(
+async def publish(
     sink: Sink,
     images: Mapping[Tag, Future[Image]],
     list_tag: Tag | None,
-    asked: Survey,
-    pool: Executor,
     order: Order,
     listing: Callable[[Sequence[Image]], Index] = index,
 ) -> list[Change]:
@@ -149,28 +145,27 @@ def publish(
     What is there already is not sent. Raises ImageError for an image that contradicts itself, before any of it is sent,
     and PublishError if a tag would have to be moved unasked, if the sink fails, or if another run got in between.
     """
-    held = answers(asked)
+    held = await survey(sink, [*images, *([list_tag] if list_tag else [])])
     listed = list_tag.repository if list_tag else None
-    with ThreadPoolExecutor(len(images)) as couriers:
-        # Where no tag is there is none to move: an image leaves for afar while others are still being compiled.
-        early = sink.keeps_tags and not any(held.values()) and not order.dry
-        if early:
-            uploads = _opened(sink, [tag.repository for tag in images], listed if sink.is_far else None, pool)
-            courier = _Courier(sink, pool, order.told, uploads)
-            side_by_side(couriers, lambda tag: courier.deliver(tag, images[tag].result(), listed), images)
-        made = dict(zip(images, results(list(images.values())), strict=True))
-        wanted: dict[Tag, Image | Index] = {list_tag: listing(list(made.values()))} if list_tag else {}
-        wanted |= made
-        if not order.overwrite:
-            refuse_to_move(sink, wanted, held)
-        new = {tag: target for tag, target in wanted.items() if held[tag] != target.digest}
-        if new and not order.dry:
-            if not early:
-                homes = listed if list_tag in new else None
-                courier = _Courier(sink, pool, order.told, {})
-                side_by_side(couriers, lambda tag: courier.deliver(tag, made[tag], homes, tag in new), made)
-            order.before_tags()
-            _move_tags(sink, new, wanted, list_tag, pool)
+    # Where no tag is there is none to move: an image leaves for afar while others are still being compiled.
+    early = sink.keeps_tags and not any(held.values()) and not order.dry
+    if early:
+        uploads = _opened(sink, [tag.repository for tag in images], listed if sink.is_far else None)
+        courier = _Courier(sink, order.told, uploads)
+        await together(courier.deliver(tag, image, listed) for tag, image in images.items())
+    made = dict(zip(images, await together(map(asyncio.wrap_future, images.values())), strict=True))
+    wanted: dict[Tag, Image | Index] = {list_tag: listing(list(made.values()))} if list_tag else {}
+    wanted |= made
+    if not order.overwrite:
+        refuse_to_move(sink, wanted, held)
+    new = {tag: target for tag, target in wanted.items() if held[tag] != target.digest}
+    if new and not order.dry:
+        if not early:
+            homes = listed if list_tag in new else None
+            courier = _Courier(sink, order.told, {})
+            await together(courier.deliver(tag, image, homes, tag in new) for tag, image in images.items())
+        await asyncio.to_thread(order.before_tags)
+        await _move_tags(sink, new, wanted, list_tag)
     return [Change(tag, target, held[tag]) for tag, target in wanted.items()]
 
 
@@ -179,65 +174,74 @@ class _Courier:
     """Brings images to a sink, and tells of each what has become of it."""
 
     sink: Sink
-    pool: Executor
     told: Callable[[Tag, str, int], None]
     uploads: Uploads
 
-    def deliver(self, tag: Tag, image: Image, listed: Repository | None, is_new: bool = True) -> None:
+    async def deliver(self, tag: Tag, made: Future[Image], listed: Repository | None, is_new: bool = True) -> None:
         """Blobs, then the manifest by digest: to the tag's home if it is new there, and to the list's repository.
 
         In the list's repository they are mounted from their home; but to a registry far away small ones go straight.
         """
+        image = await asyncio.wrap_future(made)
         try:
-            self._deliver(tag, image, listed, is_new)
+            await self._deliver(tag, image, listed, is_new)
         except BuildError:
             self.told(tag, FAILED, 0)
             raise
 
-    def _deliver(self, tag: Tag, image: Image, listed: Repository | None, is_new: bool) -> None:
+    async def _deliver(self, tag: Tag, image: Image, listed: Repository | None, is_new: bool) -> None:
         validate(image)
         sink, home = self.sink, tag.repository
         places = [place for place in (home if is_new else None, listed) if place]
         mounted = [blob for blob in image.blobs if listed and (not sink.is_far or len(blob.data) > SMALL)]
         straight = [(place, blob) for place in places for blob in image.blobs if place == home or blob not in mounted]
-        side_by_side(self.pool, lambda each: self._send(tag, *each), straight)
+        await together(self._send(tag, *each) for each in straight)
         if listed:
-            side_by_side(self.pool, lambda blob: self.told(tag, PUSH, sink.put_blob(listed, blob, home)), mounted)
-        side_by_side(self.pool, lambda place: self._send_manifest(tag, place, image.manifest), places)
+            await together(self._mount(tag, listed, blob) for blob in mounted)
+        await together(self._send_manifest(tag, place, image.manifest) for place in places)
 
-    def _send(self, tag: Tag, place: Repository, blob: Blob) -> None:
-        try:
-            upload = self.uploads[place].pop()
-        except LookupError:
-            sent = self.sink.put_blob(place, blob)
-        else:
-            # One that could not be opened is opened again, and if that fails, too, it is told.
-            sent = self.sink.put_blob(place, blob, upload="" if upload.exception() else upload.result())
-        self.told(tag, PUSH, sent)
+    async def _send(self, tag: Tag, place: Repository, blob: Blob) -> None:
+        upload = ""
+        if waiting := self.uploads.get(place):
+            with suppress(
+                PublishError
+            ):  # one that could not be opened is opened again, and if that fails, too, it is told
+                upload = await waiting.pop()
+        self.told(tag, PUSH, await self.sink.put_blob(place, blob, upload=upload))
 
-    def _send_manifest(self, tag: Tag, place: Repository, manifest: Blob) -> None:
-        self.sink.put_manifest(place, manifest)
+    async def _mount(self, tag: Tag, place: Repository, blob: Blob) -> None:
+        self.told(tag, PUSH, await self.sink.put_blob(place, blob, tag.repository))
+
+    async def _send_manifest(self, tag: Tag, place: Repository, manifest: Blob) -> None:
+        await self.sink.put_manifest(place, manifest)
         self.told(tag, PUSH, len(manifest.data))
 
 
-def _opened(sink: Sink, homes: Iterable[Repository], listed: Repository | None, pool: Executor) -> Uploads:
+def _opened(sink: Sink, homes: Iterable[Repository], listed: Repository | None) -> Uploads:
     """Uploads for all blobs that are to come, which takes a round trip while the compilers work."""
-    wanted = [place for home in homes for place in (home, listed) if place for _ in range(_BLOBS)]
-    uploads: dict[Repository, list[Future[str]]] = {place: [] for place in wanted}
-    for place in wanted:
-        uploads[place].append(pool.submit(sink.open_upload, place))
+    uploads: dict[Repository, list[asyncio.Task[str]]] = {}
+    for place in (place for home in homes for place in (home, listed) if place):
+        opened = [asyncio.ensure_future(sink.open_upload(place)) for _ in range(_BLOBS)]
+        for each in opened:
+            each.add_done_callback(_heard)
+        uploads.setdefault(place, []).extend(opened)
     return uploads
 
 
-def _move_tags(
-    sink: Sink, new: Mapping[Tag, Image | Index], wanted: Mapping[Tag, Image | Index], last: Tag | None, pool: Executor
+def _heard(ended: asyncio.Task[str]) -> None:
+    # Of an upload that nobody comes for any more nobody needs to hear that it failed.
+    if not ended.cancelled():
+        ended.exception()
+
+
+async def _move_tags(
+    sink: Sink, new: Mapping[Tag, Image | Index], wanted: Mapping[Tag, Image | Index], last: Tag | None
 ) -> None:
     """Move the `new` tags, and see whether they and their kin then are what is `wanted`: no registry can lock them."""
-    first = [tag for tag in new if tag != last]
-    side_by_side(pool, lambda tag: sink.put_tag(tag.repository, tag.name, new[tag]), first)
+    await together(sink.put_tag(tag.repository, tag.name, target) for tag, target in new.items() if tag != last)
     if last and last in new:
-        sink.put_tag(last.repository, last.name, new[last])
-    found = answers(survey(sink, wanted, pool))
+        await sink.put_tag(last.repository, last.name, new[last])
+    found = await survey(sink, wanted)
     lost = [tag for tag, target in wanted.items() if found[tag] != target.digest]
     if lost:
         lines = [f"  {tag}: found {found[tag]}, expected {wanted[tag].digest}" for tag in lost]

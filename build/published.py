@@ -13,20 +13,21 @@ from build.errors import BuildError, ImageError, PublishError
 from build.oci import MANIFESTS, Blob, Image, Platform, validate
 from build.publish import Source, Tag
 from build.rootfs import USUAL_PATH, Command, Files, program
+from build.senders import together
 from build.tape import Tape
 
 # What Python says of JSON that is none, or not of the shape that it should have.
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError, RecursionError)
 
 
-def image_of(source: Source, tag: Tag, arch: Arch) -> Image:
+async def image_of(source: Source, tag: Tag, arch: Arch) -> Image:
     """The image of `arch` under `tag`: one platform in its config, in the row, and in the ELF header of its program.
 
     Raises PublishError if there is none or it can't be fetched, ImageError or ElfError if it is not what it should be;
     each message names the arch.
     """
     try:
-        image = _fetched(source, tag)
+        image = await _fetched(source, tag)
         if image.platform != arch.platform:
             raise ImageError(f"found platform {image.platform}, expected {arch.platform}\n  build and push it again")
         validate(image)
@@ -38,18 +39,17 @@ def image_of(source: Source, tag: Tag, arch: Arch) -> Image:
         raise ImageError(f"{arch.name}: {tag}: its config or a layer is not well-formed: {error!r}") from None
 
 
-def _fetched(source: Source, tag: Tag) -> Image:
-    manifest = source.manifest(tag.repository, tag.name)
+async def _fetched(source: Source, tag: Tag) -> Image:
+    manifest = await source.manifest(tag.repository, tag.name)
     if manifest is None:
         raise PublishError("no such image\n  push it first: invoke push --arch …")
     if manifest.media_type not in MANIFESTS:
         raise ImageError(f"found {manifest.media_type}, expected an image's manifest")
     try:
         claims: dict[str, Any] = json.loads(manifest.data)
-        config, *layers = (
-            Blob(each["mediaType"], source.blob(tag.repository, each["digest"]))
-            for each in (claims["config"], *claims["layers"])
-        )
+        named = [claims["config"], *claims["layers"]]
+        fetched = await together([source.blob(tag.repository, each["digest"]) for each in named])
+        config, *layers = (Blob(each["mediaType"], data) for each, data in zip(named, fetched, strict=True))
         return Image(Platform.of(json.loads(config.data)), manifest, config, tuple(layers))
     except _MALFORMED as error:
         raise ImageError(f"its manifest or config is not well-formed: {error!r}") from None

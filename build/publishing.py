@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 
@@ -11,8 +11,9 @@ from build.arches import Arch
 from build.errors import UsageError
 from build.events import DONE, PUSH, silent, then
 from build.oci import OCI, Image, Index, index
-from build.publish import Sink, publish, survey
+from build.publish import Sink, publish
 from build.release import Daemon, Made, Release, Workshop, why_a_tag
+from build.senders import Senders
 
 
 def refuse_layouts(shops: Iterable[Workshop]) -> None:
@@ -32,31 +33,31 @@ def refuse_layouts(shops: Iterable[Workshop]) -> None:
             )
 
 
-def _list_of(pool: Executor, release: Release, sink: Sink, pushed: Sequence[Made]) -> Made:
+def _list_of(senders: Senders, release: Release, sink: Sink, pushed: Sequence[Made]) -> Made:
     """The manifest list, once the daemon has `pushed` the images."""
     if release.dry and any(made.change != "kept" for made in pushed):  # the daemon has yet to choose their digests
         tag = release.list_tag()
-        held = sink.digest(tag.repository, tag.name)
+        held = senders.run(sink.digest(tag.repository, tag.name))
         change = "moved" if held else "pushed"
         return Made(str(tag), None, None, change, why_a_tag(tag, held, change))
-    return next(made for made in publish_list(pool, release, sink) if made.platform is None)
+    return next(made for made in publish_list(senders, release, sink) if made.platform is None)
 
 
-def publish_list(pool: Executor, release: Release, sink: Sink) -> list[Made]:
+def publish_list(senders: Senders, release: Release, sink: Sink) -> list[Made]:
     """The tag of the manifest list, made from what the tags of the arches refer to.
 
     Raises PublishError or ImageError that names the arch if an image is missing or is not its row's.
     """
     from build.published import image_of
 
-    images = {arch: pool.submit(image_of, sink, release.arch_tag(arch), arch) for arch in release.arches}
-    return publish_images(images, index, pool, release, sink)
+    images = {arch: senders.begin(image_of(sink, release.arch_tag(arch), arch)) for arch in release.arches}
+    return publish_images(images, index, senders, release, sink)
 
 
 def publish_images(
     images: Mapping[Arch, Future[Image]],
     listing: Callable[[Sequence[Image]], Index] | None,
-    pool: Executor,
+    senders: Senders,
     release: Release,
     sink: Sink,
 ) -> list[Made]:
@@ -70,9 +71,8 @@ def publish_images(
         then(image, partial(release.tell, arch), PUSH)
     order = replace(release.order, told=lambda tag, stage, size: release.tell(arches[tag], stage, size=size))
     list_tag = release.list_tag() if listing else None
-    asked = survey(sink, [*tagged, *([list_tag] if list_tag else [])], pool)  # and answered while the compilers work
     made = []
-    for each in publish(sink, tagged, list_tag, asked, pool, order, listing or index):
+    for each in senders.run(publish(sink, tagged, list_tag, order, listing or index)):
         change = "kept" if each.before == each.target.digest else "moved" if each.before else "pushed"
         told = partial(release.tell, arches[each.tag], DONE) if each.tag in arches else release.report
         told(f"{each.tag} {'would be' if release.dry else 'is'} {change}")
@@ -82,13 +82,13 @@ def publish_images(
 
 
 def push_by_daemon(
-    daemon: Daemon, built: Sequence[Made], with_list: bool, pool: Executor, release: Release, sink: Sink
+    daemon: Daemon, built: Sequence[Made], with_list: bool, senders: Senders, release: Release, sink: Sink
 ) -> list[Made]:
     """The tag of every arch to the image that the daemon has `built`, and with that the manifest list's."""
     from build.daemon_images import push_images
 
-    pushed = push_images(release, daemon, sink, pool, built)
-    return [*([_list_of(pool, release, sink, pushed)] if with_list else []), *pushed]
+    pushed = push_images(release, daemon, sink, senders, built)
+    return [*([_list_of(senders, release, sink, pushed)] if with_list else []), *pushed]
 
 
 def as_far_as_asked(publishing: Callable[[Release, Sink], list[Made]], release: Release, sink: Sink) -> list[Made]:

@@ -6,83 +6,87 @@ Tried again are lost connections, time-outs, cut answers, 429 and the 5xx of ser
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import random
-import sys
-from collections.abc import Callable, Mapping
-from threading import Event, Lock
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from time import monotonic
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import urllib3
-from urllib3 import exceptions as lost
+import h11
 
 from build import trace
-from build.connections import Connections
+from build.connections import Host
 from build.errors import PublishError
-from build.faults import Answer, TransientError, explained, proxy_refuses, refusal
+from build.faults import (
+    Answer,
+    CutShortError,
+    TooLargeError,
+    TransientError,
+    TunnelError,
+    explained,
+    proxy_refuses,
+    refusal,
+)
 from build.oci import LARGEST_MANIFEST
-from build.trust import Proxy, Trust, host_of, redacted, seen_from
+from build.trust import Trust, host_of, redacted, seen_from
 
 T = TypeVar("T")
 
+# Exchanges in flight, of all hosts together: a registry and its load balancer have limits, too.
 AT_ONCE = 256
 TRIES = 7
-# Seconds: to connect, between two pieces of an answer, and before a second try (then twice as long, and so on).
-CONNECT, READ, FIRST_WAIT, LONGEST_WAIT = 10, 60, 0.2, 8
+# Seconds before a second try (then twice as long, and so on).
+FIRST_WAIT, LONGEST_WAIT = 0.2, 8
 _BUSY = (429, 500, 502, 503, 504)
-# Its debug lines show whole URLs, and in a query stands what lets one write.
-logging.getLogger("urllib3").propagate = False
 _MOVED = (301, 302, 303, 307, 308)
 _HOPS = 5
-# It would say of every connection what the user has said before.
-urllib3.disable_warnings(lost.InsecureRequestWarning)
 
 
 class Transport:
-    """Exchanges with any number of hosts, from several threads. `timeout` (seconds) starts to run now.
+    """Exchanges with any number of hosts, from one event loop. `timeout` (seconds) starts to run now.
 
     `quickest` is how long the shortest exchange so far took, in seconds.
     """
 
     def __init__(self, trust: Trust, timeout: float) -> None:
         self.trust = trust
+        self.quickest = timeout
         self._timeout = timeout
         self._end = monotonic() + timeout
-        self.quickest = timeout
-        self._closed = Event()
-        self._connections = Connections()
-        self._lock = Lock()
-        self._openers: dict[tuple[str, str], Callable[..., urllib3.BaseHTTPResponse]] = {}
+        self._lanes = asyncio.Semaphore(AT_ONCE)
+        self._hosts: dict[tuple[str, str], Host] = {}
 
     def close(self) -> None:
-        """End all waiting and all exchanges, and refuse every further one: after Ctrl-C no thread goes on."""
-        self._closed.set()
-        self._connections.close()
+        """Give up the connections that are kept."""
+        for host in self._hosts.values():
+            host.close()
 
-    def patiently(self, unit: Callable[[], T]) -> T:
+    async def patiently(self, unit: Callable[[], Awaitable[T]]) -> T:
         """The result of `unit`, done again while it raises TransientError; then its PublishError, with the tries."""
-        start = monotonic()
-        for tried in range(1, TRIES + 1):
-            try:
-                return unit()
-            except TransientError as error:
-                wait = max(error.wait or 0, _backoff(tried))
-                spent = f" (tried {tried} times in {monotonic() - start:.0f} s)" if tried > 1 else ""
-                if wait > self._left():
-                    asked = f"; it asks to be left alone for {wait:.0f} s" if error.wait else ""
-                    raise PublishError(
-                        f"{error}{spent}{asked}\n  there is no time left: --timeout {self._timeout:g} (seconds)"
-                    ) from None
-                if tried == TRIES:
-                    hint = "see whether a registry is there, and run this again: it goes on where this ended"
-                    raise PublishError(f"{error}{spent}\n  {hint}") from None
-                trace.again(error, wait)
-                self._closed.wait(wait)
-        raise AssertionError("the last try returns or raises")
+        async with self._lanes:
+            start = monotonic()
+            for tried in range(1, TRIES + 1):
+                try:
+                    return await unit()
+                except TransientError as error:
+                    wait = max(error.wait or 0, _backoff(tried))
+                    spent = f" (tried {tried} times in {monotonic() - start:.0f} s)" if tried > 1 else ""
+                    if wait > self._left():
+                        asked = f"; it asks to be left alone for {wait:.0f} s" if error.wait else ""
+                        raise PublishError(
+                            f"{error}{spent}{asked}\n  there is no time left: --timeout {self._timeout:g} (seconds)"
+                        ) from None
+                    if tried == TRIES:
+                        hint = "see whether a registry is there, and run this again: it goes on where this ended"
+                        raise PublishError(f"{error}{spent}\n  {hint}") from None
+                    trace.again(error, wait)
+                await asyncio.sleep(wait)
+            raise AssertionError("the last try returns or raises")
 
-    def exchange(
+    async def exchange(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], most: int = LARGEST_MANIFEST
     ) -> Answer:
         """One exchange; redirects of a GET or HEAD are followed, and credentials left behind where the host changes.
@@ -91,8 +95,8 @@ class Transport:
         Raises TransientError for what may pass, PublishError for what will not.
         """
         for _ in range(_HOPS):
-            answer = self._once(method, url, body, headers, most)
-            location = answer.headers.get("Location", "")
+            answer = await self._once(method, url, body, headers, most)
+            location = answer.headers.get("location", "")
             if answer.status not in _MOVED or method not in ("GET", "HEAD") or not location:
                 return answer
             target = seen_from(url, location, "Location")
@@ -101,10 +105,8 @@ class Transport:
             url = target
         raise PublishError(f"{method} {redacted(url)}: redirected more than {_HOPS} times")
 
-    def _once(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], most: int) -> Answer:
+    async def _once(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], most: int) -> Answer:
         self.trust.check(url)
-        if self._closed.is_set():
-            raise PublishError(f"{method} {redacted(url)}: not sent: the run is ending")
         left = self._left()
         if left <= 0:
             raise PublishError(
@@ -113,30 +115,19 @@ class Transport:
         proxy = self.trust.proxy(url)
         began = monotonic()
         what = f"{method} {redacted(url)}" + (f" through the proxy {proxy.url}" if proxy else "")
+        host = self._host(url)
         try:
-            response = self._opener(url, proxy)(
-                method,
-                url,
-                body=body,
-                headers={"User-Agent": "pause", **headers},
-                retries=False,
-                redirect=False,
-                preload_content=False,
-                timeout=urllib3.Timeout(connect=min(CONNECT, left), read=min(READ, left)),
-            )
-            data = response.read(most + 1) if most < sys.maxsize else response.read()
-        except (lost.HTTPError, OSError) as error:
+            async with asyncio.timeout(left):
+                answer = await host.exchange(method, url, {"User-Agent": "pause", **headers}, body, most)
+        except TooLargeError:
+            raise PublishError(f"{what}: found more than {most} bytes, expected {most} at most") from None
+        except (OSError, CutShortError, TunnelError, h11.RemoteProtocolError) as error:
             failure = explained(what, host_of(url), error)
             trace.failed(failure, monotonic() - began)
             raise failure from None
-        if len(data) > most:
-            response.close()  # the rest is not read, so that the connection is of no more use
-            raise PublishError(f"{what}: found more than {most} bytes, expected {most} at most")
-        response.release_conn()
         took = monotonic() - began
         self.quickest = min(self.quickest, took)
-        trace.exchange(what, response.status, len(body or b""), len(data), took)
-        answer = Answer(response.status, response.reason, response.headers, data)
+        trace.exchange(what, answer.status, len(body or b""), len(answer.data), took)
         if answer.status == 407:
             raise PublishError(f"{what}: {proxy_refuses(urlsplit(url).scheme, f'407 {answer.reason}')}")
         if answer.status in _BUSY:
@@ -146,30 +137,15 @@ class Transport:
     def _left(self) -> float:
         return self._end - monotonic()
 
-    def _opener(self, url: str, proxy: Proxy | None) -> Callable[..., urllib3.BaseHTTPResponse]:
-        """The connections to a host, kept for its next exchange. Each host has its own TLS settings."""
-        place = (urlsplit(url).scheme, host_of(url))
-        with self._lock:
-            if place not in self._openers:
-                self._openers[place] = self._opened(*place, proxy)
-            return self._openers[place]
-
-    def _opened(self, scheme: str, host: str, proxy: Proxy | None) -> Callable[..., urllib3.BaseHTTPResponse]:
-        tls = self.trust.context(host) if scheme == "https" else None
-        if proxy is None:
-            manager = urllib3.PoolManager(maxsize=AT_ONCE, ssl_context=tls)
-            manager.pool_classes_by_scheme = self._connections.pools
-            pool = manager.connection_from_url(f"{scheme}://{host}")
-            return lambda method, url, **settings: pool.urlopen(method, _target(url), **settings)
-        known = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else None
-        proxied = urllib3.ProxyManager(proxy.url, proxy_headers=known, maxsize=AT_ONCE, ssl_context=tls)
-        proxied.pool_classes_by_scheme = self._connections.pools
-        return proxied.urlopen
-
-
-def _target(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+    def _host(self, url: str) -> Host:
+        """Each host has its own connections and its own TLS settings."""
+        place = scheme, name = urlsplit(url).scheme, host_of(url)
+        if place not in self._hosts:
+            proxy = self.trust.proxy(url)
+            tls = self.trust.context(name) if scheme == "https" else None
+            proxy_tls = self.trust.context(host_of(proxy.url)) if proxy and proxy.url.startswith("https:") else None
+            self._hosts[place] = Host(scheme, name, tls, proxy, proxy_tls)
+        return self._hosts[place]
 
 
 def _backoff(tried: int) -> float:
@@ -178,8 +154,12 @@ def _backoff(tried: int) -> float:
 
 
 def _retry_after(answer: Answer) -> float | None:
-    value = answer.headers.get("Retry-After")
+    """Seconds, which a server tells as such or as a date (RFC 9110, 10.2.3)."""
+    value = answer.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
     try:
-        return urllib3.Retry().parse_retry_after(value) if value else None
-    except lost.InvalidHeader:
+        date = parsedate_to_datetime(value)
+    except ValueError:
         return None
+    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 
-_PORTS = {"http": 80, "https": 443}
+PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def checked(url: str) -> str:
     """Return `url` if it is one of HTTP; raise PublishError otherwise, without showing it: who knows what is in it."""
     try:
         parts = urlsplit(url)
-        if parts.scheme in _PORTS and parts.hostname and parts.port != 0:
+        if parts.scheme in PORTS and parts.hostname and parts.port != 0:
             return url
     except ValueError:  # brackets or a port that are none
         pass
@@ -143,7 +143,7 @@ def is_loopback(host: str) -> bool:
 def _is_exempt(url: str, no_proxy: str) -> bool:
     """Whether NO_PROXY names the URL's host, as Go reads it."""
     parts = urlsplit(url)
-    port = parts.port or _PORTS[parts.scheme]
+    port = parts.port or PORTS[parts.scheme]
     return any(_names(rule.strip().lower(), parts.hostname or "", port) for rule in no_proxy.split(",") if rule.strip())
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from build.errors import ImageError, PublishError, UsageError
 from build.oci import INDEXES
 from build.release import Release
+from build.senders import at_work
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def settings(release: Release) -> list[Setting]:
             f"\n  publish it to one: invoke copy {release.registry} REGISTRY"
             "\n  and ask for that: invoke use --registry REGISTRY"
         )
-    manifest = release.sink().manifest(tag.repository, tag.name)
+    with at_work() as senders:
+        manifest = senders.run(release.sink().manifest(tag.repository, tag.name))
     if manifest is None:
         raise PublishError(f"{tag}: not published\n  publish it first: invoke all-push, with the same registry and tag")
     if manifest.media_type not in INDEXES:

@@ -43,7 +43,7 @@ def verify(shops: Sequence[Workshop], wanted: Verifying) -> list[Verdict]:
             if shop.daemon:
                 from build.daemon_images import build_images
 
-                packed = saved(shop, build_images(shop, shop.daemon, compiled, finisher))
+                packed = saved(shop, build_images(shop, shop.daemon, compiled))
             else:
                 images = finish_images(shop, compiled, finisher)
                 all_images(compiled, images)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from build import transport
+from build.crew import finished
 from build.errors import PublishError
 from build.layout import Layout
 from build.oci import Image
-from build.publish import Order, Tag, publish, survey
+from build.publish import Order, Tag, publish
 from build.published import image_of
 from build.reference import Repository
 from build.registry import Registry
@@ -88,11 +89,10 @@ class Shop:
         """What `all-push --overwrite` does once all is made."""
         sink = Registry(self.proxy.host, Path("config.json"), Transport(Trust(), timeout=60))
         home = f"{self.proxy.host}/{place}"
-        with ThreadPoolExecutor(16) as pool:
-            tags = {Tag(Repository.parse(f"{home}/{name}"), "3.1"): name for name in REPOSITORIES}
-            list_tag, *others = tags
-            ready = {tag: _done(pool, self.images[revision][tags[tag]]) for tag in others}
-            publish(sink, ready, list_tag, survey(sink, tags, pool), pool, Order(overwrite=True))
+        tags = {Tag(Repository.parse(f"{home}/{name}"), "3.1"): name for name in REPOSITORIES}
+        list_tag, *others = tags
+        ready = {tag: finished(self.images[revision][tags[tag]]) for tag in others}
+        asyncio.run(publish(sink, ready, list_tag, Order(overwrite=True)))
 
     def tags(self, place: str) -> dict[str, str]:
         """The digests under the tags; all that they lead to is there, and right."""
@@ -107,10 +107,6 @@ class Shop:
             assert found == new
 
 
-def _done(pool: Executor, image: Image) -> Future[Image]:
-    return pool.submit(lambda: image)
-
-
 @pytest.fixture(scope="module")
 def shop(source: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("sequences")
@@ -121,8 +117,8 @@ def shop(source: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         digests[revision] = dict(zip(REPOSITORIES, run.digests.values(), strict=True))
         layout = Layout(checkout.root)
         images[revision] = {
-            f"pause-{arch}": image_of(
-                layout, Tag(Repository.parse(f"oci:{revision}/pause-{arch}"), "3.1"), SETTINGS.arches[arch]
+            f"pause-{arch}": asyncio.run(
+                image_of(layout, Tag(Repository.parse(f"oci:{revision}/pause-{arch}"), "3.1"), SETTINGS.arches[arch])
             )
             for arch in RELEASE
         }

@@ -31,7 +31,7 @@ ROWS = (
         "build.archive_source",
         *("build.compilers.zig", "build.compilers.kube_cross", "build.compilers.host"),
     },
-    {"build.drivers", "build.ingredients"},
+    {"build.drivers", "build.ingredients", "build.login"},
     {
         "build.publish",
         "build.compilers",
@@ -44,11 +44,13 @@ ROWS = (
         "build.rootfs",
     },
     {"build.arches", "build.layer", "build.dockerfile", "build.cache", "build.transport", "build.claims", "build.tape"},
+    {"build.connections", "build.senders"},
+    {"build.http1"},
     {"build.faults", "build.daemon"},
     {
         *("build.oci", "build.reference", "build.strict_yaml", "build.includes", "build.deflate"),
         *("build.auth", "build.crew", "build.files", "build.installed", "build.trust"),
-        *("build.connections", "build.proc"),
+        *("build.wire", "build.proc"),
     },
     {"build.errors", "build.events", "build.trace", "build"},
 )
@@ -60,6 +62,7 @@ HEAVY = {
     "dockerfile_parse",
     "elftools",
     "filelock",
+    "h11",
     "jinja2",
     "requests",
     "rich",
@@ -69,9 +72,8 @@ HEAVY = {
 }
 # Modules whose whole purpose is such a library; they are loaded by a function themselves.
 ALLOWED = {
-    ("build.transport", "urllib3"),
-    ("build.connections", "urllib3"),
-    ("build.faults", "urllib3"),
+    ("build.transport", "h11"),
+    ("build.http1", "h11"),
     ("build.archive_source", "tarfile"),
     ("build.live", "rich"),
     ("build.compilers.kube_cross", "tarfile"),
@@ -150,7 +152,7 @@ def test_heavy_libraries_are_imported_where_they_are_used() -> None:
 
 
 def test_so_are_the_modules_that_import_one() -> None:
-    modules = {importer for importer, _ in ALLOWED} | {"build.registry"}
+    modules = {importer for importer, _ in ALLOWED} | {"build.registry", "build.login", "build.connections"}
     others = [each for each in EVERY if each.at_top and each.importer not in modules]
     assert [each for each in others if each.imported in modules] == []
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -18,6 +21,8 @@ from build.oci import OCI, Blob, Image, Index, Platform, digest_of
 from build.reference import Repository
 from tests.components import need
 
+T = TypeVar("T")
+
 ROOT = Path(__file__).parent.parent
 HERE = Repository.parse("oci:dist/pause")
 
@@ -28,13 +33,17 @@ def image(platform: str, content: str = "pause") -> Image:
     return oci.image({**Platform.parse(platform).fields(), **created, "config": {}}, [layer(files, 0)], OCI)
 
 
+def done(coroutine: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(coroutine)
+
+
 def put(sink: Layout, tag: str, target: Image | Index) -> None:
     for each in target.images if isinstance(target, Index) else (target,):
         for blob in each.blobs:
-            sink.put_blob(HERE, blob)
-        sink.put_manifest(HERE, each.manifest)
-    sink.put_manifest(HERE, target.manifest)
-    sink.put_tag(HERE, tag, target)
+            done(sink.put_blob(HERE, blob))
+        done(sink.put_manifest(HERE, each.manifest))
+    done(sink.put_manifest(HERE, target.manifest))
+    done(sink.put_tag(HERE, tag, target))
 
 
 @pytest.fixture
@@ -57,21 +66,21 @@ BOTH = oci.index([AMD64, image("linux/arm/v7")])
 
 @pytest.mark.parametrize("target", [AMD64, BOTH], ids=["image", "index"])
 def test_what_was_put_comes_back(sink: Layout, target: Image | Index) -> None:
-    assert sink.digest(HERE, "3.1") is None
-    assert sink.manifest(HERE, "3.1") is None
+    assert done(sink.digest(HERE, "3.1")) is None
+    assert done(sink.manifest(HERE, "3.1")) is None
     put(sink, "3.1", target)
-    assert sink.digest(HERE, "3.1") == target.digest
-    assert sink.manifest(HERE, "3.1") == sink.manifest(HERE, target.digest) == target.manifest
-    assert sink.digest(HERE, "3.2") is None
+    assert done(sink.digest(HERE, "3.1")) == target.digest
+    assert done(sink.manifest(HERE, "3.1")) == done(sink.manifest(HERE, target.digest)) == target.manifest
+    assert done(sink.digest(HERE, "3.2")) is None
     for blob in AMD64.blobs:
-        assert sink.blob(HERE, blob.digest) == blob.data
+        assert done(sink.blob(HERE, blob.digest)) == blob.data
 
 
 def test_a_blob_without_a_tag_is_no_manifest_of_a_tag(sink: Layout) -> None:
-    sink.put_manifest(HERE, AMD64.manifest)
-    assert sink.manifest(HERE, AMD64.digest) == AMD64.manifest
-    assert sink.manifest(HERE, "3.1") is None
-    assert sink.manifest(HERE, digest_of(b"nothing")) is None
+    done(sink.put_manifest(HERE, AMD64.manifest))
+    assert done(sink.manifest(HERE, AMD64.digest)) == AMD64.manifest
+    assert done(sink.manifest(HERE, "3.1")) is None
+    assert done(sink.manifest(HERE, digest_of(b"nothing"))) is None
 
 
 def test_the_files_are_a_layout_of_the_spec(sink: Layout, folder: Path) -> None:
@@ -115,11 +124,11 @@ def test_what_skopeo_put_is_read_and_left_alone(sink: Layout, folder: Path, tmp_
     subprocess.run(
         [need("skopeo", "skopeo"), "copy", "--quiet", f"oci:{source}:3.1", f"oci:{folder}:theirs"], check=True
     )
-    assert sink.digest(HERE, "theirs") == AMD64.digest
+    assert done(sink.digest(HERE, "theirs")) == AMD64.digest
     put(sink, "3.1", BOTH)
-    assert (sink.digest(HERE, "theirs"), sink.digest(HERE, "3.1")) == (AMD64.digest, BOTH.digest)
+    assert (done(sink.digest(HERE, "theirs")), done(sink.digest(HERE, "3.1"))) == (AMD64.digest, BOTH.digest)
     assert sink.clean(HERE) == [folder]
-    assert (sink.digest(HERE, "theirs"), sink.digest(HERE, "3.1")) == (AMD64.digest, None)
+    assert (done(sink.digest(HERE, "theirs")), done(sink.digest(HERE, "3.1"))) == (AMD64.digest, None)
     assert {path.name for path in (folder / "blobs/sha256").iterdir()} == {
         blob.digest.removeprefix("sha256:") for blob in (*AMD64.blobs, AMD64.manifest)
     }
@@ -129,14 +138,14 @@ def test_a_tag_follows_the_last_put_and_others_stay(sink: Layout) -> None:
     put(sink, "3.1", AMD64)
     put(sink, "other", AMD64)
     put(sink, "3.1", BOTH)
-    assert (sink.digest(HERE, "3.1"), sink.digest(HERE, "other")) == (BOTH.digest, AMD64.digest)
+    assert (done(sink.digest(HERE, "3.1")), done(sink.digest(HERE, "other"))) == (BOTH.digest, AMD64.digest)
 
 
 def test_clean_removes_what_was_put_and_nothing_else(sink: Layout, folder: Path, tmp_path: Path) -> None:
     assert sink.clean(HERE) == []
     put(sink, "3.1", BOTH)
     assert sink.clean(HERE, dry=True) == [folder]
-    assert sink.digest(HERE, "3.1") == BOTH.digest
+    assert done(sink.digest(HERE, "3.1")) == BOTH.digest
     (folder / "notes").write_text("mine")
     assert sink.clean(HERE) == [folder]
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / "notes"]
@@ -170,7 +179,7 @@ def test_writers_side_by_side_lose_no_tag(sink: Layout) -> None:
     ]
     assert [writer.wait() for writer in writers] == [0] * 4
     tags = [f"{writer}.{number}" for writer in range(4) for number in range(10)]
-    assert [tag for tag in tags if sink.digest(HERE, tag) != AMD64.digest] == []
+    assert [tag for tag in tags if done(sink.digest(HERE, tag)) != AMD64.digest] == []
 
 
 # --- damage ---
@@ -185,9 +194,9 @@ def test_a_damaged_index_is_told(sink: Layout, folder: Path, data: bytes) -> Non
     put(sink, "3.1", AMD64)
     (folder / "index.json").write_bytes(data)
     for use in (
-        lambda: sink.digest(HERE, "3.1"),
-        lambda: sink.manifest(HERE, "3.1"),
-        lambda: sink.put_tag(HERE, "3.1", AMD64),
+        lambda: done(sink.digest(HERE, "3.1")),
+        lambda: done(sink.manifest(HERE, "3.1")),
+        lambda: done(sink.put_tag(HERE, "3.1", AMD64)),
         lambda: sink.clean(HERE),
     ):
         with pytest.raises(PublishError, match=r"index\.json: not the index of an image layout\n  delete it"):
@@ -201,36 +210,36 @@ def test_a_damaged_blob_is_told_and_the_next_put_mends_it(sink: Layout, folder: 
     for blob in (*AMD64.blobs, AMD64.manifest):
         blob_path(folder, blob.digest).write_bytes(damage)
         with pytest.raises(PublishError, match=f"damaged: found sha256:.*, expected {blob.digest}"):
-            sink.blob(HERE, blob.digest)
-        assert sink.digest(HERE, "3.1") is None
-        sink.put_blob(HERE, blob)
-        assert sink.blob(HERE, blob.digest) == blob.data
-        assert sink.digest(HERE, "3.1") == AMD64.digest
+            done(sink.blob(HERE, blob.digest))
+        assert done(sink.digest(HERE, "3.1")) is None
+        done(sink.put_blob(HERE, blob))
+        assert done(sink.blob(HERE, blob.digest)) == blob.data
+        assert done(sink.digest(HERE, "3.1")) == AMD64.digest
 
 
 @pytest.mark.parametrize("data", [b"not JSON", b"[]", b"null", b'{"layers": 1}', b'{"config": {}, "layers": [{}]}'])
 def test_a_tag_of_what_is_no_manifest_harms_nobody(sink: Layout, folder: Path, data: bytes) -> None:
     put(sink, "3.1", AMD64)
-    sink.put_blob(HERE, Blob("", data))
+    done(sink.put_blob(HERE, Blob("", data)))
     index = json.loads((folder / "index.json").read_bytes())
     theirs = {"annotations": {"org.opencontainers.image.ref.name": "theirs"}, "digest": digest_of(data)}
     index["manifests"].append({**theirs, "mediaType": "text/plain", "size": len(data)})
     (folder / "index.json").write_text(json.dumps(index))
-    assert sink.manifest(HERE, "theirs") == Blob("text/plain", data)
-    assert sink.digest(HERE, "theirs") == digest_of(data)
+    assert done(sink.manifest(HERE, "theirs")) == Blob("text/plain", data)
+    assert done(sink.digest(HERE, "theirs")) == digest_of(data)
     assert sink.clean(HERE) == [folder]
-    assert sink.blob(HERE, digest_of(data)) == data
+    assert done(sink.blob(HERE, digest_of(data))) == data
 
 
 def test_a_missing_blob_is_told(sink: Layout, folder: Path) -> None:
     put(sink, "3.1", AMD64)
     blob_path(folder, AMD64.config.digest).unlink()
     with pytest.raises(PublishError, match=f"{HERE}: blob {AMD64.config.digest}: No such file"):
-        sink.blob(HERE, AMD64.config.digest)
-    assert sink.digest(HERE, "3.1") is None
+        done(sink.blob(HERE, AMD64.config.digest))
+    assert done(sink.digest(HERE, "3.1")) is None
 
 
 def test_a_folder_that_cannot_be_is_told(sink: Layout, tmp_path: Path) -> None:
     (tmp_path / "dist").write_text("a file")
     with pytest.raises(PublishError, match="can't be written"):
-        sink.put_tag(HERE, "3.1", AMD64)
+        done(sink.put_tag(HERE, "3.1", AMD64))

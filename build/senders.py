@@ -1,0 +1,59 @@
+"""Where a run sends and receives: one thread, in which any number of exchanges wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any, TypeVar
+
+from build.crew import all_or_failures, result_of
+from build.errors import PublishError
+
+T = TypeVar("T")
+
+
+class Senders:
+    """Runs coroutines for other threads."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Have it run; raise PublishError if the run is ending."""
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:  # the loop is closed
+            coroutine.close()
+            raise PublishError("not sent: the run is ending") from None
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Its result, or what it raised, however long that takes."""
+        return result_of(self.begin(coroutine))
+
+
+@contextmanager
+def at_work() -> Iterator[Senders]:
+    """Senders; at the end, also a sudden one, whatever is still under way is given up."""
+    ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def until_over() -> None:
+        over = asyncio.Event()
+        ready.set_result((asyncio.get_running_loop(), over))
+        await over.wait()
+
+    thread = Thread(target=asyncio.run, args=(until_over(),), name="senders")
+    thread.start()
+    loop, over = ready.result()
+    try:
+        yield Senders(loop)
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+
+
+async def together(things: Iterable[Awaitable[T]]) -> list[T]:
+    """Await them all at once; return the results in the things' order, or raise as `crew.results` does."""
+    return all_or_failures(await asyncio.gather(*things, return_exceptions=True))
