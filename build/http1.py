@@ -11,8 +11,10 @@ import h11
 from build.faults import Answer, CutShortError, TooLargeError
 from build.wire import Wire
 
-# Seconds between two pieces of an answer.
-_READ = 60
+# Seconds that a piece, of the request or the answer, may take.
+_STALLED = 60
+# Bytes of a request that are such a piece.
+_PIECE = 1 << 20
 # Bytes of an answer's status and headers.
 _LARGEST_HEAD = 1 << 16
 
@@ -30,21 +32,28 @@ class Connection:
     ) -> Answer:
         """The answer to a request, with at most `most` bytes of body.
 
-        Raises OSError if the connection fails, TimeoutError if nothing comes, CutShortError for an answer that ends too
+        Raises OSError if the connection fails, TimeoutError if it stalls, CutShortError for an answer that ends too
         early, h11.RemoteProtocolError for what is no HTTP, and TooLargeError for a larger body.
         """
         sized = {} if body is None else {"Content-Length": str(len(body))}
-        sent = self._http.send(h11.Request(method=method, target=target, headers=[*headers.items(), *sized.items()]))
-        sent = (sent or b"") + (self._http.send(h11.Data(data=body)) or b"" if body else b"")
+        head = self._http.send(h11.Request(method=method, target=target, headers=[*headers.items(), *sized.items()]))
+        if body:
+            self._http.send(h11.Data(data=body))
         self._http.send(h11.EndOfMessage())
         with suppress(BrokenPipeError, ConnectionResetError):  # who hangs up while we speak may have answered
-            await self.wire.send(sent)
+            await self._send(head or b"", body or b"")
         answer = await self._answer(most)
         states = {self._http.our_state, self._http.their_state}
         self.may_stay = self.may_stay and states == {h11.DONE} and not self._http.trailing_data[0]
         if self.may_stay:
             self._http.start_next_cycle()
         return answer
+
+    async def _send(self, head: bytes, body: bytes) -> None:
+        first, rest = (head + body, b"") if len(body) < _PIECE else (head, body)
+        for piece in (first, *(rest[start : start + _PIECE] for start in range(0, len(rest), _PIECE))):
+            async with asyncio.timeout(_STALLED):
+                await self.wire.send(piece)
 
     async def _answer(self, most: int) -> Answer:
         response: h11.Response | None = None
@@ -75,7 +84,7 @@ class Connection:
                 raise CutShortError from error
             if event is not h11.NEED_DATA:
                 return event if isinstance(event, h11.Event) else None
-            async with asyncio.timeout(_READ):
+            async with asyncio.timeout(_STALLED):
                 data = await self.wire.receive()
             self.may_stay = bool(data)
             self._http.receive_data(data)

@@ -121,6 +121,8 @@ class Transport:
                 answer = await host.exchange(method, url, {"User-Agent": "pause", **headers}, body, most)
         except TooLargeError:
             raise PublishError(f"{what}: found more than {most} bytes, expected {most} at most") from None
+        except (UnicodeError, h11.LocalProtocolError):  # a host that can't be one, or can't be named in a header
+            raise PublishError(f"{what}: no address to go to") from None
         except (OSError, CutShortError, TunnelError, h11.RemoteProtocolError) as error:
             failure = explained(what, host_of(url), error)
             trace.failed(failure, monotonic() - began)

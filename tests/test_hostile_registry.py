@@ -6,6 +6,7 @@ import json
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -42,9 +43,9 @@ class Liar(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
 
-def message(handler: type[Liar], tmp_path: Path, name: str = "some/one:1") -> str:
+def message(handler: type[Liar], tmp_path: Path, name: str = "some/one:1", timeout: float = 60) -> str:
     with serving(handler) as host:
-        sink = Registry(host, tmp_path / "config.json", Transport(Trust(), 60))
+        sink = Registry(host, tmp_path / "config.json", Transport(Trust(), timeout))
         with pytest.raises(ImageError, match="fault") as raised:
             check_reference(sink, Reference.parse(f"{host}/{name}"), lambda _: None)
     return str(raised.value)
@@ -54,6 +55,26 @@ def message(handler: type[Liar], tmp_path: Path, name: str = "some/one:1") -> st
 def test_an_answer_without_an_end(tmp_path: Path, status: int) -> None:
     told = message(type("Endless", (Liar,), {"status": status, "endless": True}), tmp_path)
     assert "found more than 4194304 bytes" in told
+
+
+def test_an_answer_that_never_quite_ends(tmp_path: Path) -> None:
+    """Each piece of it comes soon enough."""
+
+    class Drops(Liar):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "300")
+            self.end_headers()
+            with suppress(ConnectionError):
+                for _ in range(300):
+                    self.wfile.write(b" ")
+                    over.wait(0.1)
+
+    over = Event()
+    told = message(Drops, tmp_path, timeout=1)
+    over.set()
+    assert "no answer in time" in told
+    assert "--timeout 1 (seconds)" in told
 
 
 def test_a_blob_without_an_end(tmp_path: Path) -> None:

@@ -125,6 +125,11 @@ LASTING: dict[str, tuple[Fault, tuple[str, str], list[str]]] = {
         POST,
         ["PUT https://no.such.invalid/up: "],
     ),
+    "Location on a host that can't be one": (
+        faults.location(f"https://{'a' * 64}.invalid/up?_state={KEY}"),
+        POST,
+        [".invalid/up: no address to go to"],
+    ),
     "Location that is none": (
         faults.location(f"http://[{PASSWORD}/up?_state={KEY}"),
         POST,
