@@ -51,7 +51,7 @@ def measure(rounds: int, only: Collection[str]) -> dict[str, Any]:
     return {
         "rounds": rounds,
         "scenarios": list(SCENARIOS),
-        "empty task": spread([each for found in idle.values() for each in found]),
+        "empty task": spread([each for found in idle.values() for each in found]) if idle else None,
         "times the empty task": {
             scenario: spread([run / empty for run, empty in zip(taken["embedded"][scenario], found, strict=True)], 2)
             for scenario, found in idle.items()
@@ -177,7 +177,9 @@ def _empty_task(scratch: Path) -> Checkout:
 def _daemon(names: Collection[str]) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
     """The variables that name a daemon of our own, or why those tools that want one are left out."""
     wanted = [name for name in _BY_DOCKER if name in names]
-    missing = absent({name: command for command in ("docker", "dockerd", "unshare") for name in wanted})
+    missing: dict[str, str] = {}
+    for command in ("unshare", "dockerd", "docker"):
+        missing |= absent(dict.fromkeys(wanted, command))
     if os.geteuid() != 0:
         missing |= dict.fromkeys(wanted, "dockerd: needs root")
     if not wanted or missing:

@@ -51,6 +51,19 @@ def test_a_release_is_timed_judged_and_told_beside_an_absent_tool(tmp_path: Path
     assert ours["judged"] == {"in_list": 5, "in_configs": 5, "check": "passes", "same_twice": True}
 
 
+@pytest.mark.parametrize("command", ["docker", "dockerd"])
+def test_without_docker_all_that_want_it_are_left_out_by_name(tmp_path: Path, command: str) -> None:
+    need("unshare", "util-linux")
+    if os.geteuid() != 0:
+        lack("dockerd: needs root")
+    names = ("docker", "make -j5", "make")
+    only = [f"--only={name}" for name in names]
+    printed = bench(tmp_path, "release", "--rounds", "1", *only, path=_without(tmp_path / "path", command))
+    assert report(tmp_path, "release")["tools"] == {}
+    for name in names:
+        assert f"{name}: left out: {command}: not found\n" in printed
+
+
 def test_growth_counts_requests_bytes_and_memory(tmp_path: Path) -> None:
     need("docker-registry", "docker-registry")
     sizes = ["--rows", "1,5", "--images", "1", "--latencies", "0,5", "--rounds", "1"]
