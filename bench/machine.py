@@ -17,6 +17,7 @@ from bench.running import ROOT
 _TOOLS = {
     "git": ("git", "--version"),
     "docker": ("docker", "--version"),
+    "docker buildx": ("docker", "buildx", "version"),
     "dockerd": ("dockerd", "--version"),
     "skopeo": ("skopeo", "--version"),
     "buildah": ("buildah", "--version"),
@@ -62,6 +63,8 @@ def _said(*command: str) -> str:
     if not shutil.which(command[0]):
         return "absent"
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return "absent"
     said = (done.stdout or done.stderr).partition("\n")[0].strip()
     number = re.search(r"v?\d+\.\d[\w.+~-]*", said)
     return number[0] if (number and command[0] != "git") or (number and "--version" in command) else said

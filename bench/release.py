@@ -14,7 +14,7 @@ from typing import Any
 from bench.figures import spread, table
 from bench.judge import Verdict, judge
 from bench.registry import empty_registry
-from bench.running import Checkout, FailedError, absent
+from bench.running import Checkout, FailedError, absent, run
 from bench.tools import (
     LEFT_OUT,
     OTHER_TAG,
@@ -22,6 +22,7 @@ from bench.tools import (
     TOOLCHAIN,
     Job,
     Tool,
+    bake,
     buildah,
     by_docker,
     crane,
@@ -32,7 +33,9 @@ from bench.tools import (
 from build.arches import read_settings
 
 NAMES = ("embedded", "docker", "make -j5", "make", "skopeo copy", "buildah", "docker buildx bake", "crane push", "ko")
-_BY_DOCKER = ("docker", "make", "make -j5")
+_BY_DOCKER = ("docker", "make", "make -j5", "docker buildx bake")
+# Docker's settings of whoever measures; the plugins are all that is taken from there.
+_SETTINGS = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker").absolute()
 _EMPTY = "from invoke import task\n\n@task\ndef empty(c):\n    'Do nothing.'\n"
 
 Seconds = dict[str, list[float]]
@@ -107,6 +110,7 @@ def _tools(names: Collection[str], scratch: Path, daemon: Mapping[str, str]) -> 
         "docker": lambda checkout: by_docker(checkout, daemon),
         "make -j5": lambda checkout: makefile(checkout, scratch / "parallel", daemon, "-j5"),
         "make": lambda checkout: makefile(checkout, scratch / "serial", daemon),
+        "docker buildx bake": lambda checkout: bake(checkout, release, daemon),
         "skopeo copy": lambda checkout: skopeo(checkout, release),
         "crane push": lambda checkout: crane(checkout, release),
         "buildah": lambda checkout: buildah(checkout, release, scratch / "buildah"),
@@ -182,7 +186,9 @@ def _daemon(names: Collection[str]) -> Iterator[tuple[dict[str, str], dict[str, 
         missing |= absent(dict.fromkeys(wanted, command))
     if os.geteuid() != 0:
         missing |= dict.fromkeys(wanted, "dockerd: needs root")
-    if not wanted or missing:
+    if "docker buildx bake" in wanted and not missing and not _buildx():
+        missing["docker buildx bake"] = "docker buildx: not found"
+    if set(wanted) <= set(missing):
         yield {}, missing
         return
     from tests.daemons import private, toolchain_root
@@ -190,5 +196,15 @@ def _daemon(names: Collection[str]) -> Iterator[tuple[dict[str, str], dict[str, 
     root = toolchain_root()
     with private() as docker, TemporaryDirectory() as config:
         docker("import", str(root), TOOLCHAIN)
+        Path(config, "cli-plugins").symlink_to(_SETTINGS / "cli-plugins")
         given = {"DOCKER_HOST": docker.host, "DOCKER_BUILDKIT": "0", "DOCKER_CONFIG": config}
-        yield {**given, "DOCKER_CLI_EXPERIMENTAL": "enabled"}, {}
+        yield {**given, "DOCKER_CLI_EXPERIMENTAL": "enabled"}, missing
+
+
+def _buildx() -> bool:
+    with TemporaryDirectory() as home:
+        try:
+            run(["docker", "buildx", "version"], Path(home), Path(home), DOCKER_CONFIG=str(_SETTINGS))
+        except FailedError:
+            return False
+    return True

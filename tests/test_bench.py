@@ -19,12 +19,11 @@ MACHINE = {"cpu", "cores", "memory_mib", "kernel", "system", "python", "tools", 
 SPREAD = {"median", "least", "most"}
 
 
-def bench(results: Path, *words: str, path: str = os.environ["PATH"]) -> str:
-    """What `python -m bench WORDS` prints; it succeeds."""
+def bench(results: Path, *words: str, path: str = os.environ["PATH"], patience: float = 120) -> str:
+    """What `python -m bench WORDS` prints; it succeeds, within so many seconds."""
     command = [sys.executable, "-m", "bench", *words, "--results", str(results)]
-    run = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PATH": path}, check=False, capture_output=True, text=True, timeout=120
-    )
+    known = {**os.environ, "PATH": path}
+    run = subprocess.run(command, cwd=ROOT, env=known, check=False, capture_output=True, text=True, timeout=patience)
     assert run.returncode == 0, run.stderr
     return run.stdout
 
@@ -56,12 +55,32 @@ def test_without_docker_all_that_want_it_are_left_out_by_name(tmp_path: Path, co
     need("unshare", "util-linux")
     if os.geteuid() != 0:
         lack("dockerd: needs root")
-    names = ("docker", "make -j5", "make")
+    names = ("docker", "make -j5", "make", "docker buildx bake")
     only = [f"--only={name}" for name in names]
     printed = bench(tmp_path, "release", "--rounds", "1", *only, path=_without(tmp_path / "path", command))
     assert report(tmp_path, "release")["tools"] == {}
     for name in names:
         assert f"{name}: left out: {command}: not found\n" in printed
+
+
+@pytest.mark.xdist_group("docker")
+def test_docker_buildx_bake_publishes_what_is_right_where_it_is_installed(tmp_path: Path) -> None:
+    need("docker-registry", "docker-registry")
+    for command in ("docker", "dockerd"):
+        need(command, "docker.io")
+    if os.geteuid() != 0:
+        lack("dockerd: needs root")
+    buildx = subprocess.run(["docker", "buildx", "version"], check=False, capture_output=True)
+    printed = bench(tmp_path, "release", "--rounds", "1", "--only", "docker buildx bake", patience=600)
+    found = report(tmp_path, "release")
+    if buildx.returncode:
+        assert "docker buildx bake: left out: docker buildx: not found\n" in printed
+        return
+    assert found["absent"] == {}
+    tool = found["tools"]["docker buildx bake"]
+    assert set(tool["seconds"]) == set(found["scenarios"])
+    judged = tool["judged"]
+    assert (judged["in_list"], judged["in_configs"], judged["check"]) == (5, 5, "passes")
 
 
 def test_growth_counts_requests_bytes_and_memory(tmp_path: Path) -> None:
