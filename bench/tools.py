@@ -76,7 +76,7 @@ def bake(checkout: Checkout, arches: tuple[Arch, ...], daemon: Mapping[str, str]
     """`docker buildx bake` by the BuildKit in the daemon, between `invoke bake` and `invoke push-manifest`.
 
     What compiles there has no network, as with the docker engine and the Makefile; the daemon has no bridge to give it
-    one by. A file of Compose says so, which every buildx reads; its key in docker-bake.json is read from 0.17 on.
+    one by. A file of Compose says so, as buildx 0.13 passes over such a key in docker-bake.json.
     """
     name, _, version = TOOLCHAIN.rpartition(":")
     variables = {**daemon, "KUBE_CROSS_IMAGE": name, "KUBE_CROSS_VERSION": version}
