@@ -6,6 +6,7 @@ No secret is in such a line: URLs are shown without user, query and fragment, bo
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -105,6 +106,8 @@ def _words(error: Exception) -> str:
         return "the answer was cut short"
     if isinstance(error, TunnelError):
         return proxy_refuses("https", str(error))
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
+        return os.strerror(error.errno or 0)  # asyncio has words of its own
     if isinstance(error, OSError):
         return error.strerror or str(error) or "no answer in time"
     return f"the answer is no HTTP: {error}"

@@ -47,9 +47,9 @@ async def _fetched(source: Source, tag: Tag) -> Image:
         raise ImageError(f"found {manifest.media_type}, expected an image's manifest")
     try:
         claims: dict[str, Any] = json.loads(manifest.data)
-        named = [claims["config"], *claims["layers"]]
-        fetched = await together([source.blob(tag.repository, each["digest"]) for each in named])
-        config, *layers = (Blob(each["mediaType"], data) for each, data in zip(named, fetched, strict=True))
+        named = [(each["mediaType"], each["digest"]) for each in (claims["config"], *claims["layers"])]
+        fetched = await together(source.blob(tag.repository, digest) for _, digest in named)
+        config, *layers = (Blob(kind, data) for (kind, _), data in zip(named, fetched, strict=True))
         return Image(Platform.of(json.loads(config.data)), manifest, config, tuple(layers))
     except _MALFORMED as error:
         raise ImageError(f"its manifest or config is not well-formed: {error!r}") from None

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
 from build.crew import all_or_failures, result_of
@@ -18,39 +18,48 @@ T = TypeVar("T")
 class Senders:
     """Runs coroutines for other threads."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
         self._loop = loop
+        self._over = over
+        self._lock = Lock()
+        self._ended = False
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Have it run; raise PublishError if the run is ending."""
-        try:
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except RuntimeError:  # the loop is closed
-            coroutine.close()
-            raise PublishError("not sent: the run is ending") from None
+        with self._lock:  # what comes after the end would wait for ever
+            if not self._ended:
+                return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        coroutine.close()
+        raise PublishError("not sent: the run is ending")
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Its result, or what it raised, however long that takes."""
         return result_of(self.begin(coroutine))
 
+    def end(self) -> None:
+        """Begin nothing any more, and give up what is under way."""
+        with self._lock:
+            self._ended = True
+            self._loop.call_soon_threadsafe(self._over.set)
+
 
 @contextmanager
 def at_work() -> Iterator[Senders]:
     """Senders; at the end, also a sudden one, whatever is still under way is given up."""
-    ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    ready: Future[Senders] = Future()
 
     async def until_over() -> None:
         over = asyncio.Event()
-        ready.set_result((asyncio.get_running_loop(), over))
+        ready.set_result(Senders(asyncio.get_running_loop(), over))
         await over.wait()
 
     thread = Thread(target=asyncio.run, args=(until_over(),), name="senders")
     thread.start()
-    loop, over = ready.result()
+    senders = ready.result()
     try:
-        yield Senders(loop)
+        yield senders
     finally:
-        loop.call_soon_threadsafe(over.set)
+        senders.end()
         thread.join()
 
 
