@@ -10,6 +10,7 @@ import select
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Bytes at a time. A record of TLS holds no more than a quarter of it (RFC 8446, 5.1).
+# Bytes that are taken at a time.
 _PIECE = 1 << 16
 
 # As getaddrinfo(3) tells them: family, and what connect(2) takes.
@@ -81,17 +82,15 @@ class Encrypted:
 
     async def send(self, data: bytes) -> None:
         """Send all of it."""
-        rest = memoryview(data)
-        while rest:
-            piece = rest[:_PIECE]
-            rest = rest[await self._through(lambda piece=piece: self._tls.write(piece)) :]  # type: ignore[misc]
+        while data:
+            data = data[await self._through(partial(self._tls.write, data)) :]
 
     async def receive(self) -> bytes:
         """What comes next, or nothing at the end."""
         from ssl import SSLEOFError, SSLZeroReturnError
 
         try:
-            return await self._through(lambda: self._tls.read(_PIECE))
+            return await self._through(partial(self._tls.read, _PIECE))
         except (SSLZeroReturnError, SSLEOFError):  # whether an answer ends here is for HTTP to say
             return b""
 

@@ -1,0 +1,123 @@
+"""A connection carries one exchange after another, whatever their size, and one that the other side ends is missed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from threading import Barrier
+from typing import ClassVar
+
+import pytest
+
+from build.errors import PublishError
+from build.oci import Blob, digest_of
+from build.reference import Repository
+from build.registry import Registry
+from build.senders import at_work
+from build.transport import Transport
+from build.trust import Trust
+from tests.certificates import papers
+from tests.registries import registry, serving
+
+# More than any buffer on the way takes at once, and no multiple of one.
+LARGE = random.Random(7).randbytes((5 << 20) + 3)
+
+
+def sink(host: str, tmp_path: Path, trust: Trust | None = None) -> tuple[Registry, Repository]:
+    return Registry(host, tmp_path / "none", Transport(trust or Trust(), 60)), Repository.parse(f"{host}/some/one")
+
+
+@pytest.mark.parametrize("speaks", ["http", "https"])
+def test_a_large_blob_comes_back_whole(tmp_path: Path, speaks: str) -> None:
+    made = papers(tmp_path / "papers", "localhost")
+    settings = {"tls": made.settings} if speaks == "https" else {}
+    with registry(tmp_path / "registry", http=settings) as host:
+        folder = tmp_path / "certs.d" / host
+        folder.mkdir(parents=True)
+        shutil.copy(made.authority, folder / "ca.crt")
+        there, repository = sink(host, tmp_path, Trust(certificates=(tmp_path / "certs.d",)))
+        blob = Blob("application/octet-stream", LARGE)
+
+        async def there_and_back() -> bytes:
+            assert await there.put_blob(repository, blob) == len(LARGE)
+            return await there.blob(repository, blob.digest)
+
+        assert digest_of(asyncio.run(there_and_back())) == blob.digest
+
+
+class Counter(BaseHTTPRequestHandler):
+    """Has every tag, and notes who asks; after `patience` answers it hangs up and says nothing of it."""
+
+    patience = 1 << 30
+    came: ClassVar[list[tuple[str, int]]]
+
+    def setup(self) -> None:
+        super().setup()
+        self.answered = 0
+
+    def do_HEAD(self) -> None:
+        self.came.append(self.client_address)
+        self.send_response(200)
+        self.send_header("Docker-Content-Digest", digest_of(b""))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        self.answered += 1
+        self.close_connection = self.answered >= self.patience
+
+
+def counter(answers: int) -> type[Counter]:
+    class Fresh(Counter):
+        patience = answers
+        came: ClassVar[list[tuple[str, int]]] = []
+
+    return Fresh
+
+
+@pytest.mark.parametrize(("patience", "connections"), [(1 << 30, 1), (2, 3), (1, 6)])
+def test_a_connection_is_kept_as_long_as_it_lasts(tmp_path: Path, patience: int, connections: int) -> None:
+    handler = counter(patience)
+    with serving(handler) as host:
+        there, repository = sink(host, tmp_path)
+
+        async def ask() -> None:
+            for _ in range(6):
+                assert await there.digest(repository, "any") == digest_of(b"")
+
+        asyncio.run(ask())
+        assert len(set(handler.came)) == connections
+
+
+def test_many_exchanges_wait_side_by_side(tmp_path: Path) -> None:
+    """None of them is answered before all have come."""
+    count = 100
+
+    class Gathering(Counter):
+        came: ClassVar[list[tuple[str, int]]] = []
+
+        def do_HEAD(self) -> None:
+            gate.wait(30)
+            super().do_HEAD()
+
+    gate = Barrier(count)
+    with serving(Gathering) as host:
+        there, repository = sink(host, tmp_path)
+
+        async def ask() -> list[str | None]:
+            return await asyncio.gather(*(there.digest(repository, f"t{number}") for number in range(count)))
+
+        assert set(asyncio.run(ask())) == {digest_of(b"")}
+    assert len(set(Gathering.came)) == count
+
+
+def test_nothing_is_sent_after_the_end(tmp_path: Path) -> None:
+    handler = counter(1)
+    with serving(handler) as host:
+        there, repository = sink(host, tmp_path)
+        with at_work() as senders:
+            senders.run(there.digest(repository, "any"))
+        with pytest.raises(PublishError, match="not sent: the run is ending"):
+            senders.run(there.digest(repository, "any"))
+    assert len(handler.came) == 1
