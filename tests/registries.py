@@ -148,6 +148,7 @@ class Recorder:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 100
 
     def handle_error(self, *_: object) -> None:
         """Say nothing: whoever asked may be killed at any time."""
