@@ -1,13 +1,15 @@
 """YAML read strictly: every complaint names file, line, key, what was found and what is expected.
 
 A plain `yaml.load` keeps the last of two equal keys, turns the tag 3.10 into the number 3.1, and forgets where each
-value stood. So this reads PyYAML's nodes, which still know.
+value stood. PyYAML's nodes still know, but come to kilobytes a row. So this reads the parser's events, and keeps a
+value's tag, text and line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,34 +19,50 @@ from build.errors import UsageError
 
 Scalar = TypeVar("Scalar", int, str)
 
-KINDS = {
-    "tag:yaml.org,2002:str": "the string",
-    "tag:yaml.org,2002:int": "the number",
-    "tag:yaml.org,2002:float": "the number",
-    "tag:yaml.org,2002:bool": "the truth value",
-    "tag:yaml.org,2002:null": "nothing",
-    "tag:yaml.org,2002:timestamp": "the date",
-    "tag:yaml.org,2002:merge": "the merge key",
-    "tag:yaml.org,2002:map": "a mapping",
-    "tag:yaml.org,2002:seq": "a list",
+_CORE = "tag:yaml.org,2002:"
+_KINDS = {
+    "str": "the string",
+    "int": "the number",
+    "float": "the number",
+    "bool": "the truth value",
+    "null": "nothing",
+    "timestamp": "the date",
+    "merge": "the merge key",
+    "map": "a mapping",
+    "seq": "a list",
 }
+# By a value's shape and tag: `!!str [a]` is of no kind.
+_KIND_OF = {({"map": "mapping", "seq": "sequence"}.get(kind, "scalar"), _CORE + kind): kind for kind in _KINDS}
 
 
-_SCALARS = ("str", "int", "float", "bool", "null", "timestamp", "merge")
+@dataclass(slots=True)
+class _Value:
+    """A value as it stands in the file: a scalar's text, a sequence's values, a mapping's keys and values in turn."""
+
+    shape: str
+    tag: str
+    line: int
+    text: str
+    items: Sequence[_Value]
+
+    @property
+    def kind(self) -> str:
+        """One of YAML's own kinds, or nothing."""
+        return _KIND_OF.get((self.shape, self.tag), "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
     """A value in the file, and the dotted key that leads to it."""
 
     file: str
     key: str
-    yaml: Any
+    yaml: _Value
 
     def fail(self, found: str, expected: str) -> UsageError:
         """The complaint, to be raised."""
-        line = self.yaml.start_mark.line + 1
-        return UsageError(f"{self.file}:{line}: {self.key or 'top level'}: found {found}\n  expected {expected}")
+        place = f"{self.file}:{self.yaml.line}: {self.key or 'top level'}"
+        return UsageError(f"{place}: found {found}\n  expected {expected}")
 
     def check(self, holds: bool, found: str, expected: str) -> None:
         """Raise the complaint unless `holds`."""
@@ -57,69 +75,74 @@ class Node:
         try:
             yield
         except UsageError as error:
-            line = self.yaml.start_mark.line + 1
-            place = f"{self.file}:{line}: "
+            place = f"{self.file}:{self.yaml.line}: "
             raise error if str(error).startswith(self.file) else UsageError(f"{place}{self.key}: {error}") from None
 
     def is_a(self, *kinds: str) -> bool:
         """Whether this is a value of one of YAML's kinds, by its tag and by its shape: `!!str [a]` is neither."""
-        shape = {"mapping": ("map",), "sequence": ("seq",)}.get(self.yaml.id, _SCALARS)
-        return any(self.yaml.tag == f"tag:yaml.org,2002:{kind}" and kind in shape for kind in kinds)
+        return self.yaml.kind in kinds
 
     def described(self) -> str:
         """What this value is, for a complaint about it."""
-        known = self.is_a(*_SCALARS, "map", "seq")
-        kind = KINDS[self.yaml.tag] if known else f"a {self.yaml.id} tagged {self.yaml.tag}"
-        return f"{kind} {self.yaml.value!r}" if isinstance(self.yaml.value, str) and self.yaml.value else kind
+        kind = _KINDS.get(self.yaml.kind) or f"a {self.yaml.shape} tagged {self.yaml.tag}"
+        return f"{kind} {self.yaml.text!r}" if self.yaml.text else kind
 
     def entries(self) -> Iterator[tuple[str, Node]]:
         """The keys and values of a mapping whose keys are free, in their order; no key twice."""
-        self.check(self.is_a("map"), self.described(), "a mapping")
+        if not self.is_a("map"):
+            raise self.fail(self.described(), "a mapping")
         lines: dict[str, int] = {}
-        for key, value in self.yaml.value:
+        items = iter(self.yaml.items)
+        for key, value in zip(items, items, strict=True):
             at_key = Node(self.file, self.key, key)
-            at_key.check(at_key.is_a("str"), at_key.described(), "a key that is a string: put it in quotes")
-            first = f"it once: it is in line {lines.get(key.value)} already"
-            at_key.check(key.value not in lines, f"the key {key.value!r} a second time", first)
-            lines[key.value] = key.start_mark.line + 1
-            yield key.value, Node(self.file, f"{self.key}.{key.value}".lstrip("."), value)
+            if not at_key.is_a("str"):
+                raise at_key.fail(at_key.described(), "a key that is a string: put it in quotes")
+            name = key.text
+            if name in lines:
+                raise at_key.fail(f"the key {name!r} a second time", f"it once: it is in line {lines[name]} already")
+            lines[name] = key.line
+            yield name, Node(self.file, f"{self.key}.{name}".lstrip("."), value)
 
     def record(self, *required: str, optional: tuple[str, ...] = ()) -> dict[str, Node]:
         """The values of a mapping whose keys are fixed: all of `required`, none beyond `optional`."""
         known = (*required, *optional)
         fields = {}
         for name, value in self.entries():
-            value.check(name in known, f"the unknown key {name!r}", f"one of {', '.join(known)}")
+            if name not in known:
+                raise value.fail(f"the unknown key {name!r}", f"one of {', '.join(known)}")
             fields[name] = value
         for name in required:
-            self.check(name in fields, f"no key {name!r}", f"it: a value for {self.key or 'the file'}.{name}")
+            if name not in fields:
+                raise self.fail(f"no key {name!r}", f"it: a value for {self.key or 'the file'}.{name}")
         return fields
 
     def text(self, pattern: str = r"(?s).+", meaning: str = "a string") -> str:
         """A non-empty string that matches `pattern` as a whole."""
-        quoted = self.is_a("int", "float", "bool", "timestamp")
-        hint = f', in quotes: "{self.yaml.value}"' if quoted else ""
-        fits = self.is_a("str") and re.fullmatch(pattern, self.yaml.value)
-        self.check(bool(fits), self.described(), meaning + hint)
-        return str(self.yaml.value)
+        if not self.is_a("str") or not re.fullmatch(pattern, self.yaml.text):
+            quoted = self.is_a("int", "float", "bool", "timestamp")
+            raise self.fail(self.described(), meaning + (f', in quotes: "{self.yaml.text}"' if quoted else ""))
+        return self.yaml.text
 
     def texts(self, pattern: str = r"(?s).+", meaning: str = "a string") -> tuple[str, ...]:
         """A non-empty list of such strings, none twice."""
-        self.check(self.is_a("seq"), self.described(), f"a list, each entry {meaning}")
-        self.check(bool(self.yaml.value), "an empty list", f"at least one entry: {meaning}")
-        entries = [Node(self.file, f"{self.key}[{at}]", each) for at, each in enumerate(self.yaml.value)]
+        if not self.is_a("seq"):
+            raise self.fail(self.described(), f"a list, each entry {meaning}")
+        self.check(bool(self.yaml.items), "an empty list", f"at least one entry: {meaning}")
+        entries = [Node(self.file, f"{self.key}[{at}]", each) for at, each in enumerate(self.yaml.items)]
         texts = tuple(entry.text(pattern, meaning) for entry in entries)
-        for at, entry in enumerate(entries):
-            entry.check(texts[at] not in texts[:at], f"{texts[at]!r} a second time", "each entry once")
+        seen = set[str]()
+        for entry, text in zip(entries, texts, strict=True):
+            entry.check(text not in seen, f"{text!r} a second time", "each entry once")
+            seen.add(text)
         return texts
 
     def choice(self, *values: Scalar) -> Scalar:
         """One of `values`, which are all strings or all whole numbers."""
-        number = isinstance(values[0], int)
-        typed = self.is_a("int" if number else "str")
+        typed = self.is_a("int" if isinstance(values[0], int) else "str")
         named = {str(value): value for value in values}
-        self.check(typed and self.yaml.value in named, self.described(), " or ".join(named))
-        return named[self.yaml.value]
+        if not typed or self.yaml.text not in named:
+            raise self.fail(self.described(), " or ".join(named))
+        return named[self.yaml.text]
 
 
 def load(path: Path) -> Node:
@@ -128,7 +151,7 @@ def load(path: Path) -> Node:
 
     try:
         text = path.read_text(encoding="utf-8")
-        top = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        top = _composed(getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text))
     except OSError as error:
         raise UsageError(
             f"{path}: can't be read: {error.strerror}\n  git checkout {path.name} brings it back"
@@ -145,3 +168,51 @@ def load(path: Path) -> Node:
     if top is None:
         raise UsageError(f"{path.name}:1: found an empty file\n  expected the keys arches, images and defaults")
     return Node(path.name, "", top)
+
+
+def _composed(loader: Any) -> _Value | None:
+    """The value of the one document that `loader` parses, or None if there is none; raise YAMLError."""
+    from yaml.composer import ComposerError
+    from yaml.events import (
+        AliasEvent,
+        CollectionEndEvent,
+        DocumentStartEvent,
+        MappingStartEvent,
+        ScalarEvent,
+        SequenceStartEvent,
+    )
+    from yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+    shapes = {
+        ScalarEvent: ("scalar", ScalarNode),
+        SequenceStartEvent: ("sequence", SequenceNode),
+        MappingStartEvent: ("mapping", MappingNode),
+    }
+    top: list[_Value] = []
+    around = [top]  # the items of what is open, the innermost last
+    anchors: dict[str, _Value] = {}
+    while loader.check_event():
+        event = loader.get_event()
+        kind, mark = type(event), event.start_mark
+        if kind in shapes:
+            if event.anchor in anchors:
+                raise ComposerError(None, None, "second occurrence", mark)
+            shape, node = shapes[kind]
+            text = event.value if kind is ScalarEvent else ""
+            tag = event.tag if event.tag not in (None, "!") else loader.resolve(node, text, event.implicit)
+            items: list[_Value] = []
+            value = _Value(shape, tag, mark.line + 1, sys.intern(text), () if kind is ScalarEvent else items)
+            around[-1].append(value)
+            if event.anchor is not None:
+                anchors[event.anchor] = value
+            if kind is not ScalarEvent:
+                around.append(items)
+        elif kind is AliasEvent:
+            if event.anchor not in anchors:
+                raise ComposerError(None, None, "found undefined alias", mark)
+            around[-1].append(anchors[event.anchor])
+        elif issubclass(kind, CollectionEndEvent):
+            around.pop()
+        elif kind is DocumentStartEvent and top:
+            raise ComposerError(None, None, "but found another document", mark)
+    return top[0] if top else None
