@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from build.arches import Arch
@@ -17,7 +17,10 @@ def ingredients(root: Path, program: Program, arches: Iterable[Arch], compiler: 
     """For each arch all that its binary is made from: sources, headers, flags, compiler, VERSION, row."""
     read = reader(root)
     made = {}
+    read_for: dict[str | None, Mapping[str, str]] = {}  # rows of one runtime read the same
     for arch in arches:
+        if arch.runtime not in read_for:
+            read_for[arch.runtime] = {path: digest_of(data) for path, data in files(read, program, arch).items()}
         settings = {
             "compiler": compiler.identity(arch),
             "VERSION": program.version,
@@ -25,5 +28,5 @@ def ingredients(root: Path, program: Program, arches: Iterable[Arch], compiler: 
             "triple": arch.triple,
             "runtime": arch.runtime or "",
         }
-        made[arch] = Ingredients(settings, {path: digest_of(data) for path, data in files(read, program, arch).items()})
+        made[arch] = Ingredients(settings, read_for[arch.runtime])
     return made

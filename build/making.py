@@ -42,8 +42,7 @@ def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator
     begun: dict[Job, Future[bytes]] = {}
     for program in programs:
         try:
-            needed = ingredients(shop.root, program, shop.release.arches, shop.compiler)
-            found |= {(program, arch): each.key for arch, each in needed.items()}
+            found |= _keys(shop, program)
         except CompileError as error:  # as where a source is not there
             if len(programs) == 1:
                 raise
@@ -76,6 +75,11 @@ def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator
     with ThreadPoolExecutor(COMPILERS) as makers, shop.compiler.at_work(shop.root, missing) as compile_for:
         begun |= {job: compiling(*job) if binary is None else unchanged(*job, binary) for job, binary in known.items()}
         yield {program: {arch: begun[program, arch] for arch in shop.release.arches} for program in programs}
+
+
+def _keys(shop: Workshop, program: Program) -> dict[Job, str]:
+    needed = ingredients(shop.root, program, shop.release.arches, shop.compiler)
+    return {(program, arch): each.key for arch, each in needed.items()}
 
 
 def _tell_of_changes(shop: Workshop) -> None:
