@@ -179,11 +179,17 @@ def _array(value: str, place: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _pairs(value: str, place: str) -> dict[str, str]:
+@cache
+def _key_values(value: str) -> tuple[tuple[str, str], ...]:
+    # All arches have the same labels as a rule; the parser leaves 13 KB of classes each time that refer to themselves.
     from dockerfile_parse.util import extract_key_values
 
+    return tuple(extract_key_values(env_replace=False, args={}, envs={}, instruction_value=value))
+
+
+def _pairs(value: str, place: str) -> dict[str, str]:
     try:
-        pairs = dict(extract_key_values(env_replace=False, args={}, envs={}, instruction_value=value))
+        pairs = dict(_key_values(value))
     except (ValueError, IndexError) as error:
         raise ImageError(f"{place} {value}: {error}") from None
     closed = re.fullmatch(r"""([^"']|"[^"]*"|'[^']*')*""", value)

@@ -42,11 +42,19 @@ def silent(_: str | Event) -> None:
 
 def then(running: Future[T], told: Callable[[str], None], stage: str = "") -> Future[T]:
     """The same future; when it ends, `told` hears of `stage`, if there is one, or of `failed`."""
-
-    def ended(done: Future[T]) -> None:
-        failed = done.cancelled() or done.exception() is not None
-        if failed or stage:
-            told(FAILED if failed else stage)
-
-    running.add_done_callback(ended)
+    running.add_done_callback(_Told(told, stage))
     return running
+
+
+@dataclass(slots=True)
+class _Told:
+    """Tells once: a future keeps what it has called, and this keeps nothing after."""
+
+    told: Callable[[str], None] | None
+    stage: str
+
+    def __call__(self, done: Future[T]) -> None:
+        told, self.told = self.told, None
+        failed = done.cancelled() or done.exception() is not None
+        if told and (failed or self.stage):
+            told(FAILED if failed else self.stage)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 from typing import TYPE_CHECKING
 
 from build.arches import Arch, ImageSettings
@@ -141,7 +142,7 @@ def _made_before(plan: Plan, entry: bytes | None) -> Image | None:
         return None
     blobs = []
     for media_type, size in listed["blobs"]:
-        blobs.append(Blob(media_type, data[:size]))
+        blobs.append(Blob(intern(media_type), data[:size]))
         data = data[size:]
     manifest, config, *layers = blobs
     return Image(plan.arch.platform, manifest, config, tuple(layers))
