@@ -107,10 +107,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def read_settings(path: Path) -> Settings:
     """Read arches.yaml; raise UsageError with file, line, key, what was found and what is expected."""
-    top = load(path).record("arches", "images", "defaults")
-    arches = {name: _arch(name, node) for name, node in top["arches"].entries()}
-    top["arches"].check(bool(arches), "no row", "at least one")
-    _no_two_rows_alike(top["arches"], arches)
+    top = load(path, {"arches": _row}).record("arches", "images", "defaults")
+    rows = top["arches"].made(_row)
+    top["arches"].check(bool(rows), "no row", "at least one")
+    _no_two_rows_alike(rows)
+    arches = {name: arch for name, (arch, _) in rows.items()}
     defaults = _defaults(top["defaults"], arches)
     images = {name: _image(name, node, defaults.cflags) for name, node in top["images"].entries()}
     top["images"].check(bool(images), "no image", "at least one")
@@ -119,7 +120,8 @@ def read_settings(path: Path) -> Settings:
     return Settings(arches, images, defaults)
 
 
-def _arch(name: str, node: Node) -> Arch:
+def _row(name: str, node: Node) -> tuple[Arch, Node]:
+    """A row, and where its platform stands."""
     row = node.record("triple", "platform", "elf", "qemu", optional=("runtime",))
     elf = row["elf"].record("machine", "class", "order")
     node.check(
@@ -128,7 +130,7 @@ def _arch(name: str, node: Node) -> Arch:
         "lower-case letters and digits, as they become part of a repository's name",
     )
     platform = row["platform"].text(PLATFORM, "os/architecture[/variant], as linux/arm/v7")
-    return Arch(
+    arch = Arch(
         name=name,
         triple=row["triple"].text(r"[a-z0-9_]+(-[a-z0-9_]+)+", "a GNU triple, as aarch64-linux-gnu"),
         platform=Platform.parse(platform),
@@ -140,18 +142,18 @@ def _arch(name: str, node: Node) -> Arch:
         qemu=row["qemu"].text(r"[a-z0-9_]+", "the NAME of qemu-NAME-static"),
         runtime=row["runtime"].text(r"[a-z0-9_]+", "the NAME of build/runtime/NAME.c") if "runtime" in row else None,
     )
+    return arch, row["platform"]
 
 
-def _no_two_rows_alike(node: Node, arches: Mapping[str, Arch]) -> None:
+def _no_two_rows_alike(rows: Mapping[str, tuple[Arch, Node]]) -> None:
     seen: dict[Platform, str] = {}
-    for name, row in node.entries():
-        platform = arches[name].platform
-        dict(row.entries())["platform"].check(
-            platform not in seen,
-            f"platform {platform}, which row {seen.get(platform)!r} has too",
+    for name, (arch, place) in rows.items():
+        place.check(
+            arch.platform not in seen,
+            f"platform {arch.platform}, which row {seen.get(arch.platform)!r} has too",
             "one row a platform: a manifest list could not tell them apart",
         )
-        seen[platform] = name
+        seen[arch.platform] = name
 
 
 def _no_two_programs_alike(node: Node) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from build.errors import UsageError
 
 Scalar = TypeVar("Scalar", int, str)
+T = TypeVar("T")
 
 _CORE = "tag:yaml.org,2002:"
 _KINDS = {
@@ -37,13 +38,17 @@ _KIND_OF = {({"map": "mapping", "seq": "sequence"}.get(kind, "scalar"), _CORE + 
 
 @dataclass(slots=True)
 class _Value:
-    """A value as it stands in the file: a scalar's text, a sequence's values, a mapping's keys and values in turn."""
+    """A value as it stands in the file: a scalar's text, a sequence's values, a mapping's keys and values in turn.
+
+    `made` is what was made of it early, or the complaint about it.
+    """
 
     shape: str
     tag: str
     line: int
     text: str
     items: Sequence[_Value]
+    made: Any = None
 
     @property
     def kind(self) -> str:
@@ -103,6 +108,16 @@ class Node:
             lines[name] = key.line
             yield name, Node(self.file, f"{self.key}.{name}".lstrip("."), value)
 
+    def made(self, make: Callable[[str, Node], T]) -> dict[str, T]:
+        """What `make` makes of each key and value of a mapping; `load` may have done that already."""
+        found = {}
+        for name, value in self.entries():
+            made = value.yaml.made
+            if isinstance(made, UsageError):
+                raise made
+            found[name] = make(name, value) if made is None else made
+        return found
+
     def record(self, *required: str, optional: tuple[str, ...] = ()) -> dict[str, Node]:
         """The values of a mapping whose keys are fixed: all of `required`, none beyond `optional`."""
         known = (*required, *optional)
@@ -145,13 +160,21 @@ class Node:
         return named[self.yaml.text]
 
 
-def load(path: Path) -> Node:
-    """The top value of a YAML file; raise UsageError if it can't be read or is not YAML."""
+# By the key of a mapping at the top, what makes a value of a key and a value in it.
+Rows = Mapping[str, Callable[[str, Node], object]]
+
+
+def load(path: Path, rows: Rows | None = None) -> Node:
+    """The top value of a YAML file; raise UsageError if it can't be read or is not YAML.
+
+    What `made` will make of `rows` is made of each as soon as it is read, and its nodes are forgotten: a long table
+    takes little more memory than what is made of it.
+    """
     import yaml
 
     try:
         text = path.read_text(encoding="utf-8")
-        top = _composed(getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text))
+        top = _composed(getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text), path.name, rows or {})
     except OSError as error:
         raise UsageError(
             f"{path}: can't be read: {error.strerror}\n  git checkout {path.name} brings it back"
@@ -170,7 +193,7 @@ def load(path: Path) -> Node:
     return Node(path.name, "", top)
 
 
-def _composed(loader: Any) -> _Value | None:
+def _composed(loader: Any, file: str, rows: Rows) -> _Value | None:
     """The value of the one document that `loader` parses, or None if there is none; raise YAMLError."""
     from yaml.composer import ComposerError
     from yaml.events import (
@@ -213,6 +236,21 @@ def _composed(loader: Any) -> _Value | None:
             around[-1].append(anchors[event.anchor])
         elif issubclass(kind, CollectionEndEvent):
             around.pop()
+            if len(around) == 3 and not anchors:  # the end of a row, which nothing refers to
+                _make(file, rows, *around[1:])
         elif kind is DocumentStartEvent and top:
             raise ComposerError(None, None, "but found another document", mark)
     return top[0] if top else None
+
+
+def _make(file: str, rows: Rows, top: Sequence[_Value], table: Sequence[_Value]) -> None:
+    """Make of the last value in the last table at the top what is to be made of it, and forget the rest."""
+    make = rows.get(top[-2].text) if len(top) % 2 == 0 and top[-1].shape == "mapping" else None
+    if make is None or len(table) % 2:
+        return
+    name, row = table[-2].text, table[-1]
+    try:
+        row.made = make(name, Node(file, f"{top[-2].text}.{name}", row))
+    except UsageError as error:
+        row.made = error  # for its turn: what is wrong above it comes first, and what is no YAML before all else
+    row.items = ()

@@ -67,6 +67,13 @@ IMAGES = SHIPPED[SHIPPED.index("images:\n") : SHIPPED.index("defaults:\n")]
         pytest.param(SHIPPED.replace(ROWS, "arches: {}\n"), "arches: found no row", id="no rows"),
         pytest.param(SHIPPED.replace(IMAGES, "images: {}\n"), "images: found no image", id="no images"),
         pytest.param(SHIPPED.replace(ROWS, ""), "found no key 'arches'", id="no arches"),
+        pytest.param(edited("linux/s390x", "linux") + "x: [\n", "not YAML", id="no YAML below a row's mistake"),
+        pytest.param(edited("linux/s390x", "linux") + "x: 1\n", "x: found the unknown key", id="key below a mistake"),
+        pytest.param(
+            edited("  arm:\n", "  arm: &a\n").replace("images:\n", "  x: *a\nimages:\n"),
+            "arches.x.platform: found platform linux/arm/v7, which row 'arm' has too",
+            id="row that is an alias",
+        ),
     ],
 )
 def test_an_odd_document_is_one_complaint(tmp_path: Path, document: str, complaint: str) -> None:
