@@ -19,7 +19,7 @@ _FILE = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _FILE_MEANING = "lower-case letters and digits, joined by . _ or -: it becomes part of a file's name"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Promise:
     """What the ELF header of a row's binaries must say: machine (`EM_…`), class (32 or 64), byte order."""
 
@@ -28,7 +28,7 @@ class Promise:
     order: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Arch:
     """One row of the arch table, and so the one owner of every spelling of a CPU's name."""
 

@@ -21,7 +21,7 @@ _LARGEST = 1 << 30
 PLATFORM = r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Platform:
     """Where an image runs: os, architecture and variant in Go's names (image-index.md, "platform")."""
 
@@ -107,7 +107,7 @@ class Descriptor:
         return named | {"platform": self.platform.fields()} if self.platform else named
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Blob:
     """Bytes and what they are. The digest is taken once, from the very bytes that are stored and sent."""
 
@@ -131,7 +131,7 @@ class Layer:
     diff_id: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Image:
     """One platform's image: its manifest, its config and its layers, as bytes."""
 

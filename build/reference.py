@@ -21,7 +21,7 @@ LONGEST = 255
 ARCHIVE = "oci-archive:"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Repository:
     """A repository in a registry (`host` and `name`), or an image layout on disk (no host, `name` is its folder).
 

@@ -116,7 +116,7 @@ class Workshop:
         return Program(companion or image.name, sources, self.cflags, f"v{self.release.tag}-{self.revision.name}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Made:
     """One result: its name (a path or a reference), its digest, its platform (none for a manifest list).
 
