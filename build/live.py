@@ -50,7 +50,12 @@ class View:
 
     def __init__(self, stream: TextIO, colour: bool) -> None:
         self._console = Console(
-            file=stream, force_terminal=True, color_system="auto" if colour else None, highlight=False, markup=False
+            file=stream,
+            force_terminal=True,
+            color_system="auto" if colour else None,
+            highlight=False,
+            markup=False,
+            emoji=False,
         )
         self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._rows: dict[tuple[str, str], _Row] = {}
@@ -98,5 +103,5 @@ class View:
         for title in _TITLES[first:]:
             table.add_column(title, no_wrap=True, justify="right" if title in ("bytes", "time") else "left")
         for texts, row in zip(cells, self._rows.values(), strict=True):
-            table.add_row(*map(Text, texts[first:]), style="bold red" if row.failed else "")
+            table.add_row(*texts[first:], style="bold red" if row.failed else "")
         return table
