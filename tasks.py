@@ -31,7 +31,7 @@ if "--complete" in sys.argv:
     offer_values(Path(__file__).with_name("arches.yaml"))
 
 # A task lives for a second: collecting garbage while modules load, and once more at the end, would take a fifth of it.
-# Only one with hundreds of arches or images leaves so much.
+# What is done for an arch leaves none that counts.
 gc.set_threshold(20_000, 10, 100)
 atexit.register(gc.freeze)
 
