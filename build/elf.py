@@ -69,10 +69,8 @@ def check(binary: bytes, promise: Promise, name: str) -> None:
         _check_header(elf, promise, name)
         _check_segments(elf, name)
         _check_symbols(elf, name)
-        for each in (
-            elf.structs,
-            elf,
-        ):  # they refer to themselves, 90 KB a file, and would stay until garbage is collected
+        # They refer to themselves, 90 KB a file, and would stay until garbage is collected.
+        for each in (elf.structs, elf):
             vars(each).clear()
     except (ELFError, UnicodeDecodeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise ElfError(f"{name}: not a whole ELF file: {error or type(error).__name__}") from None
