@@ -54,6 +54,10 @@ class Layout:
         """The bytes of a blob; raise PublishError if they are missing or damaged, or more than `most`."""
         return self._read(repository, digest, most)
 
+    def at_once(self) -> int:
+        """A disk has one thing done after another."""
+        return 1
+
     async def open_upload(self, repository: Repository) -> str:  # noqa: ARG002
         """A folder needs no preparation."""
         return ""

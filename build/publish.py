@@ -17,7 +17,7 @@ from build.errors import BuildError, PublishError
 from build.events import FAILED, PUSH
 from build.oci import Blob, Image, Index, index, validate
 from build.reference import Repository
-from build.senders import together
+from build.senders import together, together_at_most
 
 # Of an image as a rule: a layer and a config.
 _BLOBS = 2
@@ -51,6 +51,9 @@ class Sink(Source, Protocol):
     @property
     def is_far(self) -> bool:
         """Whether a round trip costs more than sending a small blob twice, as far as it is known yet."""
+
+    def at_once(self) -> int:
+        """How many things are done at the same time, as far as it is known yet; more would only wait."""
 
     async def open_upload(self, repository: Repository) -> str:
         """Make ready to take a blob, before that is known; `put_blob` may then use what this returns, once."""
@@ -108,7 +111,8 @@ Held = Mapping[Tag, str | None]
 
 async def survey(sink: Sink, tags: Collection[Tag]) -> Held:
     """What each tag refers to now: a digest, or None for no such tag."""
-    return dict(zip(tags, await together(sink.digest(tag.repository, tag.name) for tag in tags), strict=True))
+    asked = (sink.digest(tag.repository, tag.name) for tag in tags)
+    return dict(zip(tags, await together_at_most(sink.at_once, asked), strict=True))
 
 
 def refuse_to_move(sink: Sink, wanted: Mapping[Tag, Image | Index], held: Held) -> None:
@@ -150,10 +154,11 @@ async def publish(
     # Where no tag is there is none to move: an image leaves for afar while others are still being compiled.
     early = sink.keeps_tags and not any(held.values()) and not order.dry
     if early:
-        uploads = _opened(sink, [tag.repository for tag in images], listed if sink.is_far else None)
-        courier = _Courier(sink, order.told, uploads)
-        await together(courier.deliver(tag, image, listed) for tag, image in images.items())
-    made = dict(zip(images, await together(map(asyncio.wrap_future, images.values())), strict=True))
+        first = [tag.repository for tag, _ in zip(images, range(sink.at_once()), strict=False)]
+        courier = _Courier(sink, order.told, _opened(sink, first, listed if sink.is_far else None))
+        await together_at_most(sink.at_once, (courier.deliver(tag, image, listed) for tag, image in images.items()))
+    ready = await together_at_most(lambda: 1, map(asyncio.wrap_future, images.values()))
+    made = dict(zip(images, ready, strict=True))
     wanted: dict[Tag, Image | Index] = {list_tag: listing(list(made.values()))} if list_tag else {}
     wanted |= made
     if not order.overwrite:
@@ -163,7 +168,8 @@ async def publish(
         if not early:
             homes = listed if list_tag in new else None
             courier = _Courier(sink, order.told, {})
-            await together(courier.deliver(tag, image, homes, tag in new) for tag, image in images.items())
+            leaving = (courier.deliver(tag, image, homes, tag in new) for tag, image in images.items())
+            await together_at_most(sink.at_once, leaving)
         await asyncio.to_thread(order.before_tags)
         await _move_tags(sink, new, wanted, list_tag)
     return [Change(tag, target, held[tag]) for tag, target in wanted.items()]
@@ -238,7 +244,8 @@ async def _move_tags(
     sink: Sink, new: Mapping[Tag, Image | Index], wanted: Mapping[Tag, Image | Index], last: Tag | None
 ) -> None:
     """Move the `new` tags, and see whether they and their kin then are what is `wanted`: no registry can lock them."""
-    await together(sink.put_tag(tag.repository, tag.name, target) for tag, target in new.items() if tag != last)
+    moving = (sink.put_tag(tag.repository, tag.name, target) for tag, target in new.items() if tag != last)
+    await together_at_most(sink.at_once, moving)
     if last and last in new:
         await sink.put_tag(last.repository, last.name, new[last])
     found = await survey(sink, wanted)

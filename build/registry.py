@@ -81,6 +81,10 @@ class Registry:
         """Whether no exchange took less than what a registry nearby may take."""
         return self._transport.quickest > FAR
 
+    def at_once(self) -> int:
+        """How many exchanges are in flight at most."""
+        return self._transport.at_once
+
     async def open_upload(self, repository: Repository) -> str:
         """Where a blob can be sent to; a registry forgets an upload that nothing comes for."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Lock, Thread
@@ -66,3 +66,28 @@ def at_work() -> Iterator[Senders]:
 async def together(things: Iterable[Awaitable[T]]) -> list[T]:
     """Await them all at once; return the results in the things' order, or raise as `crew.results` does."""
     return all_or_failures(await asyncio.gather(*things, return_exceptions=True))
+
+
+async def together_at_most(at_once: Callable[[], int], things: Iterable[Awaitable[T]]) -> list[T]:
+    """The same, but no more are begun than `at_once` says, which may change its mind, and at least one.
+
+    Only then are they taken from `things`: what has to wait takes no memory.
+    """
+    numbered = enumerate(things)
+    ends: dict[int, T | BaseException] = {}
+    workers = 1
+
+    async def work() -> None:
+        nonlocal workers
+        for number, thing in numbered:
+            if workers < at_once():
+                workers += 1
+                group.create_task(work())
+            try:
+                ends[number] = await thing
+            except Exception as error:  # noqa: BLE001
+                ends[number] = error
+
+    async with asyncio.TaskGroup() as group:
+        await work()
+    return all_or_failures([ends[number] for number in sorted(ends)])

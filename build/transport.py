@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from time import monotonic
+from time import monotonic, thread_time
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -35,8 +35,10 @@ from build.trust import Trust, host_of, redacted, seen_from
 
 T = TypeVar("T")
 
-# Exchanges in flight, of all hosts together: a registry and its load balancer have limits, too.
-AT_ONCE = 256
+# Exchanges in flight: what keeps a core busy if the registry is nearby, and the most that one far away is asked for.
+_NEARBY, _FAR_AWAY = 32, 256
+# Of its time, what this thread works at most while it waits for one far away. The rest is not all the registry's.
+_IDLE = 0.2
 TRIES = 7
 # Seconds before a second try (then twice as long, and so on).
 FIRST_WAIT, LONGEST_WAIT = 0.2, 8
@@ -48,7 +50,7 @@ _HOPS = 5
 class Transport:
     """Exchanges with any number of hosts, from one event loop. `timeout` (seconds) starts to run now.
 
-    `quickest` is how long the shortest exchange so far took, in seconds.
+    `quickest` is how long the shortest exchange so far took, in seconds; `at_once` how many are in flight at most.
     """
 
     def __init__(self, trust: Trust, timeout: float) -> None:
@@ -56,7 +58,10 @@ class Transport:
         self.quickest = timeout
         self._timeout = timeout
         self._end = monotonic() + timeout
-        self._lanes = asyncio.Semaphore(AT_ONCE)
+        self.at_once = _NEARBY
+        self._lanes = asyncio.Semaphore(_NEARBY)
+        self._made = 0
+        self._since: tuple[float, float] | None = None
         self._hosts: dict[tuple[str, str], Host] = {}
 
     def close(self) -> None:
@@ -114,6 +119,7 @@ class Transport:
             )
         proxy = self.trust.proxy(url)
         began = monotonic()
+        self._since = self._since or (began, thread_time())
         what = f"{method} {redacted(url)}" + (f" through the proxy {proxy.url}" if proxy else "")
         host = self._host(url)
         try:
@@ -128,13 +134,23 @@ class Transport:
             trace.failed(failure, monotonic() - began)
             raise failure from None
         took = monotonic() - began
-        self.quickest = min(self.quickest, took)
+        self._learn(took)
         trace.exchange(what, answer.status, len(body or b""), len(answer.data), took)
         if answer.status == 407:
             raise PublishError(f"{what}: {proxy_refuses(urlsplit(url).scheme, f'407 {answer.reason}')}")
         if answer.status in _BUSY:
             raise TransientError(refusal(method, url, answer), _retry_after(answer))
         return answer
+
+    def _learn(self, took: float) -> None:
+        """Note how long an exchange took. If those so far have left us idle, let more be in flight."""
+        self.quickest = min(self.quickest, took)
+        self._made += 1
+        since, worked = self._since or (0.0, 0.0)
+        if self._made == _NEARBY and thread_time() - worked < (monotonic() - since) * _IDLE:
+            self.at_once = _FAR_AWAY
+            for _ in range(_FAR_AWAY - _NEARBY):
+                self._lanes.release()
 
     def _left(self) -> float:
         return self._end - monotonic()
