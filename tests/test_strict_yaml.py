@@ -43,6 +43,7 @@ IMAGES = SHIPPED[SHIPPED.index("images:\n") : SHIPPED.index("defaults:\n")]
         pytest.param("pause\n", "1: top level: found the string 'pause'", id="string"),
         pytest.param("\n\na: [b\n", "4: not YAML", id="not YAML"),
         pytest.param("[" * 500, "1: not YAML", id="open brackets"),
+        pytest.param("arches: " + "[" * 50_000 + "]" * 50_000, "found no key 'images'", id="brackets in brackets"),
         pytest.param("a: b\n---\nc: d\n", "2: not YAML", id="two documents"),
         pytest.param(edited("    tag:", "\ttag:"), "61: not YAML", id="tab"),
         pytest.param("a: b\nc: d\0\n", "2: not YAML", id="control character"),
