@@ -162,7 +162,8 @@ def _subjects(
     shop: Workshop, sources: tuple[str, ...], arches: Sequence[Arch], found: Binaries, packed: Packed
 ) -> dict[Arch, Subject]:
     orphan = replace(shop.program(), name=ORPHAN, sources=sources)
-    with binaries([shop], [orphan]) as orphans:
+    heard = replace(shop, revision=replace(shop.revision, changed=()))
+    with binaries([heard], [orphan]) as orphans:
         results(list(orphans[orphan].values()))
         version = shop.program().version
         return {
