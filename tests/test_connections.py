@@ -6,8 +6,9 @@ import asyncio
 import random
 import shutil
 from http.server import BaseHTTPRequestHandler
+from itertools import count
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import ClassVar
 
 import pytest
@@ -90,26 +91,30 @@ def test_a_connection_is_kept_as_long_as_it_lasts(tmp_path: Path, patience: int,
         assert len(set(handler.came)) == connections
 
 
-def test_many_exchanges_wait_side_by_side(tmp_path: Path) -> None:
-    """None of them is answered before all have come."""
-    count = 100
+@pytest.mark.parametrize("seconds", [0, 2])
+def test_as_many_as_a_registry_far_away_keeps_waiting_are_in_flight(tmp_path: Path, seconds: float) -> None:
+    """The first few are answered once all have come, and from one that takes its time many more are wanted then."""
+    few, many = 32, 100
+    rest = many if seconds else few
+    gates, numbers = [Barrier(few), Barrier(rest)], count()
 
     class Gathering(Counter):
         came: ClassVar[list[tuple[str, int]]] = []
 
         def do_HEAD(self) -> None:
-            gate.wait(30)
+            first = next(numbers) < few
+            gates[not first].wait(30)
+            Event().wait(seconds * first)
             super().do_HEAD()
 
-    gate = Barrier(count)
     with serving(Gathering) as host:
         there, repository = sink(host, tmp_path)
 
         async def ask() -> list[str | None]:
-            return await asyncio.gather(*(there.digest(repository, f"t{number}") for number in range(count)))
+            return await asyncio.gather(*(there.digest(repository, f"t{each}") for each in range(few + rest)))
 
         assert set(asyncio.run(ask())) == {digest_of(b"")}
-    assert len(set(Gathering.came)) == count
+    assert len(set(Gathering.came)) >= rest
 
 
 def test_nothing_is_sent_after_the_end(tmp_path: Path) -> None:
