@@ -17,7 +17,7 @@ from build.errors import BuildError, PublishError
 from build.events import FAILED, PUSH
 from build.oci import Blob, Image, Index, index, validate
 from build.reference import Repository
-from build.senders import together, together_at_most
+from build.senders import made, together, together_at_most
 
 # Of an image as a rule: a layer and a config.
 _BLOBS = 2
@@ -157,10 +157,9 @@ async def publish(
         first = [tag.repository for tag, _ in zip(images, range(sink.at_once()), strict=False)]
         courier = _Courier(sink, order.told, _opened(sink, first, listed if sink.is_far else None))
         await together_at_most(sink.at_once, (courier.deliver(tag, image, listed) for tag, image in images.items()))
-    ready = await together_at_most(lambda: 1, map(asyncio.wrap_future, images.values()))
-    made = dict(zip(images, ready, strict=True))
-    wanted: dict[Tag, Image | Index] = {list_tag: listing(list(made.values()))} if list_tag else {}
-    wanted |= made
+    ready = await together_at_most(lambda: 1, map(made, images.values()))
+    wanted: dict[Tag, Image | Index] = {list_tag: listing(ready)} if list_tag else {}
+    wanted |= zip(images, ready, strict=True)
     if not order.overwrite:
         refuse_to_move(sink, wanted, held)
     new = {tag: target for tag, target in wanted.items() if held[tag] != target.digest}
@@ -183,12 +182,12 @@ class _Courier:
     told: Callable[[Tag, str, int], None]
     uploads: Uploads
 
-    async def deliver(self, tag: Tag, made: Future[Image], listed: Repository | None, is_new: bool = True) -> None:
+    async def deliver(self, tag: Tag, running: Future[Image], listed: Repository | None, is_new: bool = True) -> None:
         """Blobs, then the manifest by digest: to the tag's home if it is new there, and to the list's repository.
 
         In the list's repository they are mounted from their home; but to a registry far away small ones go straight.
         """
-        image = await asyncio.wrap_future(made)
+        image = await made(running)
         try:
             await self._deliver(tag, image, listed, is_new)
         except BuildError:

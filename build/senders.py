@@ -63,6 +63,11 @@ def at_work() -> Iterator[Senders]:
         thread.join()
 
 
+async def made(running: Future[T]) -> T:
+    """What a thread makes, once it is there. A future keeps whoever has waited for it, so it is not asked in vain."""
+    return running.result() if running.done() else await asyncio.wrap_future(running)
+
+
 async def together(things: Iterable[Awaitable[T]]) -> list[T]:
     """Await them all at once; return the results in the things' order, or raise as `crew.results` does."""
     return all_or_failures(await asyncio.gather(*things, return_exceptions=True))
