@@ -53,14 +53,15 @@ def at_work() -> Iterator[Senders]:
         ready.set_result(Senders(asyncio.get_running_loop(), over))
         await over.wait()
 
-    thread = Thread(target=asyncio.run, args=(until_over(),), name="senders")
-    thread.start()
-    senders = ready.result()
+    # A daemon: Ctrl-C may come as it starts, and then nobody tells it to end.
+    thread = Thread(target=lambda: asyncio.run(until_over()), name="senders", daemon=True)
     try:
-        yield senders
+        thread.start()
+        yield ready.result()
     finally:
-        senders.end()
-        thread.join()
+        if thread.is_alive():
+            ready.result().end()
+            thread.join()
 
 
 async def made(running: Future[T]) -> T:
