@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -107,6 +107,7 @@ class Change:
 # By repository; each is good for one blob.
 Uploads = Mapping[Repository, list[asyncio.Task[str]]]
 Held = Mapping[Tag, str | None]
+Images = Mapping[Tag, Future[Image]]
 
 
 async def survey(sink: Sink, tags: Collection[Tag]) -> Held:
@@ -139,7 +140,7 @@ def not_moved(found: Iterable[str]) -> PublishError:
 
 async def publish(
     sink: Sink,
-    images: Mapping[Tag, Future[Image]],
+    images: Images,
     list_tag: Tag | None,
     order: Order,
     listing: Callable[[Sequence[Image]], Index] = index,
@@ -156,7 +157,7 @@ async def publish(
     if early:
         first = [tag.repository for tag, _ in zip(images, range(sink.at_once()), strict=False)]
         courier = _Courier(sink, order.told, _opened(sink, first, listed if sink.is_far else None))
-        await together_at_most(sink.at_once, (courier.deliver(tag, image, listed) for tag, image in images.items()))
+        await courier.deliver(images, images, listed)
     ready = await together_at_most(lambda: 1, map(made, images.values()))
     wanted: dict[Tag, Image | Index] = {list_tag: listing(ready)} if list_tag else {}
     wanted |= zip(images, ready, strict=True)
@@ -165,10 +166,7 @@ async def publish(
     new = {tag: target for tag, target in wanted.items() if held[tag] != target.digest}
     if new and not order.dry:
         if not early:
-            homes = listed if list_tag in new else None
-            courier = _Courier(sink, order.told, {})
-            leaving = (courier.deliver(tag, image, homes, tag in new) for tag, image in images.items())
-            await together_at_most(sink.at_once, leaving)
+            await _Courier(sink, order.told, {}).deliver(images, new, listed if list_tag in new else None)
         await asyncio.to_thread(order.before_tags)
         await _move_tags(sink, new, wanted, list_tag)
     return [Change(tag, target, held[tag]) for tag, target in wanted.items()]
@@ -182,11 +180,15 @@ class _Courier:
     told: Callable[[Tag, str, int], None]
     uploads: Uploads
 
-    async def deliver(self, tag: Tag, running: Future[Image], listed: Repository | None, is_new: bool = True) -> None:
-        """Blobs, then the manifest by digest: to the tag's home if it is new there, and to the list's repository.
+    async def deliver(self, images: Images, new: Container[Tag], listed: Repository | None) -> None:
+        """Blobs, then the manifest by digest: to a tag's home if it is among the new, and to the list's repository.
 
         In the list's repository they are mounted from their home; but to a registry far away small ones go straight.
         """
+        leaving = (self._leave(tag, image, listed, tag in new) for tag, image in images.items())
+        await together_at_most(self.sink.at_once, leaving)
+
+    async def _leave(self, tag: Tag, running: Future[Image], listed: Repository | None, is_new: bool) -> None:
         image = await made(running)
         try:
             await self._deliver(tag, image, listed, is_new)

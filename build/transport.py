@@ -31,7 +31,7 @@ from build.faults import (
     refusal,
 )
 from build.oci import LARGEST_MANIFEST
-from build.trust import Trust, host_of, redacted, seen_from
+from build.trust import Proxy, Trust, host_of, redacted, seen_from
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ class Transport:
         began = monotonic()
         self._since = self._since or (began, thread_time())
         what = f"{method} {redacted(url)}" + (f" through the proxy {proxy.url}" if proxy else "")
-        host = self._host(url)
+        host = self._host(url, proxy)
         try:
             async with asyncio.timeout(left):
                 answer = await host.exchange(method, url, {"User-Agent": "pause", **headers}, body, most)
@@ -155,11 +155,10 @@ class Transport:
     def _left(self) -> float:
         return self._end - monotonic()
 
-    def _host(self, url: str) -> Host:
+    def _host(self, url: str, proxy: Proxy | None) -> Host:
         """Each host has its own connections and its own TLS settings."""
         place = scheme, name = urlsplit(url).scheme, host_of(url)
         if place not in self._hosts:
-            proxy = self.trust.proxy(url)
             tls = self.trust.context(name) if scheme == "https" else None
             proxy_tls = self.trust.context(host_of(proxy.url)) if proxy and proxy.url.startswith("https:") else None
             self._hosts[place] = Host(scheme, name, tls, proxy, proxy_tls)
