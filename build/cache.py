@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
@@ -71,19 +72,21 @@ class Cache:
             shutil.rmtree(self.folder)
         return [self.folder]
 
-    def _path(self, *parts: str) -> Path:
+    def _path(self, *parts: str) -> str:
+        # Not a Path, which interns every part: for hundreds of entries Python's table of names would double.
         name = key_of(*parts)
-        return self.folder / name[:2] / name[2:]
+        return os.path.join(self.folder, name[:2], name[2:])
 
-    def _write(self, path: Path, key: str, data: bytes) -> None:
+    def _write(self, path: str, key: str, data: bytes) -> None:
         if self.keep:
             self.sign()
-            write_whole(path, key_of(key, data).encode() + data)
+            write_whole(Path(path), key_of(key, data).encode() + data)
 
 
-def _read(path: Path, key: str) -> bytes | None:
+def _read(path: str, key: str) -> bytes | None:
     try:
-        entry = path.read_bytes()
+        with open(path, "rb") as file:
+            entry = file.read()
     except OSError:
         return None
     proof, data = entry[:64], entry[64:]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from build.errors import ImageError
 from build.oci import Layer, digest_of
@@ -39,8 +38,8 @@ def tar(files: Iterable[File], time: int) -> bytes:
     entries: dict[str, tuple[int, bytes | None]] = {}
     named = {_relative(file.path): file for file in files}
     for path in sorted(named):
-        for folder in reversed(PurePosixPath(path).parents[:-1]):
-            if str(folder) in named:
+        for folder in (path[:end] for end, letter in enumerate(path) if letter == "/"):
+            if folder in named:
                 raise ImageError(f"layer: /{folder} is to be both a file and the folder of /{path}")
             entries[f"{folder}/"] = (0o755, None)
         entries[path] = (named[path].mode, named[path].data)
@@ -49,10 +48,10 @@ def tar(files: Iterable[File], time: int) -> bytes:
 
 
 def _relative(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not parts[1:] or parts[0] != "/" or ".." in parts or "\0" in path:
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not path.startswith("/") or not parts or ".." in parts or "\0" in path:
         raise ImageError(f"layer: {path!r} is not the path of a file in an image\n  expected an absolute path, no '..'")
-    return "/".join(parts[1:])
+    return "/".join(parts)
 
 
 def _entry(path: str, mode: int, data: bytes | None, time: int) -> bytes:
