@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor
+from functools import partial
 from typing import TypeVar
 
 from build.errors import BuildError
+from build.outcomes import Outcome, begun
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Seconds.
-_NAP = 1
-
 
 def side_by_side(pool: Executor, do: Callable[[T], R], things: Iterable[T]) -> list[R]:
     """Do it for all things at once; return the results in the things' order, or raise as `results` does."""
-    return results([pool.submit(do, thing) for thing in things])
+    return results([begun(pool, partial(do, thing)) for thing in things])
 
 
-def results(running: Sequence[Future[R]]) -> list[R]:
+def results(running: Iterable[Outcome[R]]) -> list[R]:
     """The results, once none is under way any more.
 
     Raises the first failure; where several things failed for reasons of their own, its message holds them all.
     """
-    _await(running)
-    return all_or_failures([each.exception() or each.result() for each in running])
+    return all_or_failures([each.failure() or each.result() for each in running])
 
 
 def all_or_failures(ends: Sequence[R | BaseException]) -> list[R]:
@@ -38,18 +36,6 @@ def all_or_failures(ends: Sequence[R | BaseException]) -> list[R]:
     if failures:
         raise type(failures[0])("\n".join(dict.fromkeys(map(str, failures)))) from None
     return [end for end in ends if not isinstance(end, BaseException)]
-
-
-def result_of(running: Future[R]) -> R:
-    """The result, or what was raised, however long that takes."""
-    _await([running])
-    return running.result()
-
-
-def _await(running: Sequence[Future[R]]) -> None:
-    # The kernel may give Ctrl-C to another thread than the main one, which then hears of it when it wakes.
-    while wait(running, timeout=_NAP).not_done:
-        pass
 
 
 def each_by_itself(
@@ -77,13 +63,6 @@ def each_by_itself(
         words = "\n".join(f"{name}: {error}" for name, error in failures.items()).replace(_AGAIN, "")
         raise BuildError(f"{len(failures)} of {len(ends)} {things} failed\n{words}{_AGAIN}")
     return made
-
-
-def finished(result: R) -> Future[R]:
-    """What is done already, for those who would wait."""
-    future: Future[R] = Future()
-    future.set_result(result)
-    return future
 
 
 _AGAIN = "\n  run this again: what is done is not repeated"

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
-
-T = TypeVar("T")
 
 # What an arch is at. After `done` another stage may follow, after `failed` none.
 WAIT, COMPILE, IMAGE, VERIFY, PUSH, DONE, FAILED = "wait", "compile", "image", "verify", "push", "done", "failed"
@@ -38,23 +34,3 @@ Report = Callable[[str | Event], None]
 
 def silent(_: str | Event) -> None:
     """A Report that nobody reads."""
-
-
-def then(running: Future[T], told: Callable[[str], None], stage: str = "") -> Future[T]:
-    """The same future; when it ends, `told` hears of `stage`, if there is one, or of `failed`."""
-    running.add_done_callback(_Told(told, stage))
-    return running
-
-
-@dataclass(slots=True)
-class _Told:
-    """Tells once: a future keeps what it has called, and this keeps nothing after."""
-
-    told: Callable[[str], None] | None
-    stage: str
-
-    def __call__(self, done: Future[T]) -> None:
-        told, self.told = self.told, None
-        failed = done.cancelled() or done.exception() is not None
-        if told and (failed or self.stage):
-            told(FAILED if failed else self.stage)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-from build.crew import each_by_itself, result_of
+from build.crew import each_by_itself
+from build.outcomes import begun
 from build.publish import Sink
 from build.release import Made, Release, Workshop
 
@@ -40,8 +41,7 @@ def publishers_of(images: Sequence[Releases]) -> Executor:
 
 def everywhere(publishers: Executor, sinks: Sinks, publishing: Callable[[Release, Sink], list[Made]]) -> End[Made]:
     """Begin it for all registries of an image; what is returned waits for all, and says of each how it ended."""
-    begun = {release.registry: publishers.submit(publishing, release, sink) for release, sink in sinks}
-    ends = {registry: partial(result_of, each) for registry, each in begun.items()}
+    ends = {release.registry: begun(publishers, partial(publishing, release, sink)).result for release, sink in sinks}
     return partial(each_by_itself, "registries", ends, sinks[0][0].report)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
@@ -61,20 +60,17 @@ class Plan:
         }
 
 
-def assembled(plan: Plan, binary: Future[bytes], cache: Cache) -> Image:
-    """The image of `plan`; its binary may still be compiling.
+def assembled(plan: Plan, binary: bytes, cache: Cache, recipe: Recipe | None = None) -> Image:
+    """The image of `plan`; its Dockerfile may have been read already, as a `recipe`.
 
     The key of a cached image holds the digest of its binary, the row, and the code that checked and assembled it: what
     is found under it has passed the same check. Raises ImageError for a Dockerfile that can't be used, ElfError for a
     binary that is not its row's.
     """
-    template = _template(plan)
-    # While a compiler works there is time for this; with no compiler there is a cached image as a rule.
-    recipe = None if binary.done() else _recipe(plan, template)
-    entry = _ingredients(plan, template, binary.result()).key
+    entry = _ingredients(plan, _template(plan), binary).key
     made = _made_before(plan, cache.get(entry))
     if made is None:
-        made, others = _assemble(plan, recipe or _recipe(plan, template), binary.result())
+        made, others = _assemble(plan, recipe or recipe_of(plan), binary)
         cache.put(entry, _packed(made, others))
     return made
 
@@ -97,18 +93,18 @@ def rendered(plan: Plan) -> str:
     return dockerfile.render(_template(plan), plan.settings.dockerfile, plan.variables)
 
 
+def recipe_of(plan: Plan) -> Recipe:
+    """What the Dockerfile of `plan` asks for; raise ImageError if it can't be used."""
+    from build import dockerfile
+
+    return dockerfile.read(rendered(plan), f"{plan.settings.dockerfile} for {plan.arch.name}")
+
+
 def _template(plan: Plan) -> str:
     try:
         return _file(plan, plan.settings.dockerfile).decode()
     except UnicodeDecodeError as error:
         raise ImageError(f"{plan.settings.dockerfile}: byte {error.start} is not UTF-8") from None
-
-
-def _recipe(plan: Plan, template: str) -> Recipe:
-    from build import dockerfile
-
-    name = plan.settings.dockerfile
-    return dockerfile.read(dockerfile.render(template, name, plan.variables), f"{name} for {plan.arch.name}")
 
 
 def _ingredients(plan: Plan, template: str, binary: bytes) -> Ingredients:

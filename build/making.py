@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from threading import Event as Signal
 
 from build import archive, elf
 from build.arches import Arch
 from build.binaries import ingredients
 from build.compilers import Job, Program
-from build.crew import finished, results
+from build.crew import results
 from build.errors import CompileError
-from build.events import COMPILE, DONE, IMAGE, WAIT, Event, then
+from build.events import COMPILE, DONE, FAILED, IMAGE, WAIT, Event
 from build.files import differs, write_whole
-from build.images import Plan, assembled
+from build.images import Plan, assembled, recipe_of
 from build.images import ingredients as image_ingredients
 from build.ingredients import Ingredients, changes, remember, remembered
 from build.oci import Image, digest_of
+from build.outcomes import Outcome, begun_in_turn, failed, finished
 from build.release import Made, Workshop
 
 BIN = "bin"
 # One compiler fills one core. While some compile, what is compiled already becomes an image.
 COMPILERS = os.cpu_count() or 1
 
-Binaries = Mapping[Arch, Future[bytes]]
+Binaries = Mapping[Arch, Outcome[bytes]]
 Found = Mapping[Program, Binaries]
 
 
@@ -35,18 +36,18 @@ Found = Mapping[Program, Binaries]
 def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator[Found]:
     """The binary of every program and arch: compiled before, or under way. Each is yet to be checked against its row.
 
-    The futures raise CompileError; whatever compiles is gone when the context ends.
+    They raise CompileError; whatever compiles is gone when the context ends.
     """
     shop = shops[0]  # in all that matters here they are alike
     found: dict[Job, str] = {}
-    begun: dict[Job, Future[bytes]] = {}
+    begun: dict[Job, Outcome[bytes]] = {}
     for program in programs:
         try:
             found |= _keys(shop, program)
         except CompileError as error:  # as where a source is not there
             if len(programs) == 1:
                 raise
-            begun |= {(program, arch): _failed(error) for arch in shop.release.arches}
+            begun |= {(program, arch): failed(error) for arch in shop.release.arches}
     known = {job: shop.cache.get(key) for job, key in found.items()}
     missing = [job for job, binary in known.items() if binary is None]
     _tell_of_changes(shop)
@@ -56,25 +57,34 @@ def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator
     def tell(program: Program, arch: Arch, stage: str, text: str = "") -> None:
         shop.release.report(Event(text, program.name, arch.name, stage))
 
-    def compiled(program: Program, arch: Arch) -> bytes:
-        tell(program, arch, COMPILE)
-        binary = compile_for(program, arch)
-        shop.cache.put(found[program, arch], binary)
-        tell(program, arch, DONE, f"{arch.name}: {program.name} is compiled, {len(binary)} bytes")
+    def compiled(job: Job) -> bytes:
+        if over.is_set():
+            raise CompileError(f"{job[0].name} for {job[1].name}: not compiled: the run is ending")
+        try:
+            tell(*job, COMPILE)
+            binary = compile_for(*job)
+            shop.cache.put(found[job], binary)
+        except BaseException:
+            tell(*job, FAILED)
+            raise
+        tell(*job, DONE, f"{job[1].name}: {job[0].name} is compiled, {len(binary)} bytes")
         return binary
 
-    def compiling(program: Program, arch: Arch) -> Future[bytes]:
-        tell(program, arch, WAIT)
-        return then(makers.submit(compiled, program, arch), partial(tell, program, arch))
-
-    def unchanged(program: Program, arch: Arch, binary: bytes) -> Future[bytes]:
+    def unchanged(program: Program, arch: Arch, binary: bytes) -> Outcome[bytes]:
         tell(program, arch, DONE, f"{arch.name}: {program.name} is unchanged, {len(binary)} bytes")
         return finished(binary)
 
+    over = Signal()
     # The compiler leaves first: what still compiles then, as after Ctrl-C, ends with it, and the makers have no wait.
     with ThreadPoolExecutor(COMPILERS) as makers, shop.compiler.at_work(shop.root, missing) as compile_for:
-        begun |= {job: compiling(*job) if binary is None else unchanged(*job, binary) for job, binary in known.items()}
-        yield {program: {arch: begun[program, arch] for arch in shop.release.arches} for program in programs}
+        for job in missing:
+            tell(*job, WAIT)
+        begun |= {job: unchanged(*job, binary) for job, binary in known.items() if binary is not None}
+        begun |= zip(missing, begun_in_turn(makers, COMPILERS, compiled, missing), strict=True)
+        try:
+            yield {program: {arch: begun[program, arch] for arch in shop.release.arches} for program in programs}
+        finally:
+            over.set()
 
 
 def _keys(shop: Workshop, program: Program) -> dict[Job, str]:
@@ -92,43 +102,44 @@ def _tell_of_changes(shop: Workshop) -> None:
         shop.release.report(words)
 
 
-def _failed(error: CompileError) -> Future[bytes]:
-    failed: Future[bytes] = Future()
-    failed.set_exception(error)
-    return failed
-
-
 def leave_binaries(shop: Workshop, program: Program, found: Binaries) -> list[Made]:
     """`bin/NAME-A` for every arch, or none of them: raises CompileError, or ElfError for one that is not its row's."""
-    results(list(found.values()))
+    results(found.values())
     for arch, binary in found.items():
         elf.check(binary.result(), arch.elf, binary_path(program.name, arch))
     return [leave_binary(shop, program, arch, binary.result()) for arch, binary in found.items()]
 
 
-def finish_images(shop: Workshop, found: Binaries, pool: Executor) -> Mapping[Arch, Future[Image]]:
+def finish_images(shop: Workshop, found: Binaries, pool: Executor) -> Mapping[Arch, Outcome[Image]]:
     """The image of every arch, from its binary, which is left in `bin` once it has proved to be its row's.
 
-    The futures raise CompileError, ElfError or ImageError.
+    They raise CompileError, ElfError or ImageError.
     """
 
     tell = shop.release.tell
 
     def assembling(arch: Arch) -> Image:
-        image = assembled(image_plan(shop, arch), found[arch], shop.cache)
-        leave_binary(shop, shop.program(), arch, found[arch].result())
+        plan = image_plan(shop, arch)
+        try:
+            # While a compiler works there is time for this; with no compiler there is a cached image as a rule.
+            recipe = None if found[arch].is_there else recipe_of(plan)
+            binary = found[arch].result()
+            tell(arch, IMAGE)
+            image = assembled(plan, binary, shop.cache, recipe)
+            leave_binary(shop, shop.program(), arch, binary)
+        except BaseException:
+            tell(arch, FAILED)
+            raise
         tell(arch, DONE)
         return image
 
-    for arch, binary in found.items():
-        then(binary, partial(tell, arch), IMAGE)
-    return {arch: then(pool.submit(assembling, arch), partial(tell, arch)) for arch in found}
+    return dict(zip(found, begun_in_turn(pool, 1, assembling, found), strict=True))
 
 
-def all_images(found: Binaries, images: Mapping[Arch, Future[Image]]) -> list[Image]:
+def all_images(found: Binaries, images: Mapping[Arch, Outcome[Image]]) -> list[Image]:
     """Every image, once all are finished; a failed compilation explains more than what followed from it."""
-    results(list(found.values()))
-    return results(list(images.values()))
+    results(found.values())
+    return results(images.values())
 
 
 def leave_archives(shop: Workshop, found: Binaries, images: Sequence[Image]) -> list[Made]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +11,12 @@ from pathlib import Path
 
 from build.arches import Arch
 from build.compilers import Program
-from build.crew import finished, result_of, side_by_side
+from build.crew import side_by_side
 from build.errors import BuildError
 from build.everywhere import End, Releases, Sinks, each_image, everywhere, in_each, publishers_of, sinks_of
 from build.making import Binaries, Found, all_images, binaries, finish_images, leave_archives, leave_binaries
 from build.oci import Image, Index, index
+from build.outcomes import Outcome, begun, finished
 from build.publish import Sink, Source
 from build.publishing import as_far_as_asked, publish_images, publish_list, push_by_daemon, refuse_layouts
 from build.reference import archive_file
@@ -164,24 +165,24 @@ def _make_and_publish(shops: Sequence[Workshop], with_list: bool) -> list[Made]:
         for shop, places in zip(shops, run.sinks, strict=True):
             compiled = run.found[shop.program()]
             images = finish_images(shop, compiled, run.finisher)
-            archives = run.publishers.submit(_archived, shop, compiled, images)
+            archives = begun(run.publishers, partial(_archived, shop, compiled, images))
             ready = gates.enter_context(_gated(shop, compiled, places, images=images))
             publishing = partial(publish_images, images, index if with_list else None, run.senders)
             ends.append(partial(_ended, everywhere(run.publishers, ready, publishing), archives))
         return each_image(run.releases, ends)
 
 
-def _archived(shop: Workshop, compiled: Binaries, images: Mapping[Arch, Future[Image]]) -> list[Made]:
+def _archived(shop: Workshop, compiled: Binaries, images: Mapping[Arch, Outcome[Image]]) -> list[Made]:
     return leave_archives(shop, compiled, all_images(compiled, images))
 
 
-def _ended(published: End[Made], archives: Future[list[Made]]) -> Sequence[Made]:
+def _ended(published: End[Made], archives: Outcome[list[Made]]) -> Sequence[Made]:
     try:
         made = published()
     except BuildError:
-        result_of(archives)  # a failed compilation explains more than what followed from it
+        archives.result()  # a failed compilation explains more than what followed from it
         raise
-    result_of(archives)
+    archives.result()
     return made
 
 
@@ -206,7 +207,7 @@ def _gated(
     shop: Workshop,
     found: Binaries,
     sinks: Sinks,
-    images: Mapping[Arch, Future[Image]] | None = None,
+    images: Mapping[Arch, Outcome[Image]] | None = None,
     built: Sequence[Made] = (),
 ) -> Iterator[Sinks]:
     """The same sinks, where no tag moves before every arch has passed, if that is wanted."""

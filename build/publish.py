@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +15,7 @@ from typing import Protocol
 from build.errors import BuildError, PublishError
 from build.events import FAILED, PUSH
 from build.oci import Blob, Image, Index, index, validate
+from build.outcomes import Outcome
 from build.reference import Repository
 from build.senders import made, together, together_at_most
 
@@ -107,7 +107,7 @@ class Change:
 # By repository; each is good for one blob.
 Uploads = Mapping[Repository, list[asyncio.Task[str]]]
 Held = Mapping[Tag, str | None]
-Images = Mapping[Tag, Future[Image]]
+Images = Mapping[Tag, Outcome[Image]]
 
 
 async def survey(sink: Sink, tags: Collection[Tag]) -> Held:
@@ -157,8 +157,10 @@ async def publish(
     if early:
         first = [tag.repository for tag, _ in zip(images, range(sink.at_once()), strict=False)]
         courier = _Courier(sink, order.told, _opened(sink, first, listed if sink.is_far else None))
-        await courier.deliver(images, images, listed)
-    ready = await together_at_most(lambda: 1, map(made, images.values()))
+        ready = await courier.deliver(images, images, listed)
+    else:
+        courier = _Courier(sink, order.told, {})
+        ready = await together_at_most(lambda: 1, (courier.taken(*each) for each in images.items()))
     wanted: dict[Tag, Image | Index] = {list_tag: listing(ready)} if list_tag else {}
     wanted |= zip(images, ready, strict=True)
     if not order.overwrite:
@@ -166,7 +168,7 @@ async def publish(
     new = {tag: target for tag, target in wanted.items() if held[tag] != target.digest}
     if new and not order.dry:
         if not early:
-            await _Courier(sink, order.told, {}).deliver(images, new, listed if list_tag in new else None)
+            await courier.deliver(images, new, listed if list_tag in new else None)
         await asyncio.to_thread(order.before_tags)
         await _move_tags(sink, new, wanted, list_tag)
     return [Change(tag, target, held[tag]) for tag, target in wanted.items()]
@@ -180,21 +182,32 @@ class _Courier:
     told: Callable[[Tag, str, int], None]
     uploads: Uploads
 
-    async def deliver(self, images: Images, new: Container[Tag], listed: Repository | None) -> None:
+    async def taken(self, tag: Tag, running: Outcome[Image]) -> Image:
+        """An image, once it is there."""
+        try:
+            image = await made(running)
+        except BuildError:
+            self.told(tag, FAILED, 0)
+            raise
+        self.told(tag, PUSH, 0)
+        return image
+
+    async def deliver(self, images: Images, new: Container[Tag], listed: Repository | None) -> list[Image]:
         """Blobs, then the manifest by digest: to a tag's home if it is among the new, and to the list's repository.
 
         In the list's repository they are mounted from their home; but to a registry far away small ones go straight.
         """
         leaving = (self._leave(tag, image, listed, tag in new) for tag, image in images.items())
-        await together_at_most(self.sink.at_once, leaving)
+        return await together_at_most(self.sink.at_once, leaving)
 
-    async def _leave(self, tag: Tag, running: Future[Image], listed: Repository | None, is_new: bool) -> None:
-        image = await made(running)
+    async def _leave(self, tag: Tag, running: Outcome[Image], listed: Repository | None, is_new: bool) -> Image:
+        image = await self.taken(tag, running)
         try:
             await self._deliver(tag, image, listed, is_new)
         except BuildError:
             self.told(tag, FAILED, 0)
             raise
+        return image
 
     async def _deliver(self, tag: Tag, image: Image, listed: Repository | None, is_new: bool) -> None:
         validate(image)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 
 from build.arches import Arch
 from build.errors import UsageError
-from build.events import DONE, PUSH, silent, then
+from build.events import DONE, silent
 from build.oci import OCI, Image, Index, index
+from build.outcomes import Outcome
 from build.publish import Sink, publish
 from build.release import Daemon, Made, Release, Workshop, why_a_tag
 from build.senders import Senders
@@ -55,7 +55,7 @@ def publish_list(senders: Senders, release: Release, sink: Sink) -> list[Made]:
 
 
 def publish_images(
-    images: Mapping[Arch, Future[Image]],
+    images: Mapping[Arch, Outcome[Image]],
     listing: Callable[[Sequence[Image]], Index] | None,
     senders: Senders,
     release: Release,
@@ -67,8 +67,6 @@ def publish_images(
     """
     tagged = {release.arch_tag(arch): image for arch, image in images.items()}
     arches = dict(zip(tagged, images, strict=True))
-    for arch, image in images.items():
-        then(image, partial(release.tell, arch), PUSH)
     order = replace(release.order, told=lambda tag, stage, size: release.tell(arches[tag], stage, size=size))
     list_tag = release.list_tag() if listing else None
     made = []

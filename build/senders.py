@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
-from build.crew import all_or_failures, result_of
+from build.crew import all_or_failures
 from build.errors import PublishError
+from build.outcomes import Outcome
 
 T = TypeVar("T")
 
@@ -24,17 +24,20 @@ class Senders:
         self._lock = Lock()
         self._ended = False
 
-    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Outcome[T]:
         """Have it run; raise PublishError if the run is ending."""
+        outcome: Outcome[T] = Outcome()
         with self._lock:  # what comes after the end would wait for ever
             if not self._ended:
-                return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+                running = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+                running.add_done_callback(lambda done: outcome.settle(done.result))
+                return outcome
         coroutine.close()
         raise PublishError("not sent: the run is ending")
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Its result, or what it raised, however long that takes."""
-        return result_of(self.begin(coroutine))
+        return self.begin(coroutine).result()
 
     def end(self) -> None:
         """Begin nothing any more, and give up what is under way."""
@@ -46,11 +49,12 @@ class Senders:
 @contextmanager
 def at_work() -> Iterator[Senders]:
     """Senders; at the end, also a sudden one, whatever is still under way is given up."""
-    ready: Future[Senders] = Future()
+    ready: Outcome[Senders] = Outcome()
 
     async def until_over() -> None:
         over = asyncio.Event()
-        ready.set_result(Senders(asyncio.get_running_loop(), over))
+        senders = Senders(asyncio.get_running_loop(), over)
+        ready.settle(lambda: senders)
         await over.wait()
 
     # A daemon: Ctrl-C may come as it starts, and then nobody tells it to end.
@@ -64,9 +68,18 @@ def at_work() -> Iterator[Senders]:
             thread.join()
 
 
-async def made(running: Future[T]) -> T:
-    """What a thread makes, once it is there. A future keeps whoever has waited for it, so it is not asked in vain."""
-    return running.result() if running.done() else await asyncio.wrap_future(running)
+async def made(running: Outcome[T]) -> T:
+    """What a thread makes, once it is there."""
+    if not running.is_there:
+        loop, there = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # a loop that has ended waits for nothing
+                loop.call_soon_threadsafe(there.set)
+
+        running.when_there(tell)
+        await there.wait()
+    return running.result()
 
 
 async def together(things: Iterable[Awaitable[T]]) -> list[T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
@@ -20,6 +20,7 @@ from build.events import DONE, FAILED, VERIFY
 from build.everywhere import in_each
 from build.making import Binaries, all_images, binaries, finish_images
 from build.oci import Image
+from build.outcomes import Outcome
 from build.proc import Watch
 from build.release import ORPHAN, Made, Verifying, Workshop
 from build.trials import CHECKS, FailedError, Trial
@@ -83,7 +84,7 @@ def trying(shop: Workshop, wanted: Verifying, found: Binaries, packed: Packed) -
         watch.stop.set()
 
 
-def archived(shop: Workshop, images: Mapping[Arch, Future[Image]]) -> Packed:
+def archived(shop: Workshop, images: Mapping[Arch, Outcome[Image]]) -> Packed:
     """An archive with the image of an arch, under a name that nobody else has."""
     name = f"localhost/verify-{token_hex(6)}"
 
@@ -164,7 +165,7 @@ def _subjects(
     orphan = replace(shop.program(), name=ORPHAN, sources=sources)
     heard = replace(shop, revision=replace(shop.revision, changed=()))
     with binaries([heard], [orphan]) as orphans:
-        results(list(orphans[orphan].values()))
+        results(orphans[orphan].values())
         version = shop.program().version
         return {
             arch: Subject(arch, found[arch].result(), version, orphans[orphan][arch].result(), partial(packed, arch))

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from build import transport
-from build.crew import finished
 from build.errors import PublishError
 from build.layout import Layout
 from build.oci import Image
+from build.outcomes import finished
 from build.publish import Order, Tag, publish
 from build.published import image_of
 from build.reference import Repository

@@ -12,7 +12,7 @@ import os
 import tarfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 from build import trace
 from build.arches import Arch
 from build.compilers import Compile, Job, Program, files, gcc_flags
-from build.crew import result_of
 from build.daemon import PATIENCE, explained, followed, inspected
 from build.errors import BuildError, CompileError
 from build.includes import reader
+from build.outcomes import begun
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -61,13 +61,13 @@ class KubeCross:
         # Ctrl-C comes to the main thread alone. The start goes on in another one, and is waited for: a request that is
         # cut in two may leave a container that the daemon starts after we asked for its removal.
         with ThreadPoolExecutor(1) as starter:
-            starting = starter.submit(self._start, container, sources)
+            starting = begun(starter, partial(self._start, container, sources))
             try:
-                lifeline = result_of(starting)
+                lifeline = starting.result()
                 yield partial(self._compile, container)
                 lifeline.close()
             finally:
-                wait([starting])
+                starting.failure()  # or it is waited for here
                 _remove(self._client, container)
 
     def _start(self, container: str, sources: bytes) -> Any:
