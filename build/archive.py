@@ -6,11 +6,11 @@ beside it; both name the same blobs. `docker save` has written the same shape si
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from build.layer import File, tar
-from build.oci import Blob, Image, Index, dump
+from build.oci import Blob, Content, Image, Index, dump
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 REFERENCE = "org.opencontainers.image.ref.name"
@@ -30,13 +30,17 @@ class Entry:
 
 def write(entries: Sequence[Entry], time: int) -> bytes:
     """The archive that holds `entries`, in their order; `time` (seconds since the epoch) dates the files in it."""
-    blobs = {blob.digest: blob for entry in entries for blob in _blobs(entry.target)}
+    images = [image for entry in entries for image in _images(entry.target)]
+    read = {image.digest: image.read() for image in images}
+    blobs = [each.target.manifest for each in entries] + [image.manifest for image in images]
+    blobs += [blob for content in read.values() for blob in content.blobs]
+    saved = [_saved(read[each.target.digest], each.name) for each in entries if isinstance(each.target, Image)]
     contents = {
         "oci-layout": LAYOUT,
         "index.json": dump({"schemaVersion": 2, "manifests": [_described(entry) for entry in entries]}),
         # `docker save` had no manifest lists when it came to this form.
-        "manifest.json": dump([_saved(each.target, each.name) for each in entries if isinstance(each.target, Image)]),
-        **{_path(blob): blob.data for blob in blobs.values()},
+        "manifest.json": dump(saved),
+        **{_path(blob): blob.data for blob in blobs},
     }
     return tar([File(f"/{path}", 0o644, data) for path, data in contents.items()], time)
 
@@ -47,15 +51,12 @@ def _described(entry: Entry) -> dict[str, object]:
     return entry.target.descriptor.fields() | {"annotations": annotations}
 
 
-def _saved(image: Image, name: str) -> dict[str, object]:
-    return {"Config": _path(image.config), "RepoTags": [name], "Layers": [_path(layer) for layer in image.layers]}
+def _saved(content: Content, name: str) -> dict[str, object]:
+    return {"Config": _path(content.config), "RepoTags": [name], "Layers": [_path(layer) for layer in content.layers]}
 
 
-def _blobs(target: Image | Index) -> Iterator[Blob]:
-    for image in target.images if isinstance(target, Index) else (target,):
-        yield from image.blobs
-        yield image.manifest
-    yield target.manifest
+def _images(target: Image | Index) -> Sequence[Image]:
+    return target.images if isinstance(target, Index) else (target,)
 
 
 def _path(blob: Blob) -> str:

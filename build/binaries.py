@@ -1,16 +1,32 @@
-"""What is a binary made from? As long as that stays as it is, the one that was compiled before is the right one."""
+"""A compiled program. As long as all that it is made from stays as it is, the one of before is the right one."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from build.arches import Arch
+from build.cache import Cache
 from build.compilers import Compiler, Program, files
 from build.includes import reader
 from build.ingredients import Ingredients
 from build.oci import digest_of
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """An ELF executable: its digest, its size in bytes, and what reads it."""
+
+    digest: str
+    size: int
+    read: Callable[[], bytes] = field(repr=False, compare=False)
+
+    @classmethod
+    def kept(cls, cache: Cache, key: str, data: bytes) -> Binary:
+        """The binary in the cache's entry under `key`, which is `data`."""
+        return cls(digest_of(data), len(data), cache.later(key, data))
 
 
 def ingredients(root: Path, program: Program, arches: Iterable[Arch], compiler: Compiler) -> dict[Arch, Ingredients]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache as once
+from functools import partial
 from pathlib import Path
 
+from build.errors import BuildError
 from build.files import leftovers, write_whole
 
 # The standard's own words, which backup tools look for: https://bford.info/cachedir/
@@ -46,6 +49,13 @@ class Cache:
         """Store `data` under `key`."""
         self._write(self._path(code(), key), key, data)
 
+    def later(self, key: str, data: bytes) -> Callable[[], bytes]:
+        """What gives the `data` of the entry under `key` again, which is in memory meanwhile only if it is not kept.
+
+        It raises BuildError if the entry has gone since.
+        """
+        return partial(self._again, key) if self.keep else lambda: data
+
     def noted(self, name: str) -> bytes | None:
         """What was noted last of `name`, by whichever version of this code."""
         return _read(self._path("note", name), name)
@@ -71,6 +81,15 @@ class Cache:
         if not dry:
             shutil.rmtree(self.folder)
         return [self.folder]
+
+    def _again(self, key: str) -> bytes:
+        data = self.get(key)
+        if data is None:
+            raise BuildError(
+                f"{self.folder}: found no entry that this run has put or found there\n"
+                "  let nobody else remove it meanwhile, and run this again"
+            )
+        return data
 
     def _path(self, *parts: str) -> str:
         # Not a Path, which interns every part: for hundreds of entries Python's table of names would double.

@@ -16,10 +16,10 @@ from build.errors import ImageError, PublishError
 from build.events import Event, Report
 from build.oci import INDEXES, LARGEST_MANIFEST, MANIFESTS, Blob, Descriptor, Platform
 from build.proof import Finding, Proof, Subject, prove
-from build.publish import Sink
 from build.reference import Reference, Repository
 from build.release import Made, Release
 from build.senders import Senders, at_work
+from build.sinks import Sink
 
 # Lists within lists, and manifests below one list: more than anybody publishes.
 _DEEPEST, _MOST_MANIFESTS = 4, 1000

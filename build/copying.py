@@ -13,9 +13,9 @@ from build.errors import ImageError, PublishError
 from build.files import write_whole
 from build.layer import LARGEST
 from build.oci import FORMATS, OCI, Blob, Image, Index
-from build.publish import Source, Tag
 from build.release import Made, Release
 from build.senders import Senders
+from build.sinks import Source, Tag
 
 
 def fetched(source: Source, origin: Release, senders: Senders) -> Index:
@@ -122,7 +122,7 @@ def _line(entry: dict[str, object]) -> str:
 def _created(image: Image) -> int:
     """When an image says it was made (config.md, "created"), in seconds since the epoch; 0 if it says no such time."""
     try:
-        time = datetime.fromisoformat(json.loads(image.config.data)["created"])
+        time = datetime.fromisoformat(json.loads(image.read().config.data)["created"])
     except (ValueError, KeyError, TypeError):
         return 0
     return min(max(int(time.replace(tzinfo=time.tzinfo or UTC).timestamp()), 0), LARGEST)

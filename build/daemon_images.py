@@ -8,6 +8,7 @@ from pathlib import Path
 
 from build import elf
 from build.arches import Arch
+from build.binaries import Binary
 from build.cache import key_of
 from build.crew import side_by_side
 from build.docker_engine import Context, build_image, checked_image, name_image, push_image, pushed_before
@@ -17,9 +18,10 @@ from build.images import ingredients, rendered
 from build.ingredients import changes, remember, remembered
 from build.making import Binaries, binary_path, image_plan, leave_binary, loadable_name
 from build.oci import digest_of
-from build.publish import Sink, Tag, refuse, survey
+from build.publish import refuse, survey
 from build.release import Daemon, Made, Release, Workshop, why_a_tag
 from build.senders import Senders
+from build.sinks import Sink, Tag
 
 
 def build_images(shop: Workshop, daemon: Daemon, found: Binaries) -> list[Made]:
@@ -32,7 +34,7 @@ def build_images(shop: Workshop, daemon: Daemon, found: Binaries) -> list[Made]:
     def build(arch: Arch) -> Made:
         binary = found[arch].result()  # the daemon builds one arch while the compiler is at the next
         shop.release.tell(arch, IMAGE)
-        elf.check(binary, arch.elf, binary_path(program.name, arch))
+        elf.check(binary.read(), arch.elf, binary_path(program.name, arch))
         leave_binary(shop, program, arch, binary)
         made = _image(shop, daemon, arch, binary)
         if made.digest and not shop.release.dry:
@@ -81,10 +83,10 @@ def push_images(release: Release, daemon: Daemon, sink: Sink, senders: Senders, 
         return side_by_side(pool, push, tags)
 
 
-def _image(shop: Workshop, daemon: Daemon, arch: Arch, binary: bytes) -> Made:
+def _image(shop: Workshop, daemon: Daemon, arch: Arch, binary: Binary) -> Made:
     release, client = shop.release, daemon.client()
     name = f"{loadable_name(shop, arch)}:{release.tag}"
-    context = _context(shop, arch, binary)
+    context = _context(shop, arch, binary.read())
     entry = key_of("daemon", context.packed(), name, str(arch.platform))
     known = shop.cache.get(entry)
     if known is not None:

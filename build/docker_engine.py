@@ -14,7 +14,7 @@ from build.daemon import explained, followed, inspected
 from build.errors import ImageError, PublishError
 from build.layer import File, tar
 from build.oci import Platform
-from build.publish import Tag
+from build.sinks import Tag
 
 if TYPE_CHECKING:
     from docker import APIClient

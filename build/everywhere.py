@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from build.crew import each_by_itself
 from build.outcomes import begun
-from build.publish import Sink
 from build.release import Made, Release, Workshop
+from build.sinks import Sink
 
 R = TypeVar("R")
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from sys import intern
 from typing import TYPE_CHECKING
 
 from build.arches import Arch, ImageSettings
+from build.binaries import Binary
 from build.cache import Cache
 from build.errors import ImageError
 from build.ingredients import Ingredients
 from build.installed import version
 from build.layer import File, layer
-from build.oci import Blob, Format, Image, digest_of, dump, image
+from build.oci import Blob, Content, Format, Image, Platform, digest_of, dump, image
 from build.revision import Revision
 
 if TYPE_CHECKING:
@@ -60,26 +62,26 @@ class Plan:
         }
 
 
-def assembled(plan: Plan, binary: bytes, cache: Cache, recipe: Recipe | None = None) -> Image:
+def assembled(plan: Plan, binary: Binary, cache: Cache, recipe: Recipe | None = None) -> Image:
     """The image of `plan`; its Dockerfile may have been read already, as a `recipe`.
 
     The key of a cached image holds the digest of its binary, the row, and the code that checked and assembled it: what
     is found under it has passed the same check. Raises ImageError for a Dockerfile that can't be used, ElfError for a
     binary that is not its row's.
     """
-    entry = _ingredients(plan, _template(plan), binary).key
-    made = _made_before(plan, cache.get(entry))
-    if made is None:
-        made, others = _assemble(plan, recipe or recipe_of(plan), binary)
-        cache.put(entry, _packed(made, others))
-    return made
+    key = _ingredients(plan, _template(plan), binary.digest).key
+    packed = cache.get(key)
+    if packed is None or not _is_valid(plan, packed):
+        packed = _packed(*_assemble(plan, recipe or recipe_of(plan), binary.read()))
+        cache.put(key, packed)
+    return _unpacked(plan.arch.platform, packed, cache.later(key, packed))
 
 
-def ingredients(plan: Plan, binary: bytes, cache: Cache, before: Iterable[str]) -> Ingredients:
+def ingredients(plan: Plan, binary: Binary, cache: Cache, before: Iterable[str]) -> Ingredients:
     """All that the image of `plan` is made from; of files that are neither its binary nor its Dockerfile, those that
     the cache knows of, else those that were used `before` and are there.
     """
-    found = _ingredients(plan, _template(plan), binary)
+    found = _ingredients(plan, _template(plan), binary.digest)
     entry = cache.get(found.key)
     known = json.loads(entry.partition(b"\n")[0])["others"] if entry else before
     others = [path for path in known if path not in found.files and (plan.root / path).is_file()]
@@ -107,7 +109,7 @@ def _template(plan: Plan) -> str:
         raise ImageError(f"{plan.settings.dockerfile}: byte {error.start} is not UTF-8") from None
 
 
-def _ingredients(plan: Plan, template: str, binary: bytes) -> Ingredients:
+def _ingredients(plan: Plan, template: str, binary: str) -> Ingredients:
     settings = {
         "TAG": plan.tag,
         "REV": plan.revision.name,
@@ -117,31 +119,38 @@ def _ingredients(plan: Plan, template: str, binary: bytes) -> Ingredients:
         **{name.replace("_", "-"): str(value) for name, value in vars(plan.settings).items()},
         **{library: version(library, *distribution) for library, *distribution in _LIBRARIES},
     }
-    files = {plan.settings.dockerfile: template.encode(), plan.binary_path: binary}
-    return Ingredients(settings, {path: digest_of(data) for path, data in files.items()})
+    return Ingredients(settings, {plan.settings.dockerfile: digest_of(template.encode()), plan.binary_path: binary})
 
 
 def _packed(image: Image, others: Mapping[str, str]) -> bytes:
     """A cache entry: a line that says what follows it, then the bytes of manifest, config and layers."""
-    blobs = (image.manifest, image.config, *image.layers)
+    content = image.read()
+    blobs = (image.manifest, content.config, *content.layers)
     listed = {"others": others, "blobs": [[blob.media_type, len(blob.data)] for blob in blobs]}
     return dump(listed) + b"\n" + b"".join(blob.data for blob in blobs)
 
 
-def _made_before(plan: Plan, entry: bytes | None) -> Image | None:
-    """The image in a cache entry, unless one of the other files in it has changed since."""
-    if entry is None:
-        return None
-    line, _, data = entry.partition(b"\n")
-    listed = json.loads(line)
-    if any(digest_of(_file(plan, path)) != digest for path, digest in listed["others"].items()):
-        return None
-    blobs = []
-    for media_type, size in listed["blobs"]:
-        blobs.append(Blob(intern(media_type), data[:size]))
+def _is_valid(plan: Plan, packed: bytes) -> bool:
+    """Whether none of the other files in a cached image has changed since."""
+    others = json.loads(packed.partition(b"\n")[0])["others"]
+    return all(digest_of(_file(plan, path)) == digest for path, digest in others.items())
+
+
+def _unpacked(platform: Platform, packed: bytes, again: Callable[[], bytes]) -> Image:
+    """The image in a cache entry, which will be read again for its content."""
+    return Image(platform, next(_blobs(packed)), partial(_content, again))
+
+
+def _content(packed: Callable[[], bytes]) -> Content:
+    _, config, *layers = _blobs(packed())
+    return Content(config, tuple(layers))
+
+
+def _blobs(packed: bytes) -> Iterator[Blob]:
+    line, _, data = packed.partition(b"\n")
+    for media_type, size in json.loads(line)["blobs"]:
+        yield Blob(intern(media_type), data[:size])
         data = data[size:]
-    manifest, config, *layers = blobs
-    return Image(plan.arch.platform, manifest, config, tuple(layers))
 
 
 def _assemble(plan: Plan, recipe: Recipe, binary: bytes) -> tuple[Image, Mapping[str, str]]:

@@ -11,7 +11,8 @@ from threading import Event as Signal
 
 from build import archive, elf
 from build.arches import Arch
-from build.binaries import ingredients
+from build.binaries import Binary, ingredients
+from build.cache import Cache
 from build.compilers import Job, Program
 from build.crew import results
 from build.errors import CompileError
@@ -20,7 +21,7 @@ from build.files import differs, write_whole
 from build.images import Plan, assembled, recipe_of
 from build.images import ingredients as image_ingredients
 from build.ingredients import Ingredients, changes, remember, remembered
-from build.oci import Image, digest_of
+from build.oci import Image
 from build.outcomes import Outcome, begun_in_turn, failed, finished
 from build.release import Made, Workshop
 
@@ -28,7 +29,7 @@ BIN = "bin"
 # One compiler fills one core. While some compile, what is compiled already becomes an image.
 COMPILERS = os.cpu_count() or 1
 
-Binaries = Mapping[Arch, Outcome[bytes]]
+Binaries = Mapping[Arch, Outcome[Binary]]
 Found = Mapping[Program, Binaries]
 
 
@@ -40,7 +41,7 @@ def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator
     """
     shop = shops[0]  # in all that matters here they are alike
     found: dict[Job, str] = {}
-    begun: dict[Job, Outcome[bytes]] = {}
+    begun: dict[Job, Outcome[Binary]] = {}
     for program in programs:
         try:
             found |= _keys(shop, program)
@@ -48,7 +49,7 @@ def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator
             if len(programs) == 1:
                 raise
             begun |= {(program, arch): failed(error) for arch in shop.release.arches}
-    known = {job: shop.cache.get(key) for job, key in found.items()}
+    known = {job: _compiled_before(shop.cache, key) for job, key in found.items()}
     missing = [job for job, binary in known.items() if binary is None]
     _tell_of_changes(shop)
     if missing:
@@ -57,21 +58,21 @@ def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator
     def tell(program: Program, arch: Arch, stage: str, text: str = "") -> None:
         shop.release.report(Event(text, program.name, arch.name, stage))
 
-    def compiled(job: Job) -> bytes:
+    def compiled(job: Job) -> Binary:
         if over.is_set():
             raise CompileError(f"{job[0].name} for {job[1].name}: not compiled: the run is ending")
         try:
             tell(*job, COMPILE)
-            binary = compile_for(*job)
-            shop.cache.put(found[job], binary)
+            data = compile_for(*job)
+            shop.cache.put(found[job], data)
         except BaseException:
             tell(*job, FAILED)
             raise
-        tell(*job, DONE, f"{job[1].name}: {job[0].name} is compiled, {len(binary)} bytes")
-        return binary
+        tell(*job, DONE, f"{job[1].name}: {job[0].name} is compiled, {len(data)} bytes")
+        return Binary.kept(shop.cache, found[job], data)
 
-    def unchanged(program: Program, arch: Arch, binary: bytes) -> Outcome[bytes]:
-        tell(program, arch, DONE, f"{arch.name}: {program.name} is unchanged, {len(binary)} bytes")
+    def unchanged(program: Program, arch: Arch, binary: Binary) -> Outcome[Binary]:
+        tell(program, arch, DONE, f"{arch.name}: {program.name} is unchanged, {binary.size} bytes")
         return finished(binary)
 
     over = Signal()
@@ -92,6 +93,11 @@ def _keys(shop: Workshop, program: Program) -> dict[Job, str]:
     return {(program, arch): each.key for arch, each in needed.items()}
 
 
+def _compiled_before(cache: Cache, key: str) -> Binary | None:
+    data = cache.get(key)
+    return None if data is None else Binary.kept(cache, key, data)
+
+
 def _tell_of_changes(shop: Workshop) -> None:
     files = shop.revision.changed
     if files:
@@ -106,7 +112,7 @@ def leave_binaries(shop: Workshop, program: Program, found: Binaries) -> list[Ma
     """`bin/NAME-A` for every arch, or none of them: raises CompileError, or ElfError for one that is not its row's."""
     results(found.values())
     for arch, binary in found.items():
-        elf.check(binary.result(), arch.elf, binary_path(program.name, arch))
+        elf.check(binary.result().read(), arch.elf, binary_path(program.name, arch))
     return [leave_binary(shop, program, arch, binary.result()) for arch, binary in found.items()]
 
 
@@ -165,7 +171,7 @@ def loadable_name(shop: Workshop, arch: Arch) -> str:
     return repository.name.rpartition("/")[2] if repository.on_disk else str(repository)
 
 
-def leave_binary(shop: Workshop, program: Program, arch: Arch, binary: bytes) -> Made:
+def leave_binary(shop: Workshop, program: Program, arch: Arch, binary: Binary) -> Made:
     """`bin/NAME-A`; the binary has proved to be its row's."""
 
     def needed(_: Collection[str]) -> Ingredients:
@@ -174,7 +180,8 @@ def leave_binary(shop: Workshop, program: Program, arch: Arch, binary: bytes) ->
         settings = {"TAG": shop.release.tag, "REV": shop.revision.name, **found.settings}
         return replace(found, settings={name: value for name, value in settings.items() if name != "VERSION"})
 
-    return _leave(shop, binary_path(program.name, arch), binary, digest_of(binary), arch, needed, mode=0o777)
+    path = binary_path(program.name, arch)
+    return _leave(shop, path, binary.read(), binary.digest, arch, needed, mode=0o777)
 
 
 Needed = Callable[[Collection[str]], Ingredients]

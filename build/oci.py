@@ -1,7 +1,7 @@
 """Images as values: platforms, descriptors, layers, images and indexes, each serialised once and never changed.
 
 Follows the OCI image spec 1.1 (image-spec: descriptor.md, manifest.md, config.md, image-index.md) and, for the Docker
-format, Docker's image manifest version 2, schema 2. `validate` is what every image passes before it is published.
+format, Docker's image manifest version 2, schema 2.
 """
 
 from __future__ import annotations
@@ -9,15 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from build.errors import ImageError
 
-# Of what a layer unpacks to, in bytes: a few can be made to unpack to any number.
-_LARGEST = 1 << 30
 PLATFORM = r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?"
 
 
@@ -132,13 +129,28 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What an image's manifest refers to."""
+
+    config: Blob
+    layers: tuple[Blob, ...]
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """What must be stored before the manifest is."""
+        return (*self.layers, self.config)
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
-    """One platform's image: its manifest, its config and its layers, as bytes."""
+    """One platform's image: its manifest, and what reads its content.
+
+    There may be hundreds of images, and content is in memory only as long as it is worked at.
+    """
 
     platform: Platform
     manifest: Blob
-    config: Blob
-    layers: tuple[Blob, ...]
+    read: Callable[[], Content] = field(repr=False, compare=False)
 
     @property
     def digest(self) -> str:
@@ -149,11 +161,6 @@ class Image:
     def descriptor(self) -> Descriptor:
         """What an index says of this image."""
         return self.manifest.descriptor(self.platform)
-
-    @property
-    def blobs(self) -> tuple[Blob, ...]:
-        """What must be stored before the manifest is."""
-        return (*self.layers, self.config)
 
 
 @dataclass(frozen=True)
@@ -177,15 +184,16 @@ class Index:
 def image(config: Mapping[str, Any], layers: Sequence[Layer], form: Format) -> Image:
     """Assemble an image from the config's members (without `rootfs`, which the layers decide)."""
     rootfs = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
-    config_blob = Blob(form.config, dump({**config, "rootfs": rootfs}))
-    layer_blobs = tuple(Blob(form.layer, layer.data) for layer in layers)
+    content = Content(
+        Blob(form.config, dump({**config, "rootfs": rootfs})), tuple(Blob(form.layer, layer.data) for layer in layers)
+    )
     manifest = {
         "schemaVersion": 2,
         "mediaType": form.manifest,
-        "config": config_blob.descriptor().fields(),
-        "layers": [blob.descriptor().fields() for blob in layer_blobs],
+        "config": content.config.descriptor().fields(),
+        "layers": [blob.descriptor().fields() for blob in content.layers],
     }
-    return Image(Platform.of(config), Blob(form.manifest, dump(manifest)), config_blob, layer_blobs)
+    return Image(Platform.of(config), Blob(form.manifest, dump(manifest)), lambda: content)
 
 
 def index(images: Sequence[Image]) -> Index:
@@ -210,47 +218,9 @@ def index(images: Sequence[Image]) -> Index:
     return Index(Blob(form.index, dump(manifest)), tuple(images))
 
 
-def validate(each: Image) -> None:
-    """Prove from the bytes that config, layers and platform are what the manifest and the image say; or ImageError."""
-    claims = json.loads(each.manifest.data)
-    form = next((form for form in FORMATS.values() if form.manifest == each.manifest.media_type), None)
-    _agree("media type of the manifest", claims.get("mediaType"), form and form.manifest)
-    _agree("number of layers", len(each.layers), len(claims["layers"]))
-    for what, claim, blob in zip(
-        ("config", *("layer" for _ in claims["layers"])),
-        (claims["config"], *claims["layers"]),
-        (each.config, *each.layers),
-        strict=True,
-    ):
-        _agree(what, claim, blob.descriptor().fields())
-        _agree(f"media type of the {what}", blob.media_type, form and getattr(form, what))
-    config = json.loads(each.config.data)
-    _agree("platform", str(Platform.of(config)), str(each.platform))
-    rootfs = config.get("rootfs")
-    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    _agree("diff_ids", diff_ids, [digest_of(unpacked(layer)) for layer in each.layers])
-
-
 def media_type_of(manifest: bytes, otherwise: str) -> str:
     """The media type that a manifest names itself; `otherwise` if it names none, or is no manifest."""
     try:
         return json.loads(manifest).get("mediaType") or otherwise
     except (ValueError, AttributeError, RecursionError):
         return otherwise
-
-
-def unpacked(layer: Blob) -> bytes:
-    """The tar archive in a layer; raise ImageError if it is not gzip, or too large."""
-    stream = zlib.decompressobj(wbits=31)
-    try:
-        archive = stream.decompress(layer.data, _LARGEST)
-    except zlib.error as error:
-        raise ImageError(f"layer {layer.digest}: not gzip: {error}") from None
-    if not stream.eof:
-        raise ImageError(f"layer {layer.digest}: cut short, or of more than {_LARGEST} bytes once unpacked")
-    return archive
-
-
-def _agree(what: str, found: object, expected: object) -> None:
-    if found != expected:
-        raise ImageError(f"image: {what}: found {found}, expected {expected}")

@@ -17,11 +17,11 @@ from build.everywhere import End, Releases, Sinks, each_image, everywhere, in_ea
 from build.making import Binaries, Found, all_images, binaries, finish_images, leave_archives, leave_binaries
 from build.oci import Image, Index, index
 from build.outcomes import Outcome, begun, finished
-from build.publish import Sink, Source
 from build.publishing import as_far_as_asked, publish_images, publish_list, push_by_daemon, refuse_layouts
 from build.reference import archive_file
 from build.release import Daemon, Made, Release, Workshop
 from build.senders import Senders, at_work
+from build.sinks import Sink, Source
 
 
 def build(shops: Sequence[Workshop]) -> list[Made]:

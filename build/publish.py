@@ -6,79 +6,23 @@ Whatever stops this half-way, every tag is absent, old or complete, and doing it
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from build.errors import BuildError, PublishError
 from build.events import FAILED, PUSH
-from build.oci import Blob, Image, Index, index, validate
+from build.oci import Blob, Image, Index, index
 from build.outcomes import Outcome
 from build.reference import Repository
 from build.senders import made, together, together_at_most
+from build.sinks import Sink, Tag
+from build.validate import validate
 
 # Of an image as a rule: a layer and a config.
 _BLOBS = 2
 # Bytes that are no reason for a round trip.
 SMALL = 1 << 16
-
-
-class Source(Protocol):
-    """Where repositories are read, in one event loop. Every digest that a source is told is checked against its own."""
-
-    async def digest(self, repository: Repository, tag: str) -> str | None:
-        """The digest under `tag`, or None."""
-
-    async def manifest(self, repository: Repository, reference: str) -> Blob | None:
-        """The manifest under a tag or digest, or None."""
-
-    async def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
-        """The bytes of a blob; no more than `most` of them are read."""
-
-    def close(self) -> None:
-        """Let go of what is kept for further use."""
-
-
-class Sink(Source, Protocol):
-    """Where repositories live: what can be read and written."""
-
-    @property
-    def keeps_tags(self) -> bool:
-        """Whether a tag that exists is somebody's, and is not to be moved unasked."""
-
-    @property
-    def is_far(self) -> bool:
-        """Whether a round trip costs more than sending a small blob twice, as far as it is known yet."""
-
-    def at_once(self) -> int:
-        """How many things are done at the same time, as far as it is known yet; more would only wait."""
-
-    async def open_upload(self, repository: Repository) -> str:
-        """Make ready to take a blob, before that is known; `put_blob` may then use what this returns, once."""
-
-    async def put_blob(
-        self, repository: Repository, blob: Blob, source: Repository | None = None, upload: str = ""
-    ) -> int:
-        """Store a blob, and return how many bytes were sent; `source` is a repository here that has it."""
-
-    async def put_manifest(self, repository: Repository, manifest: Blob) -> None:
-        """Store a manifest under its digest; what it refers to is there."""
-
-    async def put_tag(self, repository: Repository, tag: str, target: Image | Index) -> None:
-        """Let `tag` refer to `target`; its manifest is stored or comes along."""
-
-
-@dataclass(frozen=True)
-class Tag:
-    """A tag of a repository: what gets published is known by it."""
-
-    repository: Repository
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.repository}:{self.name}"
 
 
 @dataclass(frozen=True)
@@ -210,11 +154,11 @@ class _Courier:
         return image
 
     async def _deliver(self, tag: Tag, image: Image, listed: Repository | None, is_new: bool) -> None:
-        validate(image)
+        blobs = validate(image).blobs
         sink, home = self.sink, tag.repository
         places = [place for place in (home if is_new else None, listed) if place]
-        mounted = [blob for blob in image.blobs if listed and (not sink.is_far or len(blob.data) > SMALL)]
-        straight = [(place, blob) for place in places for blob in image.blobs if place == home or blob not in mounted]
+        mounted = [blob for blob in blobs if listed and (not sink.is_far or len(blob.data) > SMALL)]
+        straight = [(place, blob) for place in places for blob in blobs if place == home or blob not in mounted]
         await together(self._send(tag, *each) for each in straight)
         if listed:
             await together(self._mount(tag, listed, blob) for blob in mounted)

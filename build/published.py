@@ -10,11 +10,12 @@ from build import elf
 from build.arches import Arch
 from build.claims import read_config
 from build.errors import BuildError, ImageError, PublishError
-from build.oci import MANIFESTS, Blob, Image, Platform, validate
-from build.publish import Source, Tag
+from build.oci import MANIFESTS, Blob, Content, Image, Platform
 from build.rootfs import USUAL_PATH, Command, Files, program
 from build.senders import together
+from build.sinks import Source, Tag
 from build.tape import Tape
+from build.validate import validate
 
 # What Python says of JSON that is none, or not of the shape that it should have.
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError, RecursionError)
@@ -30,8 +31,7 @@ async def image_of(source: Source, tag: Tag, arch: Arch) -> Image:
         image = await _fetched(source, tag)
         if image.platform != arch.platform:
             raise ImageError(f"found platform {image.platform}, expected {arch.platform}\n  build and push it again")
-        validate(image)
-        elf.check(_program(image), arch.elf, "its program")
+        elf.check(_program(validate(image)), arch.elf, "its program")
         return image
     except BuildError as error:
         raise type(error)(f"{arch.name}: {tag}: {error}") from None
@@ -50,12 +50,13 @@ async def _fetched(source: Source, tag: Tag) -> Image:
         named = [(each["mediaType"], each["digest"]) for each in (claims["config"], *claims["layers"])]
         fetched = await together(source.blob(tag.repository, digest) for _, digest in named)
         config, *layers = (Blob(kind, data) for (kind, _), data in zip(named, fetched, strict=True))
-        return Image(Platform.of(json.loads(config.data)), manifest, config, tuple(layers))
+        content = Content(config, tuple(layers))
+        return Image(Platform.of(json.loads(config.data)), manifest, lambda: content)
     except _MALFORMED as error:
         raise ImageError(f"its manifest or config is not well-formed: {error!r}") from None
 
 
-def _program(image: Image) -> bytes:
+def _program(image: Content) -> bytes:
     """The file that the image's entrypoint or command names, as the layers stack it."""
     config = read_config(image.config.data)
     if not config.words:

@@ -11,9 +11,10 @@ from build.errors import UsageError
 from build.events import DONE, silent
 from build.oci import OCI, Image, Index, index
 from build.outcomes import Outcome
-from build.publish import Sink, publish
+from build.publish import publish
 from build.release import Daemon, Made, Release, Workshop, why_a_tag
 from build.senders import Senders
+from build.sinks import Sink
 
 
 def refuse_layouts(shops: Iterable[Workshop]) -> None:

@@ -12,9 +12,10 @@ from build.cache import Cache
 from build.compilers import Compiler, Program
 from build.events import Event, Report
 from build.oci import Format
-from build.publish import Order, Sink, Tag, not_moved
+from build.publish import Order, not_moved
 from build.reference import Repository, archive_file
 from build.revision import Revision
+from build.sinks import Sink, Tag
 
 if TYPE_CHECKING:
     from docker import APIClient

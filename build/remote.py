@@ -12,7 +12,7 @@ from build.options import Options
 
 if TYPE_CHECKING:
     from build.auth import Credentials
-    from build.publish import Sink
+    from build.sinks import Sink
     from build.trust import Trust
 
 # Seconds for all that a run sends to registries, and for all its waiting.

@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from time import monotonic, thread_time
+from time import monotonic
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -35,10 +35,10 @@ from build.trust import Proxy, Trust, host_of, redacted, seen_from
 
 T = TypeVar("T")
 
-# Exchanges in flight: what keeps a core busy if the registry is nearby, and the most that one far away is asked for.
-_NEARBY, _FAR_AWAY = 32, 256
-# Of its time, what this thread works at most while it waits for one far away. The rest is not all the registry's.
-_IDLE = 0.2
+# Exchanges in flight: at first, which is what keeps a core busy if the registry is nearby, and at most.
+_FEW, _MANY = 32, 256
+# Seconds for an exchange from which on so few do not: the registry is far away.
+_LONG = 0.02
 TRIES = 7
 # Seconds before a second try (then twice as long, and so on).
 FIRST_WAIT, LONGEST_WAIT = 0.2, 8
@@ -58,10 +58,9 @@ class Transport:
         self.quickest = timeout
         self._timeout = timeout
         self._end = monotonic() + timeout
-        self.at_once = _NEARBY
-        self._lanes = asyncio.Semaphore(_NEARBY)
+        self.at_once = _FEW
+        self._lanes = asyncio.Semaphore(_FEW)
         self._made = 0
-        self._since: tuple[float, float] | None = None
         self._hosts: dict[tuple[str, str], Host] = {}
 
     def close(self) -> None:
@@ -119,7 +118,6 @@ class Transport:
             )
         proxy = self.trust.proxy(url)
         began = monotonic()
-        self._since = self._since or (began, thread_time())
         what = f"{method} {redacted(url)}" + (f" through the proxy {proxy.url}" if proxy else "")
         host = self._host(url, proxy)
         try:
@@ -143,14 +141,17 @@ class Transport:
         return answer
 
     def _learn(self, took: float) -> None:
-        """Note how long an exchange took. If those so far have left us idle, let more be in flight."""
+        """Note how long an exchange took. With as many made as may be in flight, of which none was quick, let it be
+        twice as many: on a busy machine a registry nearby may look far away for a while.
+        """
         self.quickest = min(self.quickest, took)
         self._made += 1
-        since, worked = self._since or (0.0, 0.0)
-        if self._made == _NEARBY and thread_time() - worked < (monotonic() - since) * _IDLE:
-            self.at_once = _FAR_AWAY
-            for _ in range(_FAR_AWAY - _NEARBY):
-                self._lanes.release()
+        if self._made == self.at_once < _MANY:
+            self._made = 0
+            if self.quickest > _LONG:
+                for _ in range(self.at_once):
+                    self._lanes.release()
+                self.at_once *= 2
 
     def _left(self) -> float:
         return self._end - monotonic()

@@ -168,7 +168,13 @@ def _subjects(
         results(orphans[orphan].values())
         version = shop.program().version
         return {
-            arch: Subject(arch, found[arch].result(), version, orphans[orphan][arch].result(), partial(packed, arch))
+            arch: Subject(
+                arch,
+                found[arch].result().read(),
+                version,
+                orphans[orphan][arch].result().read(),
+                partial(packed, arch),
+            )
             for arch in arches
         }
 

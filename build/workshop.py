@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from build.arches import Settings
     from build.cleaning import Removed
     from build.compilers import Compiler
-    from build.publish import Sink
     from build.reference import Reference
     from build.release import Made, Release, Verifying, Workshop
+    from build.sinks import Sink
     from build.usage import Setting
     from build.verdicts import Verdict
 

@@ -91,30 +91,29 @@ def test_a_connection_is_kept_as_long_as_it_lasts(tmp_path: Path, patience: int,
         assert len(set(handler.came)) == connections
 
 
-@pytest.mark.parametrize("seconds", [0, 2])
-def test_as_many_as_a_registry_far_away_keeps_waiting_are_in_flight(tmp_path: Path, seconds: float) -> None:
-    """The first few are answered once all have come, and from one that takes its time many more are wanted then."""
-    few, many = 32, 100
-    rest = many if seconds else few
-    gates, numbers = [Barrier(few), Barrier(rest)], count()
+@pytest.mark.parametrize(("seconds", "waves"), [(0, (32, 32, 32)), (0.1, (32, 64, 128, 256, 256))])
+def test_twice_as_many_are_in_flight_as_long_as_the_registry_looks_far_away(
+    tmp_path: Path, seconds: float, waves: tuple[int, ...]
+) -> None:
+    """Those of a wave are answered once all of it have come."""
+    gates, numbers = [gate for wave in waves for gate in [Barrier(wave)] * wave], count()
 
     class Gathering(Counter):
         came: ClassVar[list[tuple[str, int]]] = []
 
         def do_HEAD(self) -> None:
-            first = next(numbers) < few
-            gates[not first].wait(30)
-            Event().wait(seconds * first)
+            gates[next(numbers)].wait(30)
+            Event().wait(seconds)
             super().do_HEAD()
 
     with serving(Gathering) as host:
         there, repository = sink(host, tmp_path)
 
         async def ask() -> list[str | None]:
-            return await asyncio.gather(*(there.digest(repository, f"t{each}") for each in range(few + rest)))
+            return await asyncio.gather(*(there.digest(repository, f"t{each}") for each in range(sum(waves))))
 
         assert set(asyncio.run(ask())) == {digest_of(b"")}
-    assert len(set(Gathering.came)) >= rest
+    assert len(set(Gathering.came)) >= max(waves)
 
 
 def test_nothing_is_sent_after_the_end(tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from build.errors import PublishError
 from build.layout import Layout
 from build.oci import Image
 from build.outcomes import finished
-from build.publish import Order, Tag, publish
+from build.publish import Order, publish
 from build.published import image_of
 from build.reference import Repository
 from build.registry import Registry
+from build.sinks import Tag
 from build.transport import Transport
 from build.trust import Trust
 from tests import faults

@@ -27,10 +27,11 @@ ROWS = (
     },
     {"build.drivers.emulators", "build.trials", "build.verdicts"},
     {
-        *("build.images", "build.binaries", "build.release", "build.layout", "build.registry", "build.docker_engine"),
+        *("build.images", "build.release", "build.layout", "build.registry", "build.docker_engine"),
         "build.archive_source",
         *("build.compilers.zig", "build.compilers.kube_cross", "build.compilers.host"),
     },
+    {"build.binaries"},
     {"build.drivers", "build.ingredients", "build.login"},
     {
         "build.publish",
@@ -46,13 +47,13 @@ ROWS = (
     {"build.arches", "build.layer", "build.dockerfile", "build.cache", "build.transport", "build.claims", "build.tape"},
     {"build.connections", "build.senders"},
     {"build.http1"},
-    {"build.faults", "build.daemon"},
+    {"build.faults", "build.daemon", "build.sinks", "build.validate"},
     {
         *("build.oci", "build.reference", "build.strict_yaml", "build.includes", "build.deflate"),
         *("build.auth", "build.crew", "build.files", "build.installed", "build.trust"),
         *("build.wire", "build.proc"),
     },
-    {"build.errors", "build.events", "build.trace", "build"},
+    {"build.errors", "build.events", "build.outcomes", "build.trace", "build"},
 )
 RANK = {module: -row for row, modules in enumerate(ROWS) for module in modules}
 

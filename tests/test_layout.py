@@ -39,7 +39,7 @@ def done(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def put(sink: Layout, tag: str, target: Image | Index) -> None:
     for each in target.images if isinstance(target, Index) else (target,):
-        for blob in each.blobs:
+        for blob in each.read().blobs:
             done(sink.put_blob(HERE, blob))
         done(sink.put_manifest(HERE, each.manifest))
     done(sink.put_manifest(HERE, target.manifest))
@@ -72,7 +72,7 @@ def test_what_was_put_comes_back(sink: Layout, target: Image | Index) -> None:
     assert done(sink.digest(HERE, "3.1")) == target.digest
     assert done(sink.manifest(HERE, "3.1")) == done(sink.manifest(HERE, target.digest)) == target.manifest
     assert done(sink.digest(HERE, "3.2")) is None
-    for blob in AMD64.blobs:
+    for blob in AMD64.read().blobs:
         assert done(sink.blob(HERE, blob.digest)) == blob.data
 
 
@@ -130,7 +130,7 @@ def test_what_skopeo_put_is_read_and_left_alone(sink: Layout, folder: Path, tmp_
     assert sink.clean(HERE) == [folder]
     assert (done(sink.digest(HERE, "theirs")), done(sink.digest(HERE, "3.1"))) == (AMD64.digest, None)
     assert {path.name for path in (folder / "blobs/sha256").iterdir()} == {
-        blob.digest.removeprefix("sha256:") for blob in (*AMD64.blobs, AMD64.manifest)
+        blob.digest.removeprefix("sha256:") for blob in (*AMD64.read().blobs, AMD64.manifest)
     }
 
 
@@ -207,7 +207,7 @@ def test_a_damaged_index_is_told(sink: Layout, folder: Path, data: bytes) -> Non
 @pytest.mark.parametrize("damage", [b"", b"damaged"])
 def test_a_damaged_blob_is_told_and_the_next_put_mends_it(sink: Layout, folder: Path, damage: bytes) -> None:
     put(sink, "3.1", AMD64)
-    for blob in (*AMD64.blobs, AMD64.manifest):
+    for blob in (*AMD64.read().blobs, AMD64.manifest):
         blob_path(folder, blob.digest).write_bytes(damage)
         with pytest.raises(PublishError, match=f"damaged: found sha256:.*, expected {blob.digest}"):
             done(sink.blob(HERE, blob.digest))
@@ -233,9 +233,9 @@ def test_a_tag_of_what_is_no_manifest_harms_nobody(sink: Layout, folder: Path, d
 
 def test_a_missing_blob_is_told(sink: Layout, folder: Path) -> None:
     put(sink, "3.1", AMD64)
-    blob_path(folder, AMD64.config.digest).unlink()
-    with pytest.raises(PublishError, match=f"{HERE}: blob {AMD64.config.digest}: No such file"):
-        done(sink.blob(HERE, AMD64.config.digest))
+    blob_path(folder, AMD64.read().config.digest).unlink()
+    with pytest.raises(PublishError, match=f"{HERE}: blob {AMD64.read().config.digest}: No such file"):
+        done(sink.blob(HERE, AMD64.read().config.digest))
     assert done(sink.digest(HERE, "3.1")) is None
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from build import oci
 from build.errors import ImageError
 from build.layer import File, layer
-from build.oci import DOCKER, FORMATS, OCI, Blob, Format, Image, Platform, digest_of, dump, validate
+from build.oci import DOCKER, FORMATS, OCI, Blob, Format, Image, Platform, digest_of, dump
+from build.validate import unpacked, validate
 from tests.properties import examples
 
 ARM = Platform("linux", "arm", "v7")
@@ -86,15 +87,15 @@ TYPES = {
 def test_an_image_is_what_the_spec_asks_for(form: Format) -> None:
     shape, layer_type, manifest_type, config_type, _ = TYPES[form.name].split()
     image = made(form=form)
-    validate(image)
-    manifest, config = json.loads(image.manifest.data), json.loads(image.config.data)
+    content = validate(image)
+    manifest, config = json.loads(image.manifest.data), json.loads(content.config.data)
     assert manifest == {
         "schemaVersion": 2,
         "mediaType": shape.format(manifest_type),
         "config": {
             "mediaType": shape.format(config_type),
-            "digest": digest_of(image.config.data),
-            "size": len(image.config.data),
+            "digest": digest_of(content.config.data),
+            "size": len(content.config.data),
         },
         "layers": [
             {"mediaType": layer_type, "digest": digest_of(each.data), "size": len(each.data)} for each in LAYERS
@@ -109,7 +110,7 @@ def test_an_image_is_what_the_spec_asks_for(form: Format) -> None:
     }
     assert image.manifest.media_type == manifest["mediaType"]
     assert image.digest == digest_of(image.manifest.data)
-    assert image.blobs == (*image.layers, image.config)
+    assert content.blobs == (*content.layers, content.config)
     assert image.platform == ARM
 
 
@@ -165,14 +166,20 @@ def claiming(image: Image, **members: Any) -> Image:
     return replace(image, manifest=Blob(image.manifest.media_type, dump(claims)))
 
 
+def holding(image: Image, **parts: Any) -> Image:
+    """The image with other content."""
+    content = replace(image.read(), **parts)
+    return replace(image, read=lambda: content)
+
+
 def configured(config: Mapping[str, Any]) -> Image:
     """An image with this config, and a manifest that agrees with it."""
     blob = Blob(OCI.config, dump(config))
-    return claiming(replace(made(), config=blob), config=blob.descriptor().fields())
+    return claiming(holding(made(), config=blob), config=blob.descriptor().fields())
 
 
 TRUE = made()
-CONFIG = json.loads(TRUE.config.data)
+CONFIG = json.loads(TRUE.read().config.data)
 CLAIMS = json.loads(TRUE.manifest.data)
 FIRST = CLAIMS["layers"][0]
 NOT_GZIP = Blob(OCI.layer, b"not gzip")
@@ -180,15 +187,15 @@ LIES = {
     "config digest": claiming(TRUE, config={**CLAIMS["config"], "digest": "sha256:" + "0" * 64}),
     "config size": claiming(TRUE, config={**CLAIMS["config"], "size": 1}),
     "config type": claiming(TRUE, config={**CLAIMS["config"], "mediaType": DOCKER.config}),
-    "other config": replace(TRUE, config=made(Platform("linux", "amd64")).config),
+    "other config": holding(TRUE, config=made(Platform("linux", "amd64")).read().config),
     "layer digest": claiming(TRUE, layers=[{**FIRST, "digest": "sha256:" + "0" * 64}, CLAIMS["layers"][1]]),
     "layer size": claiming(TRUE, layers=[{**FIRST, "size": 1}, CLAIMS["layers"][1]]),
-    "layers swapped": replace(TRUE, layers=TRUE.layers[::-1]),
-    "layer missing": replace(TRUE, layers=TRUE.layers[:1]),
-    "layer too many": replace(TRUE, layers=(*TRUE.layers, TRUE.layers[0])),
+    "layers swapped": holding(TRUE, layers=TRUE.read().layers[::-1]),
+    "layer missing": holding(TRUE, layers=TRUE.read().layers[:1]),
+    "layer too many": holding(TRUE, layers=(*TRUE.read().layers, TRUE.read().layers[0])),
     "layer unclaimed": claiming(TRUE, layers=[FIRST]),
     "Docker layer types": claiming(
-        replace(TRUE, layers=tuple(Blob(DOCKER.layer, each.data) for each in TRUE.layers)),
+        holding(TRUE, layers=tuple(Blob(DOCKER.layer, each.data) for each in TRUE.read().layers)),
         layers=[{**each, "mediaType": DOCKER.layer} for each in CLAIMS["layers"]],
     ),
     "Docker manifest type": replace(TRUE, manifest=Blob(DOCKER.manifest, TRUE.manifest.data)),
@@ -203,7 +210,8 @@ LIES = {
     "no rootfs": configured({name: value for name, value in CONFIG.items() if name != "rootfs"}),
     "rootfs of another kind": configured({**CONFIG, "rootfs": CONFIG["rootfs"]["diff_ids"]}),
     "layer not gzip": claiming(
-        replace(TRUE, layers=(NOT_GZIP, TRUE.layers[1])), layers=[NOT_GZIP.descriptor().fields(), CLAIMS["layers"][1]]
+        holding(TRUE, layers=(NOT_GZIP, TRUE.read().layers[1])),
+        layers=[NOT_GZIP.descriptor().fields(), CLAIMS["layers"][1]],
     ),
 }
 
@@ -222,12 +230,12 @@ def test_the_truth_does() -> None:
 
 def test_what_a_layer_unpacks_to_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = layer([File("/zeros", 0o644, bytes(100_000))], 0)
-    assert len(oci.unpacked(Blob(OCI.layer, zeros.data))) > 100_000
-    monkeypatch.setattr(oci, "_LARGEST", 100_000)
+    assert len(unpacked(Blob(OCI.layer, zeros.data))) > 100_000
+    monkeypatch.setattr("build.validate._LARGEST", 100_000)
     with pytest.raises(ImageError, match="more than 100000 bytes"):
-        oci.unpacked(Blob(OCI.layer, zeros.data))
+        unpacked(Blob(OCI.layer, zeros.data))
 
 
 def test_a_layer_cut_short_is_refused() -> None:
     with pytest.raises(ImageError, match="cut short"):
-        oci.unpacked(Blob(OCI.layer, LAYERS[0].data[:-1]))
+        unpacked(Blob(OCI.layer, LAYERS[0].data[:-1]))
