@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache as once
-from functools import partial
 from pathlib import Path
 
 from build.errors import BuildError
@@ -54,7 +53,7 @@ class Cache:
 
         It raises BuildError if the entry has gone since.
         """
-        return partial(self._again, key) if self.keep else lambda: data
+        return _Kept(self, key) if self.keep else lambda: data
 
     def noted(self, name: str) -> bytes | None:
         """What was noted last of `name`, by whichever version of this code."""
@@ -82,15 +81,6 @@ class Cache:
             shutil.rmtree(self.folder)
         return [self.folder]
 
-    def _again(self, key: str) -> bytes:
-        data = self.get(key)
-        if data is None:
-            raise BuildError(
-                f"{self.folder}: found no entry that this run has put or found there\n"
-                "  let nobody else remove it meanwhile, and run this again"
-            )
-        return data
-
     def _path(self, *parts: str) -> str:
         # Not a Path, which interns every part: for hundreds of entries Python's table of names would double.
         name = key_of(*parts)
@@ -100,6 +90,21 @@ class Cache:
         if self.keep:
             self.sign()
             write_whole(Path(path), key_of(key, data).encode() + data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    cache: Cache
+    key: str
+
+    def __call__(self) -> bytes:
+        data = self.cache.get(self.key)
+        if data is None:
+            raise BuildError(
+                f"{self.cache.folder}: an entry that this run had found or put there is gone, or damaged"
+                "\n  leave the folder alone while something runs, and run this again"
+            )
+        return data
 
 
 def _read(path: str, key: str) -> bytes | None:

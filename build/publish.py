@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from build.errors import BuildError, PublishError
 from build.events import FAILED, PUSH
@@ -99,7 +100,7 @@ async def publish(
     # Where no tag is there is none to move: an image leaves for afar while others are still being compiled.
     early = sink.keeps_tags and not any(held.values()) and not order.dry
     if early:
-        first = [tag.repository for tag, _ in zip(images, range(sink.at_once()), strict=False)]
+        first = [tag.repository for tag, _ in zip(images, range(_images_at_once(sink)), strict=False)]
         courier = _Courier(sink, order.told, _opened(sink, first, listed if sink.is_far else None))
         ready = await courier.deliver(images, images, listed)
     else:
@@ -142,7 +143,7 @@ class _Courier:
         In the list's repository they are mounted from their home; but to a registry far away small ones go straight.
         """
         leaving = (self._leave(tag, image, listed, tag in new) for tag, image in images.items())
-        return await together_at_most(self.sink.at_once, leaving)
+        return await together_at_most(partial(_images_at_once, self.sink), leaving)
 
     async def _leave(self, tag: Tag, running: Outcome[Image], listed: Repository | None, is_new: bool) -> Image:
         image = await self.taken(tag, running)
@@ -179,6 +180,10 @@ class _Courier:
     async def _send_manifest(self, tag: Tag, place: Repository, manifest: Blob) -> None:
         await self.sink.put_manifest(place, manifest)
         self.told(tag, PUSH, len(manifest.data))
+
+
+def _images_at_once(sink: Sink) -> int:
+    return max(1, sink.at_once() // _BLOBS)
 
 
 def _opened(sink: Sink, homes: Iterable[Repository], listed: Repository | None) -> Uploads:
