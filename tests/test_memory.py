@@ -12,8 +12,14 @@ import pytest
 
 from build import dockerfile, elf
 from build.arches import read_settings
+from build.binaries import Binary
+from build.cache import Cache
 from build.compilers import Program
 from build.compilers.zig import Zig
+from build.images import Plan, assembled
+from build.oci import OCI
+from build.outcomes import finished
+from build.revision import Revision
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = (ROOT / "arches.yaml").read_text()
@@ -64,6 +70,20 @@ def test_a_binary_that_is_checked_leaves_nothing(pause: bytes) -> None:
 
 def test_a_dockerfile_that_is_read_leaves_nothing() -> None:
     assert left_behind(lambda number: dockerfile.read(LABELS.format(arch=number), "Dockerfile.j2")) < 2048
+
+
+def test_what_is_made_of_an_arch_takes_little(pause: bytes, tmp_path: Path) -> None:
+    """Its binary and its image, and the outcomes that they are in: bytes are read where they are worked at."""
+    settings, kept = read_settings(ROOT / "arches.yaml").images["pause"], []
+    plan = Plan(ROOT, settings, AMD64, "3.1", Revision("mine", 0), OCI, "bin/pause-amd64")
+
+    def make(number: int) -> None:
+        cache, data = Cache(tmp_path / str(number)), bytes(bytearray(pause))
+        cache.put("binary", data)
+        binary = Binary.kept(cache, "binary", data)
+        kept.append((finished(binary), finished(assembled(plan, binary, cache))))
+
+    assert left_behind(make) < 4096
 
 
 def test_a_row_takes_what_is_made_of_it(tmp_path: Path) -> None:

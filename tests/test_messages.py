@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from build.making import COMPILERS
 from tests.checkout import Checkout, ended
 from tests.components import need
 from tests.pidns import until
@@ -142,6 +143,15 @@ def test_a_dirty_tree_is_told(checkout: Checkout) -> None:
 
 # --- Ctrl-C ---
 
+ROW = """\
+  {0}:
+    triple: x86_64-linux-gnu
+    platform: linux/amd64/{0}
+    elf: {{machine: EM_X86_64, class: 64, order: little}}
+    qemu: x86_64
+    runtime: x86_64
+"""
+
 
 @pytest.fixture
 def held(checkout: Checkout) -> Callable[[str], dict[str, str]]:
@@ -152,7 +162,7 @@ def held(checkout: Checkout) -> Callable[[str], dict[str, str]]:
         folder.mkdir()
         script = folder / program
         version = f'[ "$1" = --version ] && exec {need(program, "gcc")} --version\n' if program.endswith("gcc") else ""
-        script.write_text(f"#!/bin/sh\n{version}: >{checkout.side}/begun\nexec sleep 1000\n")
+        script.write_text(f"#!/bin/sh\n{version}echo >>{checkout.side}/begun\nexec sleep 1000\n")
         script.chmod(0o755)
         return {"PATH": f"{folder}:{checkout.environment()['PATH']}"}
 
@@ -173,6 +183,18 @@ def test_ctrl_c_before_and_while_it_compiles(
     after = checkout.snapshot()
     assert {path for path in after if path not in before} <= {".cache", ".cache/pause", ".cache/pause/CACHEDIR.TAG"}
     checkout("all-push", "--arch", "amd64")
+
+
+def test_after_ctrl_c_no_other_compiler_begins(checkout: Checkout, held: Callable[[str], dict[str, str]]) -> None:
+    names = [f"x{number}" for number in range(2 * COMPILERS)]
+    checkout.edit("arches.yaml", "arches:\n", "arches:\n" + "".join(map(ROW.format, names)))
+    words = [word for name in names for word in ("--arch", name)]
+    process = checkout.start("build", "--compiler", "host", *words, **held("x86_64-linux-gnu-gcc"))
+    begun = checkout.side / "begun"
+    until("all compilers are at work", lambda: begun.exists() and begun.read_text() == "\n" * COMPILERS)
+    os.killpg(process.pid, signal.SIGINT)
+    assert ended(process).code == 130
+    assert begun.read_text() == "\n" * COMPILERS
 
 
 @pytest.mark.parametrize("number", range(1, 25, 3))
