@@ -51,9 +51,9 @@ class Cache:
     def later(self, key: str, data: bytes) -> Callable[[], bytes]:
         """What gives the `data` of the entry under `key` again, which is in memory meanwhile only if it is not kept.
 
-        It raises BuildError if the entry has gone since.
+        It raises BuildError if the entry has gone since, or is another.
         """
-        return _Kept(self, key) if self.keep else lambda: data
+        return _Kept(self, key, hashlib.sha256(data).digest()) if self.keep else lambda: data
 
     def noted(self, name: str) -> bytes | None:
         """What was noted last of `name`, by whichever version of this code."""
@@ -96,13 +96,14 @@ class Cache:
 class _Kept:
     cache: Cache
     key: str
+    digest: bytes
 
     def __call__(self) -> bytes:
         data = self.cache.get(self.key)
-        if data is None:
+        if data is None or hashlib.sha256(data).digest() != self.digest:
             raise BuildError(
-                f"{self.cache.folder}: an entry that this run had found or put there is gone, or damaged"
-                "\n  leave the folder alone while something runs, and run this again"
+                f"{self.cache.folder}: found {'another' if data else 'no'} entry where this run had one"
+                "\n  leave the folder and the sources alone while something runs, and run this again"
             )
         return data
 
