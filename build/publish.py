@@ -105,7 +105,7 @@ async def publish(
         ready = await courier.deliver(images, images, listed)
     else:
         courier = _Courier(sink, order.told, {})
-        ready = await together_at_most(lambda: 1, (courier.taken(*each) for each in images.items()))
+        ready = await together_at_most(lambda: 1, map(made, images.values()))
     wanted: dict[Tag, Image | Index] = {list_tag: listing(ready)} if list_tag else {}
     wanted |= zip(images, ready, strict=True)
     if not order.overwrite:
@@ -127,16 +127,6 @@ class _Courier:
     told: Callable[[Tag, str, int], None]
     uploads: Uploads
 
-    async def taken(self, tag: Tag, running: Outcome[Image]) -> Image:
-        """An image, once it is there."""
-        try:
-            image = await made(running)
-        except BuildError:
-            self.told(tag, FAILED, 0)
-            raise
-        self.told(tag, PUSH, 0)
-        return image
-
     async def deliver(self, images: Images, new: Container[Tag], listed: Repository | None) -> list[Image]:
         """Blobs, then the manifest by digest: to a tag's home if it is among the new, and to the list's repository.
 
@@ -146,7 +136,7 @@ class _Courier:
         return await together_at_most(partial(_images_at_once, self.sink), leaving)
 
     async def _leave(self, tag: Tag, running: Outcome[Image], listed: Repository | None, is_new: bool) -> Image:
-        image = await self.taken(tag, running)
+        image = await made(running)
         try:
             await self._deliver(tag, image, listed, is_new)
         except BuildError:

@@ -8,7 +8,7 @@ from functools import partial
 
 from build.arches import Arch
 from build.errors import UsageError
-from build.events import DONE, silent
+from build.events import DONE, FAILED, PUSH, silent
 from build.oci import OCI, Image, Index, index
 from build.outcomes import Outcome
 from build.publish import publish
@@ -68,6 +68,8 @@ def publish_images(
     """
     tagged = {release.arch_tag(arch): image for arch, image in images.items()}
     arches = dict(zip(tagged, images, strict=True))
+    for arch, image in images.items():
+        image.when_there(partial(_tell_of, image, release, arch))
     order = replace(release.order, told=lambda tag, stage, size: release.tell(arches[tag], stage, size=size))
     list_tag = release.list_tag() if listing else None
     made = []
@@ -78,6 +80,10 @@ def publish_images(
         platform = str(each.target.platform) if isinstance(each.target, Image) else None
         made.append(Made(str(each.tag), each.target.digest, platform, change, why_a_tag(each.tag, each.before, change)))
     return made
+
+
+def _tell_of(image: Outcome[Image], release: Release, arch: Arch) -> None:
+    release.tell(arch, FAILED if image.failure() else PUSH)
 
 
 def push_by_daemon(
