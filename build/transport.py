@@ -7,6 +7,7 @@ Tried again are lost connections, time-outs, cut answers, 429 and the 5xx of ser
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -37,8 +38,9 @@ T = TypeVar("T")
 
 # Exchanges in flight: at first, which is what keeps a core busy if the registry is nearby, and at most.
 _FEW, _MANY = 32, 256
-# Seconds for an exchange from which on so few do not: the registry is far away.
-_LONG = 0.02
+# Seconds for an exchange from which on so few do not: the registry is far away. Or the machine is busy; but not if this
+# process and its compilers had less to do than this share of a core.
+_LONG, _IDLE = 0.02, 0.7
 TRIES = 7
 # Seconds before a second try (then twice as long, and so on).
 FIRST_WAIT, LONGEST_WAIT = 0.2, 8
@@ -61,6 +63,7 @@ class Transport:
         self.at_once = _FEW
         self._lanes = asyncio.Semaphore(_FEW)
         self._made = 0
+        self._since: tuple[float, float] | None = None
         self._hosts: dict[tuple[str, str], Host] = {}
 
     def close(self) -> None:
@@ -118,6 +121,7 @@ class Transport:
             )
         proxy = self.trust.proxy(url)
         began = monotonic()
+        self._since = self._since or (began, _worked())
         what = f"{method} {redacted(url)}" + (f" through the proxy {proxy.url}" if proxy else "")
         host = self._host(url, proxy)
         try:
@@ -141,17 +145,20 @@ class Transport:
         return answer
 
     def _learn(self, took: float) -> None:
-        """Note how long an exchange took. With as many made as may be in flight, of which none was quick, let it be
-        twice as many: on a busy machine a registry nearby may look far away for a while.
+        """Note how long an exchange took. With as many made as may be in flight, of which none was quick though there
+        was little else to do, let it be twice as many.
         """
         self.quickest = min(self.quickest, took)
         self._made += 1
-        if self._made == self.at_once < _MANY:
-            self._made = 0
-            if self.quickest > _LONG:
-                for _ in range(self.at_once):
-                    self._lanes.release()
-                self.at_once *= 2
+        if self._made < self.at_once or self._since is None:
+            return
+        since, worked = self._since
+        self._made, self._since = 0, (monotonic(), _worked())
+        idle = self._since[1] - worked < (self._since[0] - since) * _IDLE
+        if idle and self.quickest > _LONG and self.at_once < _MANY:
+            for _ in range(self.at_once):
+                self._lanes.release()
+            self.at_once *= 2
 
     def _left(self) -> float:
         return self._end - monotonic()
@@ -164,6 +171,11 @@ class Transport:
             proxy_tls = self.trust.context(host_of(proxy.url)) if proxy and proxy.url.startswith("https:") else None
             self._hosts[place] = Host(scheme, name, tls, proxy, proxy_tls)
         return self._hosts[place]
+
+
+def _worked() -> float:
+    """Seconds of a core: this process, and its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def _backoff(tried: int) -> float:

@@ -91,7 +91,7 @@ def test_a_connection_is_kept_as_long_as_it_lasts(tmp_path: Path, patience: int,
         assert len(set(handler.came)) == connections
 
 
-@pytest.mark.parametrize(("seconds", "waves"), [(0, (32, 32, 32)), (0.1, (32, 64, 128, 256, 256))])
+@pytest.mark.parametrize(("seconds", "waves"), [(0, (32, 32, 32)), (0.5, (32, 64, 128, 256, 256))])
 def test_twice_as_many_are_in_flight_as_long_as_the_registry_looks_far_away(
     tmp_path: Path, seconds: float, waves: tuple[int, ...]
 ) -> None:
