@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Event as Signal
 
 from build import archive, elf
 from build.arches import Arch
@@ -59,8 +58,6 @@ def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator
         shop.release.report(Event(text, program.name, arch.name, stage))
 
     def compiled(job: Job) -> Binary:
-        if over.is_set():
-            raise CompileError(f"{job[0].name} for {job[1].name}: not compiled: the run is ending")
         try:
             tell(*job, COMPILE)
             data = compile_for(*job)
@@ -75,17 +72,13 @@ def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator
         tell(program, arch, DONE, f"{arch.name}: {program.name} is unchanged, {binary.size} bytes")
         return finished(binary)
 
-    over = Signal()
     # The compiler leaves first: what still compiles then, as after Ctrl-C, ends with it, and the makers have no wait.
     with ThreadPoolExecutor(COMPILERS) as makers, shop.compiler.at_work(shop.root, missing) as compile_for:
         for job in missing:
             tell(*job, WAIT)
         begun |= {job: unchanged(*job, binary) for job, binary in known.items() if binary is not None}
         begun |= zip(missing, begun_in_turn(makers, COMPILERS, compiled, missing), strict=True)
-        try:
-            yield {program: {arch: begun[program, arch] for arch in shop.release.arches} for program in programs}
-        finally:
-            over.set()
+        yield {program: {arch: begun[program, arch] for arch in shop.release.arches} for program in programs}
 
 
 def _keys(shop: Workshop, program: Program) -> dict[Job, str]:

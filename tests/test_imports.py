@@ -31,7 +31,7 @@ ROWS = (
         "build.archive_source",
         *("build.compilers.zig", "build.compilers.kube_cross", "build.compilers.host"),
     },
-    {"build.binaries"},
+    {"build.binaries", "build.compilers.children"},
     {"build.drivers", "build.ingredients", "build.login"},
     {
         "build.publish",

@@ -162,7 +162,7 @@ def held(checkout: Checkout) -> Callable[[str], dict[str, str]]:
         folder.mkdir()
         script = folder / program
         version = f'[ "$1" = --version ] && exec {need(program, "gcc")} --version\n' if program.endswith("gcc") else ""
-        script.write_text(f"#!/bin/sh\n{version}echo >>{checkout.side}/begun\nexec sleep 1000\n")
+        script.write_text(f"#!/bin/sh\n{version}echo $$ >>{checkout.side}/begun\nexec sleep 1000\n")
         script.chmod(0o755)
         return {"PATH": f"{folder}:{checkout.environment()['PATH']}"}
 
@@ -185,16 +185,21 @@ def test_ctrl_c_before_and_while_it_compiles(
     checkout("all-push", "--arch", "amd64")
 
 
-def test_after_ctrl_c_no_other_compiler_begins(checkout: Checkout, held: Callable[[str], dict[str, str]]) -> None:
+@pytest.mark.parametrize("send", [os.killpg, os.kill], ids=["all", "Invoke alone"])
+def test_after_ctrl_c_no_compiler_goes_on_and_none_begins(
+    checkout: Checkout, held: Callable[[str], dict[str, str]], send: Callable[[int, int], None]
+) -> None:
     names = [f"x{number}" for number in range(2 * COMPILERS)]
     checkout.edit("arches.yaml", "arches:\n", "arches:\n" + "".join(map(ROW.format, names)))
     words = [word for name in names for word in ("--arch", name)]
     process = checkout.start("build", "--compiler", "host", *words, **held("x86_64-linux-gnu-gcc"))
     begun = checkout.side / "begun"
-    until("all compilers are at work", lambda: begun.exists() and begun.read_text() == "\n" * COMPILERS)
-    os.killpg(process.pid, signal.SIGINT)
+    until("all compilers are at work", lambda: begun.exists() and begun.read_text().count("\n") == COMPILERS)
+    send(process.pid, signal.SIGINT)
     assert ended(process).code == 130
-    assert begun.read_text() == "\n" * COMPILERS
+    compilers = begun.read_text().split()
+    assert len(compilers) == COMPILERS
+    until("they have gone", lambda: not any(Path("/proc", pid).exists() for pid in compilers))
 
 
 @pytest.mark.parametrize("number", range(1, 25, 3))

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from build import trace
 from build.arches import Arch
 from build.compilers import Compile, Job, Program, gcc_flags
+from build.compilers.children import Run, children
 from build.errors import CompileError
 
 
@@ -33,20 +34,18 @@ class Host:
         """See `Compiler`. A missing compiler is named before any other starts."""
         for arch in dict.fromkeys(arch for _, arch in jobs):
             _gcc(arch)
-        yield partial(_compile, root)
+        with children() as run:
+            yield partial(_compile, run, root)
 
 
-def _compile(root: Path, program: Program, arch: Arch) -> bytes:
+def _compile(run: Run, root: Path, program: Program, arch: Arch) -> bytes:
     with TemporaryDirectory(prefix=f"{program.name}-{arch.name}-") as scratch:
         output = Path(scratch, program.name)
         command = [_gcc(arch), *gcc_flags(program, arch), "-o", str(output)]
-        trace.command(command)
-        run = subprocess.run(
-            command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-        )
-        if run.returncode:
-            failure = f"{arch.triple}-gcc failed with exit status {run.returncode}"
-            raise CompileError(f"{program.name} for {arch.name}: {failure}:\n{(run.stderr + run.stdout).rstrip()}")
+        status, words = run(command, root, None)
+        if status:
+            failure = f"{arch.triple}-gcc failed with exit status {status}"
+            raise CompileError(f"{program.name} for {arch.name}: {failure}:\n{words}")
         return output.read_bytes()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from build import trace
 from build.arches import Arch
 from build.compilers import FREESTANDING, Compile, Job, Program, define_version, translation_units
+from build.compilers.children import Run, children
 from build.errors import CompileError
 from build.installed import folder, version
 
@@ -36,29 +35,25 @@ class Zig:
     @contextmanager
     def at_work(self, root: Path, jobs: Collection[Job]) -> Iterator[Compile]:  # noqa: ARG002
         """See `Compiler`: zig needs no preparation."""
-        yield partial(self, root)
+        with children() as run:
+            yield partial(self._compile, run, root)
 
     def __call__(self, root: Path, program: Program, arch: Arch) -> bytes:
         """Compile `program` of the checkout `root` with `zig cc`; raise CompileError with its own words."""
+        with children() as run:
+            return self._compile(run, root, program, arch)
+
+    def _compile(self, run: Run, root: Path, program: Program, arch: Arch) -> bytes:
         with TemporaryDirectory(prefix=f"{program.name}-{arch.name}-") as scratch:
             output = Path(scratch, program.name)
             command = [str(self._binary), "cc", *self._flags(program, arch), "-o", str(output)]
             command += translation_units(program, arch)
-            trace.command(command)
             try:
-                run = subprocess.run(
-                    command,
-                    cwd=root,
-                    env=self._environment(scratch),
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    check=False,
-                )
+                status, words = run(command, root, self._environment(scratch))
             except OSError as error:
                 raise CompileError(f"{program.name} for {arch.name}: can't run {self._binary}: {error}") from None
-            words = (run.stderr + run.stdout).decode(errors="replace").rstrip()
-            if run.returncode:
-                failure = f"{self.identity(arch)} failed with exit status {run.returncode}"
+            if status:
+                failure = f"{self.identity(arch)} failed with exit status {status}"
                 raise CompileError(f"{program.name} for {arch.name}: {failure}:\n{words}")
             try:
                 return output.read_bytes()
