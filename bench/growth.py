@@ -178,7 +178,7 @@ def _claims(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             figures = ", ".join(f"{each} for {count}" for count, each in taken.items())
             flat = taken[max(taken)] - taken[min(taken)] <= _FLAT
             claims.append({"says": f"round trips of {kind} do not grow with arches", "holds": flat, "figures": figures})
-    for kind in ("cold", "nothing"):
+    for kind in ("cold", "publish", "nothing"):
         if len(arches[kind]) > 1:
             each = slope({count: found["own"] for count, found in arches[kind].items()})
             says = f"an arch costs at most {_LITTLE} KiB of Invoke's peak memory, {kind}"

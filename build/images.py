@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from sys import intern
 from typing import TYPE_CHECKING
@@ -138,12 +137,16 @@ def _is_valid(plan: Plan, packed: bytes) -> bool:
 
 def _unpacked(platform: Platform, packed: bytes, again: Callable[[], bytes]) -> Image:
     """The image in a cache entry, which will be read again for its content."""
-    return Image(platform, next(_blobs(packed)), partial(_content, again))
+    return Image(platform, next(_blobs(packed)), _Packed(again))
 
 
-def _content(packed: Callable[[], bytes]) -> Content:
-    _, config, *layers = _blobs(packed())
-    return Content(config, tuple(layers))
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    entry: Callable[[], bytes]
+
+    def __call__(self) -> Content:
+        _, config, *layers = _blobs(self.entry())
+        return Content(config, tuple(layers))
 
 
 def _blobs(packed: bytes) -> Iterator[Blob]:

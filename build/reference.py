@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from sys import intern
 
 from build.errors import UsageError
 
@@ -50,7 +51,7 @@ class Repository:
                 f"{text!r}: {name!r} is not a repository's name"
                 f"\n  expected lower-case letters and digits, joined by . _ __ - or /, {LONGEST} characters at most"
             )
-        return cls(host, name)
+        return cls(intern(host), name)
 
     @property
     def on_disk(self) -> bool:
