@@ -38,9 +38,8 @@ T = TypeVar("T")
 
 # Exchanges in flight: at first, which is what keeps a core busy if the registry is nearby, and at most.
 _FEW, _MANY = 32, 256
-# Seconds for an exchange from which on so few do not: the registry is far away. Or the machine is busy; but not if this
-# process and its compilers had less to do than this share of a core.
-_LONG, _IDLE = 0.02, 0.7
+# Seconds for an exchange from which on so few do not.
+_LONG = 0.05
 TRIES = 7
 # Seconds before a second try (then twice as long, and so on).
 FIRST_WAIT, LONGEST_WAIT = 0.2, 8
@@ -145,8 +144,8 @@ class Transport:
         return answer
 
     def _learn(self, took: float) -> None:
-        """Note how long an exchange took. With as many made as may be in flight, of which none was quick though there
-        was little else to do, let it be twice as many.
+        """Note how long an exchange took. With as many made as may be in flight, of which none was quick, let it be twice
+        as many; but not while this process and its compilers keep a core busy, as then that may be the reason.
         """
         self.quickest = min(self.quickest, took)
         self._made += 1
@@ -154,7 +153,7 @@ class Transport:
             return
         since, worked = self._since
         self._made, self._since = 0, (monotonic(), _worked())
-        idle = self._since[1] - worked < (self._since[0] - since) * _IDLE
+        idle = self._since[1] - worked < self._since[0] - since
         if idle and self.quickest > _LONG and self.at_once < _MANY:
             for _ in range(self.at_once):
                 self._lanes.release()
