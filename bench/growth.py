@@ -21,8 +21,6 @@ from bench.running import ROOT, Checkout, FailedError, run
 from build.arches import read_settings
 
 PEAK = str(ROOT / "bench" / "peak.py")
-# More than so many arches are compiled anew only once.
-_MANY = 50
 # KiB of peak memory that an arch may cost.
 _LITTLE = 8
 # By how much the last rows may cost more than the first where growth is linear, as times vary; and by how many trips
@@ -54,10 +52,9 @@ def measure(rounds: int, rows: Sequence[int], images: Sequence[int], latencies: 
     with TemporaryDirectory(prefix="bench") as folder:
         scratch = Path(folder)
         for count in rows:
-            times = rounds if count <= _MANY else 1
             checkout = grown.arches(scratch, count, release)
             _run(checkout, "oci:dist")  # bytecode
-            for name, found in _at(checkout, 0, times, forget=True).items():
+            for name, found in _at(checkout, 0, rounds, forget=True).items():
                 cold["cold" if name == "first" else name][count] = _medians(found)
             trips[count] = {"publish": {}, "nothing": {}}
             for latency in latencies:

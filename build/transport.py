@@ -144,20 +144,19 @@ class Transport:
         return answer
 
     def _learn(self, took: float) -> None:
-        """Note how long an exchange took. With as many made as may be in flight, of which none was quick, let it be twice
-        as many; but not while this process and its compilers keep a core busy, as then that may be the reason.
+        """Note how long an exchange took. If none of the last ones was quick, let more be in flight; but not while this
+        process and its compilers keep a core busy, as then that may be the reason.
         """
         self.quickest = min(self.quickest, took)
         self._made += 1
-        if self._made < self.at_once or self._since is None:
+        if self._made < _FEW or self._since is None or self.at_once == _MANY:
             return
         since, worked = self._since
         self._made, self._since = 0, (monotonic(), _worked())
-        idle = self._since[1] - worked < self._since[0] - since
-        if idle and self.quickest > _LONG and self.at_once < _MANY:
-            for _ in range(self.at_once):
+        if self.quickest > _LONG and self._since[1] - worked < self._since[0] - since:
+            self.at_once = _MANY
+            for _ in range(_MANY - _FEW):
                 self._lanes.release()
-            self.at_once *= 2
 
     def _left(self) -> float:
         return self._end - monotonic()
