@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from build.errors import BuildError
 
@@ -93,3 +98,14 @@ class Process:
 
 
 _SWITCHES = ("voluntary", "nonvoluntary")
+
+
+def kill_group(leader: subprocess.Popen[Any]) -> None:
+    """Kill a process that leads a group of its own, with all that is in it, unless it has ended."""
+    if leader.poll() is not None:
+        return
+    if os.name == "nt":
+        leader.kill()
+    else:
+        with suppress(ProcessLookupError):  # it has just ended by itself
+            os.killpg(leader.pid, signal.SIGKILL)

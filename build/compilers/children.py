@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
 from build import trace
 from build.errors import CompileError
+from build.proc import kill_group
 
 # Of a command, in a folder, with an environment or with ours: exit status, and its words on stderr and stdout.
 Run = Callable[[Sequence[str], Path, Mapping[str, str] | None], tuple[int, str]]
@@ -54,14 +54,4 @@ def children() -> Iterator[Run]:
         with lock:
             over = True
             for child in running:
-                _kill(child)
-
-
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    if child.poll() is not None:
-        return
-    if os.name == "nt":
-        child.kill()
-    else:
-        with suppress(ProcessLookupError):  # it has just ended by itself
-            os.killpg(child.pid, signal.SIGKILL)
+                kill_group(child)

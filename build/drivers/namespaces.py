@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL
 from tempfile import TemporaryDirectory
 
 from build import trace
@@ -21,7 +20,7 @@ from build.arches import Arch
 from build.drivers import Ended, Running, Site, Subject, Way
 from build.drivers.emulators import by_any_means
 from build.errors import BuildError
-from build.proc import Process, Watch
+from build.proc import Process, Watch, kill_group
 
 # Seconds until a namespace is there, on a machine that has a lot to do.
 _PATIENCE = 30
@@ -90,7 +89,8 @@ class _Folder:
             try:
                 yield _Pod(parent, self._started(parent, first), self)
             finally:
-                _kill(parent)
+                # With PID 1 its namespace goes, also where unshare has forked and not yet asked for that.
+                kill_group(parent)
 
     def command(self, name: str) -> Sequence[str]:
         return (*self.emulator, str(self.folder / f"{name}-{self.arch}"))
@@ -125,7 +125,7 @@ class _Pod:
         return Ended(self.parent.returncode, stdout, stderr)
 
     def cut(self) -> Ended:
-        _kill(self.parent)  # not the program alone: unshare would have words of its own for that
+        kill_group(self.parent)  # not the program alone: unshare would have words of its own for that
         stdout, stderr = self.parent.communicate()
         return Ended(self.parent.returncode, stdout, stderr)
 
@@ -147,12 +147,6 @@ class _Pod:
         except subprocess.TimeoutExpired:
             raise BuildError(f"{self.site.arch}: orphan {count} has not ended after {seconds} s") from None
         return Ended(run.returncode, run.stdout, run.stderr)
-
-
-def _kill(parent: subprocess.Popen[str]) -> None:
-    """The whole session: PID 1, and with it its namespace, also where unshare has forked and not yet asked for that."""
-    if parent.poll() is None:
-        os.killpg(parent.pid, SIGKILL)
 
 
 def _is_another(process: Process) -> bool:
