@@ -19,14 +19,14 @@ from invoke.tasks import task
 # Invoke turns off bytecode files, and would have these modules compiled anew each time. Users who want none are heeded.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 
-from build.command_line import allow
+from build.cli.inputs import checked, cleaned, copied, making, releasing, toolchain, using, verified
+from build.cli.options import Options
+from build.cli.output import plainly, show_matrix, show_plan, show_verdicts, tell_ci
+from build.cli.parser import allow
 from build.errors import BuildError, UsageError
-from build.options import Options
-from build.results import plainly, show_matrix, show_plan, show_verdicts, tell_ci
-from build.workshop import checked, cleaned, copied, making, releasing, toolchain, using, verified
 
 if "--complete" in sys.argv:
-    from build.completion import offer_values
+    from build.cli.completion import offer_values
 
     offer_values(Path(__file__).with_name("arches.yaml"))
 
@@ -36,12 +36,12 @@ gc.set_threshold(20_000, 10, 100)
 atexit.register(gc.freeze)
 
 if TYPE_CHECKING:
-    from build.ci import Job
-    from build.cleaning import Removed
-    from build.release import Made
-    from build.results import Results
-    from build.usage import Setting
-    from build.verdicts import Verdict
+    from build.cli.ci import Job
+    from build.cli.output import Results
+    from build.release.clean import Removed
+    from build.release.nodes import Setting
+    from build.release.release import Made
+    from build.verify.verdicts import Verdict
 
 ROOT = Path(__file__).resolve().parent
 
@@ -94,7 +94,7 @@ def _command(
         name = story.__name__.replace("_", "-")
 
         def body(c: Context, **given: Any) -> None:
-            from build.progress import to, watching
+            from build.cli.progress import to, watching
 
             quiet, verbose = (bool(given.get(flag)) for flag in TELLING)
             try:
@@ -138,7 +138,7 @@ def _command(
 def build(options: Options) -> Sequence[Made]:
     """Compile bin/pause-A."""
     shops = making(options, every_arch=False)
-    from build.pipeline import build
+    from build.release.pipeline import build
 
     return build(shops)
 
@@ -147,7 +147,7 @@ def build(options: Options) -> Sequence[Made]:
 def plan(options: Options) -> Sequence[Made]:
     """Tell what all-push would do, and why."""
     shop = making(replace(options, dry=True), every_arch=True)
-    from build.pipeline import plan
+    from build.release.pipeline import plan
 
     return plan(shop)
 
@@ -162,7 +162,7 @@ def verify(options: Options) -> Sequence[Verdict]:
 def orphan(options: Options) -> Sequence[Made]:
     """Compile bin/orphan-A, which goes into no image."""
     shops = making(options, every_arch=False)
-    from build.pipeline import companions
+    from build.release.pipeline import companions
 
     return companions(shops)
 
@@ -171,7 +171,7 @@ def orphan(options: Options) -> Sequence[Made]:
 def container(options: Options) -> Sequence[Made]:
     """Make bin/pause-A.tar, an image to load."""
     shops = making(options, every_arch=False)
-    from build.pipeline import container
+    from build.release.pipeline import container
 
     return container(shops)
 
@@ -180,7 +180,7 @@ def container(options: Options) -> Sequence[Made]:
 def all_container(options: Options) -> Sequence[Made]:
     """Make the image of every arch of the release."""
     shops = making(options, every_arch=True)
-    from build.pipeline import container
+    from build.release.pipeline import container
 
     return container(shops)
 
@@ -189,7 +189,7 @@ def all_container(options: Options) -> Sequence[Made]:
 def push(options: Options) -> Sequence[Made]:
     """Publish REGISTRY/pause-A:TAG."""
     shops = making(options, every_arch=False)
-    from build.pipeline import push
+    from build.release.pipeline import push
 
     return push(shops)
 
@@ -198,7 +198,7 @@ def push(options: Options) -> Sequence[Made]:
 def all_push_images(options: Options) -> Sequence[Made]:
     """Publish every arch of the release."""
     shops = making(options, every_arch=True)
-    from build.pipeline import push
+    from build.release.pipeline import push
 
     return push(shops)
 
@@ -208,7 +208,7 @@ def all_push_images(options: Options) -> Sequence[Made]:
 )
 def push_manifest(options: Options) -> Sequence[Made]:
     """Publish REGISTRY/pause:TAG, the list of what is pushed."""
-    from build.pipeline import push_manifest
+    from build.release.pipeline import push_manifest
 
     return push_manifest(releasing(options))
 
@@ -217,7 +217,7 @@ def push_manifest(options: Options) -> Sequence[Made]:
 def all_push(options: Options) -> Sequence[Made]:
     """Publish every arch, then the manifest list."""
     shops = making(options, every_arch=True)
-    from build.pipeline import all_push
+    from build.release.pipeline import all_push
 
     return all_push(shops)
 
@@ -251,7 +251,7 @@ def copy(options: Options) -> Sequence[Made]:
 def matrix(options: Options) -> Sequence[Job]:
     """Print the jobs that CI may fan out to, as JSON."""
     (release, *_), *_ = releasing(options)
-    from build.ci import fan_out
+    from build.cli.ci import fan_out
 
     return fan_out(release)
 
@@ -262,7 +262,7 @@ def matrix(options: Options) -> Sequence[Job]:
 def bake(options: Options) -> Sequence[Made]:
     """Write docker-bake.json, for BuildKit's builders."""
     shops = making(replace(options, flags={**options.flags, "compiler": "kube-cross"}), every_arch=True)
-    from build.bake import bake
+    from build.release.bake import bake
 
     return bake(shops)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.running import ROOT, Checkout, run
-from build.arches import Arch, read_settings
-from build.workshop import CACHE
+from build.cli.inputs import CACHE
+from build.config.arches import Arch, read_settings
 
 NAMES = ("pause", "musl", "glibc", "handler")
 NATIVE = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}.get(platform.machine(), "")

@@ -18,7 +18,7 @@ from bench.figures import slope, table, yes
 from bench.latency import far_away
 from bench.registry import counting_registry
 from bench.running import ROOT, Checkout, FailedError, run
-from build.arches import read_settings
+from build.config.arches import read_settings
 
 PEAK = str(ROOT / "bench" / "peak.py")
 # KiB of peak memory that an arch may cost.

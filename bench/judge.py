@@ -12,7 +12,7 @@ from typing import Any
 from bench.registry import empty_registry
 from bench.running import Checkout, FailedError
 from bench.tools import TAG, Job, Tool
-from build.oci import INDEXES, MANIFESTS, Platform
+from build.oci.oci import INDEXES, MANIFESTS, Platform
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from bench.tools import (
     makefile,
     skopeo,
 )
-from build.arches import read_settings
+from build.config.arches import read_settings
 
 NAMES = ("embedded", "docker", "make -j5", "make", "skopeo copy", "buildah", "docker buildx bake", "crane push", "ko")
 _BY_DOCKER = ("docker", "make", "make -j5", "docker buildx bake")
@@ -191,7 +191,7 @@ def _daemon(names: Collection[str]) -> Iterator[tuple[dict[str, str], dict[str, 
     if set(wanted) <= set(missing):
         yield {}, missing
         return
-    from tests.daemons import private, toolchain_root
+    from tests.support.daemons import private, toolchain_root
 
     root = toolchain_root()
     with private() as docker, TemporaryDirectory() as config:

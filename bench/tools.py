@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.running import INVOKE, ROOT, Checkout, run
-from build.arches import Arch
-from build.bake import FILE
+from build.config.arches import Arch
+from build.release.bake import FILE
 
 TAG, OTHER_TAG = "3.1", "3.2"
 SCENARIOS = ("cold", "nothing", "source", "tag")

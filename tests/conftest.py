@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import Checkout, Run, origin
-from tests.components import lack, need
-from tests.daemons import Docker, any_daemon, toolchain_root
-from tests.logins import PASSWORD, USER, basic_registry, bearer_registry
-from tests.pidns import until
-from tests.registries import Recorder, recording, registry
-from tests.secrecy import Secrets
-from tests.token_server import TokenServer, token_server
+from tests.support.checkout import Checkout, Run, origin
+from tests.support.components import lack, need
+from tests.support.daemons import Docker, any_daemon, toolchain_root
+from tests.support.logins import PASSWORD, USER, basic_registry, bearer_registry
+from tests.support.pidns import until
+from tests.support.registries import Recorder, recording, registry
+from tests.support.secrecy import Secrets
+from tests.support.token_server import TokenServer, token_server
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 

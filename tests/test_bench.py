@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.components import lack, need
+from tests.support.components import lack, need
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from build import dockerfile, elf
-from build.arches import read_settings
-from build.binaries import Binary
-from build.cache import Cache
-from build.compilers import Program
+from build.cache.cache import Cache
+from build.compilers import elf
+from build.compilers.binary import Binary
+from build.compilers.compiler import Program
 from build.compilers.zig import Zig
-from build.images import Plan, assembled
-from build.oci import OCI
-from build.outcomes import finished
-from build.revision import Revision
+from build.config.arches import read_settings
+from build.config.revision import Revision
+from build.engines.embedded import Plan, assembled
+from build.image import dockerfile
+from build.oci.oci import OCI
+from build.release.outcomes import finished
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = (ROOT / "arches.yaml").read_text()

@@ -11,7 +11,7 @@ from threading import Lock
 
 from build import trace
 from build.errors import CompileError
-from build.proc import kill_group
+from build.verify.processes import kill_group
 
 # Of a command, in a folder, with an environment or with ours: exit status, and its words on stderr and stdout.
 Run = Callable[[Sequence[str], Path, Mapping[str, str] | None], tuple[int, str]]

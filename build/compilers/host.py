@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from build import trace
-from build.arches import Arch
-from build.compilers import Compile, Job, Program, gcc_flags
 from build.compilers.children import Run, children
+from build.compilers.compiler import Compile, Job, Program, gcc_flags
+from build.config.arches import Arch
 from build.errors import CompileError
 
 

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from build import trace
-from build.arches import Arch
-from build.compilers import Compile, Job, Program, files, gcc_flags
-from build.daemon import PATIENCE, explained, followed, inspected
+from build.compilers.compiler import Compile, Job, Program, files, gcc_flags
+from build.compilers.includes import reader
+from build.config.arches import Arch
+from build.daemon.client import PATIENCE, explained, followed, inspected
 from build.errors import BuildError, CompileError
-from build.includes import reader
-from build.outcomes import begun
+from build.release.outcomes import begun
 
 if TYPE_CHECKING:
     from docker import APIClient

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from build.arches import Arch
-from build.compilers import FREESTANDING, Compile, Job, Program, define_version, translation_units
+from build.cache.installed import folder, version
 from build.compilers.children import Run, children
+from build.compilers.compiler import FREESTANDING, Compile, Job, Program, define_version, translation_units
+from build.config.arches import Arch
 from build.errors import CompileError
-from build.installed import folder, version
 
 # CPUs that zig spells otherwise than a GNU triple does.
 _CPUS = {"i386": "x86", "i486": "x86", "i586": "x86", "i686": "x86"}

@@ -1,0 +1,102 @@
+"""The seam to the compilers: what is asked of one, and what it answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from build.compilers.includes import Reader, inputs, named_by_flags
+from build.config.arches import Arch
+
+RUNTIME = "build/runtime"
+LINKER_SCRIPT = f"{RUNTIME}/link.ld"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One C program of the checkout.
+
+    `sources` are POSIX paths relative to the checkout. `version` is what the program prints for `-v`; it reaches the
+    compiler as the string literal VERSION.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    flags: tuple[str, ...]
+    version: str
+
+
+Job = tuple[Program, Arch]
+Compile = Callable[[Program, Arch], bytes]
+
+
+class Compiler(Protocol):
+    """Turns programs into static ELF executables, and says which compiler it is."""
+
+    def identity(self, arch: Arch) -> str:
+        """Name and version of what compiles for `arch`: with the same identity, the same input gives the same bytes."""
+
+    def at_work(self, root: Path, jobs: Collection[Job]) -> AbstractContextManager[Compile]:
+        """Be ready to compile programs of the checkout `root` for arches, all `jobs` side by side.
+
+        The function is good until the context ends, and nothing outlives that. It raises CompileError with the
+        compiler's own words.
+        """
+
+
+def files(read: Reader, program: Program, arch: Arch) -> Mapping[str, bytes]:
+    """Path and content of every file of the checkout that compiling `program` for `arch` may read."""
+    named, folders = named_by_flags(program.flags)
+    if arch.runtime is None:
+        return inputs(read, (*program.sources, *named), folders)
+    runtime = (f"{RUNTIME}/{arch.runtime}.c", LINKER_SCRIPT)
+    return inputs(read, (*program.sources, *runtime, *named), (*folders, f"{RUNTIME}/include", RUNTIME))
+
+
+def gcc_flags(program: Program, arch: Arch) -> tuple[str, ...]:
+    """The arguments of any `TRIPLE-gcc`, but for `-o`: flags, then sources."""
+    linked = FREESTANDING if arch.runtime else ("-static", "-s", "-Wl,--build-id=none")
+    return (*program.flags, define_version(program.version), *linked, *translation_units(program, arch))
+
+
+def define_version(version: str) -> str:
+    """The flag that makes VERSION a C string literal, whatever is in `version`."""
+    plain = b"-+._0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    literal = "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in version.encode())
+    return f'-DVERSION="{literal}"'
+
+
+def translation_units(program: Program, arch: Arch) -> tuple[str, ...]:
+    """The sources to compile, the arch's runtime among them, relative to the checkout.
+
+    Before a single source the runtime joins its translation unit: one run of the compiler less, it can inline a system
+    call into the program, and it skips what the program does not call.
+    """
+    if arch.runtime is None:
+        return program.sources
+    runtime = f"{RUNTIME}/{arch.runtime}.c"
+    if len(program.sources) == 1:
+        return ("-DRUNTIME_JOINS", "-include", runtime, *program.sources)
+    return (*program.sources, runtime)
+
+
+# Flags, the same for gcc and clang, that put the runtime in the place of a libc. Relative to the checkout.
+FREESTANDING = (
+    "-static",
+    "-nostdlib",
+    "-ffreestanding",
+    "-fno-pie",
+    "-fomit-frame-pointer",
+    "-fno-stack-protector",
+    "-fno-unwind-tables",
+    "-fno-asynchronous-unwind-tables",
+    "-ffunction-sections",
+    f"-I{RUNTIME}/include",
+    "-s",
+    "-Wl,--build-id=none",
+    "-Wl,--gc-sections",
+    f"-Wl,-T,{LINKER_SCRIPT}",
+)

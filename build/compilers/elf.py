@@ -1,0 +1,117 @@
+"""Does a binary keep its row's promise? Read with pyelftools from the bytes themselves, never from their name.
+
+Follows the System V gABI, chapters 4 and 5, and its Linux additions (PT_GNU_STACK).
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+from build.config.arches import Promise
+from build.errors import ElfError
+
+# What the header of a program says on the architectures that Go, and so OCI, has names for (config.md, "architecture").
+PROMISES = {
+    "386": Promise("EM_386", 32, "little"),
+    "amd64": Promise("EM_X86_64", 64, "little"),
+    "arm": Promise("EM_ARM", 32, "little"),
+    "armbe": Promise("EM_ARM", 32, "big"),
+    "arm64": Promise("EM_AARCH64", 64, "little"),
+    "arm64be": Promise("EM_AARCH64", 64, "big"),
+    "loong64": Promise("EM_LOONGARCH", 64, "little"),
+    "mips": Promise("EM_MIPS", 32, "big"),
+    "mipsle": Promise("EM_MIPS", 32, "little"),
+    "mips64": Promise("EM_MIPS", 64, "big"),
+    "mips64le": Promise("EM_MIPS", 64, "little"),
+    "ppc": Promise("EM_PPC", 32, "big"),
+    "ppc64": Promise("EM_PPC64", 64, "big"),
+    "ppc64le": Promise("EM_PPC64", 64, "little"),
+    "riscv": Promise("EM_RISCV", 32, "little"),
+    "riscv64": Promise("EM_RISCV", 64, "little"),
+    "s390": Promise("EM_S390", 32, "big"),
+    "s390x": Promise("EM_S390", 64, "big"),
+}
+# The part of the header that has the same place in both classes and ends with e_machine.
+_IDENT, HEADER = 16, 20
+
+
+def check_start(start: bytes, promise: Promise, name: str) -> None:
+    """Raise ElfError unless these first bytes, HEADER of them at least, are those of a program of the promised CPU.
+
+    It may be linked dynamically, and to any address: this is for programs of others.
+    """
+    from elftools.elf.enums import ENUM_E_MACHINE
+
+    if len(start) < HEADER or not start.startswith(b"\x7fELF"):
+        raise ElfError(f"{name}: not an ELF file: it begins with {start[:8]!r}")
+    order = {1: "little", 2: "big"}.get(start[5])
+    kind, code = (int.from_bytes(start[at : at + 2], "big" if order == "big" else "little") for at in (_IDENT, 18))
+    machine = next((each for each, value in ENUM_E_MACHINE.items() if value == code), f"machine {code}")
+    _expect(name, "machine", machine, promise.machine)
+    _expect(name, "class", {1: 32, 2: 64}.get(start[4]), promise.bits)
+    _expect(name, "byte order", order, promise.order)
+    if kind not in (2, 3):
+        raise ElfError(f"{name}: ELF type: found {kind}, expected 2 or 3, an executable")
+
+
+def check(binary: bytes, promise: Promise, name: str) -> None:
+    """Raise ElfError unless `binary` is a static executable of the promised machine, class and byte order.
+
+    It must need nothing at run time (interpreter, dynamic section, undefined symbol) and have no segment that is both
+    writable and executable, the stack included. `name` is what messages call the binary.
+    """
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        elf = ELFFile(BytesIO(binary))
+        _check_header(elf, promise, name)
+        _check_segments(elf, name)
+        _check_symbols(elf, name)
+        # They refer to themselves, 90 KB a file, and would stay until garbage is collected.
+        for each in (elf.structs, elf):
+            vars(each).clear()
+    except (ELFError, UnicodeDecodeError, KeyError, ValueError, AttributeError, OverflowError) as error:
+        raise ElfError(f"{name}: not a whole ELF file: {error or type(error).__name__}") from None
+
+
+def _expect(name: str, what: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise ElfError(f"{name}: ELF {what}: found {found}, expected {expected}")
+
+
+def _check_header(elf: Any, promise: Promise, name: str) -> None:
+    _expect(name, "machine", elf["e_machine"], promise.machine)
+    _expect(name, "class", elf.elfclass, promise.bits)
+    _expect(name, "byte order", "little" if elf.little_endian else "big", promise.order)
+    _expect(name, "type", elf["e_type"], "ET_EXEC")
+
+
+def _check_segments(elf: Any, name: str) -> None:
+    writable, executable = 2, 1
+    kinds = set()
+    for segment in elf.iter_segments():
+        kinds.add(segment["p_type"])
+        both = segment["p_flags"] & writable and segment["p_flags"] & executable
+        if segment["p_type"] in ("PT_LOAD", "PT_GNU_STACK") and both:
+            raise ElfError(f"{name}: ELF segment {segment['p_type']}: found writable and executable, expected not both")
+        if segment["p_type"] == "PT_LOAD" and segment["p_offset"] + segment["p_filesz"] > elf.stream_len:
+            raise ElfError(f"{name}: ELF segment PT_LOAD: it ends after the file does")
+    for kind in ("PT_INTERP", "PT_DYNAMIC"):
+        if kind in kinds:
+            raise ElfError(f"{name}: found {kind}, expected a static executable: compile with -static")
+    for kind in ("PT_LOAD", "PT_GNU_STACK"):
+        if kind not in kinds:
+            raise ElfError(f"{name}: found no {kind}, expected one")
+
+
+def _check_symbols(elf: Any, name: str) -> None:
+    for section in elf.iter_sections():
+        if section["sh_type"] == "SHT_DYNSYM":
+            raise ElfError(f"{name}: found dynamic symbols, expected a static executable")
+        if section["sh_type"] == "SHT_SYMTAB":
+            for symbol in section.iter_symbols():
+                undefined = symbol["st_shndx"] == "SHN_UNDEF" and symbol["st_info"]["bind"] == "STB_GLOBAL"
+                if undefined and symbol.name:
+                    raise ElfError(f"{name}: undefined symbol {symbol.name}")

@@ -1,0 +1,1 @@
+"""What the checkout says: arches.yaml and the revision, as values. Flags and environment are read elsewhere."""

@@ -1,0 +1,61 @@
+"""Take away what the tasks made in a checkout, and nothing that anybody else put there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from build.cache.cache import Cache
+from build.config.arches import ImageSettings
+from build.errors import BuildError
+from build.files import leftovers
+from build.oci.reference import Repository
+from build.stores.layout import Layout
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A path that was removed, or with a dry run would be."""
+
+    name: str
+    change: str = "removed"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def clean(
+    root: Path,
+    cache: Cache,
+    images: Iterable[ImageSettings],
+    arches: Iterable[str],
+    repositories: Iterable[Repository],
+    dry: bool,
+) -> list[Removed]:
+    """Remove the binaries and archives of `images` for `arches`, docker-bake.json, our tags on disk, and the cache.
+
+    Raises BuildError if the system refuses.
+    """
+    programs = [name for image in images for name in (image.name, *image.companions)]
+    made = [root / "bin" / f"{program}-{arch}{end}" for program in programs for arch in arches for end in ("", ".tar")]
+    made.append(root / "docker-bake.json")
+    gone = [path for file in made for path in (file, *leftovers(file)) if path.is_file()]
+    try:
+        if not dry:
+            for path in gone:
+                path.unlink()
+            _remove_if_empty(root / "bin")
+        layout = Layout(root)
+        gone += [path for repository in repositories if repository.on_disk for path in layout.clean(repository, dry)]
+        gone += cache.clear(dry)
+        if not dry:
+            _remove_if_empty(cache.folder.parent)
+    except OSError as error:
+        raise BuildError(f"{error.filename}: can't be removed: {error.strerror}") from None
+    return [Removed(str(path.relative_to(root) if path.is_relative_to(root) else path)) for path in gone]
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

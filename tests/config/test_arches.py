@@ -1,0 +1,141 @@
+"""arches.yaml is read strictly: every mistake is one message with file, line, key, what was found, what is expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from build.config.arches import Settings, read_settings
+from build.errors import UsageError
+from build.oci.oci import Platform
+
+SHIPPED = Path(__file__).parent.parent.parent / "arches.yaml"
+ROWS = "amd64, arm, arm64, ppc64le, s390x, riscv64, loong64, 386"
+
+
+def read(folder: Path, text: str) -> Settings:
+    path = folder / "arches.yaml"
+    path.write_text(text, encoding="utf-8", newline="")
+    return read_settings(path)
+
+
+def test_the_shipped_file() -> None:
+    settings = read_settings(SHIPPED)
+    assert settings.defaults.release == ("amd64", "arm", "arm64", "ppc64le", "s390x")
+    platforms = {name: str(row.platform) for name, row in settings.arches.items()}
+    assert platforms["arm"] == "linux/arm/v7"
+    assert {name: each for name, each in platforms.items() if name != "arm"} == {
+        name: f"linux/{name}" for name in platforms if name != "arm"
+    }
+    assert [row.elf.order for row in settings.select(["s390x", "ppc64le"])] == ["big", "little"]
+    assert [row.elf.bits for row in settings.select(["arm", "arm64"])] == [32, 64]
+    pause = settings.image("pause")
+    assert (pause.tag, pause.sources, pause.companions) == ("3.1", ("pause.c",), {"orphan": ("orphan.c",)})
+    assert settings.row("arm").platform == Platform("linux", "arm", "v7")
+
+
+# Each edit replaces a text of the shipped file that occurs once; § stands where the complaint must point to.
+MISTAKES = [
+    pytest.param("images:\n", "§x: 1\nimages:\n", "x: found the unknown key 'x'", "one of arches,", id="top"),
+    pytest.param("    qemu: arm\n", "    §qmeu: arm\n", "arches.arm.qmeu: found the unknown key", "qemu", id="row"),
+    pytest.param("EM_ARM,", "EM_ARM, §bits: 1,", "elf.bits: found the unknown key", "one of machine,", id="elf"),
+    pytest.param('    user: "', '    §usr: "', "pause.usr: found the unknown key", "user", id="image"),
+    pytest.param("  format:", "  §fromat:", "defaults.fromat: found the unknown key", "format", id="default"),
+    pytest.param("    qemu: arm\n", "", "arches.arm: found no key 'qemu'", "a value for arches.arm.qemu", id="no qemu"),
+    pytest.param(" class: 64, order: big", " class: 64", "s390x.elf: found no key 'order'", "order", id="no order"),
+    pytest.param("    dockerfile: Dockerfile.j2\n", "", "found no key 'dockerfile'", "dockerfile", id="no dockerfile"),
+    pytest.param("  engine: embedded\n", "", "defaults: found no key 'engine'", "defaults.engine", id="no engine"),
+    pytest.param("  arm64:\n", "  §arm:\n", "arches: found the key 'arm' a second time", "in line 16", id="row twice"),
+    pytest.param("    qemu: arm\n", "    qemu: arm\n    §qemu: arm\n", "'qemu' a second time", "once", id="key twice"),
+    pytest.param('tag: "3.1"', "tag: §3.1", "pause.tag: found the number '3.1'", 'in quotes: "3.1"', id="tag number"),
+    pytest.param(
+        "image.title: pause", "title=x: §a", "found label 'org.opencontainers.title=x'", "letters", id="label"
+    ),
+    pytest.param("      orphan: [", "      pause: §[", "the image's own name 'pause'", "another", id="companion"),
+    pytest.param('tag: "3.1"', "tag: §3", "found the number '3'", 'in quotes: "3"', id="tag whole number"),
+    pytest.param('tag: "3.1"', "tag: §", "pause.tag: found nothing", "a string", id="tag null"),
+    pytest.param('tag: "3.1"', "tag: §yes", "found the truth value 'yes'", 'in quotes: "yes"', id="tag bool"),
+    pytest.param('tag: "3.1"', "tag: §2018-01-01", "found the date", 'in quotes: "2018-01-01"', id="tag date"),
+    pytest.param('tag: "3.1"', "tag: §[a]", "found a list", "a string", id="tag list"),
+    pytest.param('tag: "3.1"', "tag: §{a: b}", "found a mapping", "a string", id="tag mapping"),
+    pytest.param('tag: "3.1"', 'tag: §""', "found the string", "a string", id="tag empty"),
+    pytest.param('tag: "3.1"', 'tag: §"-3.1"', "pause.tag: '-3.1' is not a tag", "not . or - first", id="tag -"),
+    pytest.param('tag: "3.1"', 'tag: §"3 1"', "pause.tag: '3 1' is not a tag", "letters, digits", id="tag space"),
+    pytest.param('tag: "3.1"', f"tag: §{'a' * 129}", "is not a tag", "128 characters at most", id="tag long"),
+    pytest.param('  "386":', "  §386:", "arches: found the number '386'", "put it in quotes", id="row number"),
+    pytest.param("  arm64:\n", "  Arm64:\n", "found arch name 'Arm64'", "lower-case letters", id="row upper case"),
+    pytest.param("linux/ppc64le", "§linux/arm64", "found platform linux/arm64, which row 'arm64'", "row", id="twin"),
+    pytest.param("linux/arm/v7", "§linux", "arm.platform: found the string 'linux'", "os/architecture", id="no cpu"),
+    pytest.param("linux/arm/v7", "§linux/arm/v7/x", "arm.platform: found", "linux/arm/v7", id="platform of four"),
+    pytest.param("linux/arm/v7", "§linux/ARM", "arm.platform: found", "linux/arm/v7", id="platform upper case"),
+    pytest.param("s390x-linux-gnu", "§s390x", "s390x.triple: found the string 's390x'", "GNU triple", id="triple"),
+    pytest.param("s390x-linux-gnu", "§-Os", "s390x.triple: found", "aarch64-linux-gnu", id="triple a flag"),
+    pytest.param("EM_S390, class: 64", "EM_S390, class: §65", "elf.class: found the number '65'", "32 or 64", id="65"),
+    pytest.param("EM_S390, class: 64", 'EM_S390, class: §"64"', "found the string '64'", "32 or 64", id="class string"),
+    pytest.param("order: big", "order: §middle", "elf.order: found the string", "little or big", id="order"),
+    pytest.param("EM_S390", "§S390", "elf.machine: found the string 'S390'", "EM_AARCH64", id="machine"),
+    pytest.param("{machine: EM_S390, class: 64, order: big}", "§[]", "s390x.elf: found a list", "a map", id="elf list"),
+    pytest.param("qemu: s390x", "qemu: §../s390x", "s390x.qemu: found", "qemu-NAME-static", id="qemu"),
+    pytest.param("runtime: s390x", "runtime: §../s390x", "runtime: found", "build/runtime/NAME.c", id="runtime"),
+    pytest.param("runtime: s390x", "runtime: §", "s390x.runtime: found nothing", "build/runtime", id="runtime null"),
+    pytest.param('"{registry}/pause"', '§"{registry}/pau{se}"', "repository: found", "{registry}", id="unknown field"),
+    pytest.param('"{registry}/pause"', '§"{registry}/{registry[a]}"', "found", "{registry}", id="indexed field"),
+    pytest.param('"{registry}/pause"', '§"{registry}/p{registry:>9}"', "found", "{registry}", id="format of a field"),
+    pytest.param('"{registry}/pause"', '§"{registry}/pause{"', "'pause{' is not a repo", "lower-case", id="open brace"),
+    pytest.param('"{registry}/pause"', "§pause", "repository: found 'pause'", '"{registry}/name"', id="no registry"),
+    pytest.param('"{registry}/pause"', '§"x/{registry}/pause"', "found 'x/", '"{registry}/name"', id="registry later"),
+    pytest.param('"{registry}/pause"', '§"{registry}/Pause"', "'Pause' is not a repository", "lower-case", id="upper"),
+    pytest.param("pause-{arch}", "pause", "arch-repository: found '{registry}/pause'", "and {arch}", id="no arch"),
+    pytest.param("  pause:\n", "  ../pause:\n", "found image name '../pause'", "a file's name", id="image"),
+    pytest.param("      orphan:", "      a/b: §", "found companion name 'a/b'", "a file's name", id="companion"),
+    pytest.param("sources: [pause.c]", "sources: §[]", "sources: found an empty list", "at least one", id="no sources"),
+    pytest.param("sources: [pause.c]", "sources: §pause.c", "found the string 'pause.c'", "a list", id="bare source"),
+    pytest.param("[pause.c]", "[pause.c, §pause.c]", "sources[1]: found 'pause.c' a second", "each entry once", id="2"),
+    pytest.param("[pause.c]", "[§pause.s]", "sources[0]: found the string", "a C file", id="source not C"),
+    pytest.param('"65535:65535"', "§nobody", "pause.user: found the string 'nobody'", "UID or UID:GID", id="user"),
+    pytest.param("[/pause]", "[/pause, §1]", "entrypoint[1]: found the number '1'", 'in quotes: "1"', id="entrypoint"),
+    pytest.param("image.title: pause", "image.title: §1.0", "found the number '1.0'", 'in quotes: "1.0"', id="label"),
+    pytest.param("  release: [amd64,", "  release: §[amr64,", "defaults.release: found 'amr64'", ROWS, id="release"),
+    pytest.param("  release: [amd64,", "  release: [arm, §amd64,", "found 'arm' a second", "once", id="arch twice"),
+    pytest.param("  arch: amd64", "  arch: §amr64", "defaults.arch: found 'amr64'", ROWS, id="default arch"),
+    pytest.param("registry: oci:dist", "registry: §Pause", "'Pause' is not a registry's host", "HOST", id="registry"),
+    pytest.param("engine: embedded", "engine: §podman", "defaults.engine: found", "embedded or docker", id="engine"),
+    pytest.param("format: oci", "format: §both", "defaults.format: found", "oci or docker", id="format"),
+    pytest.param("[-Os, -Wall, -Werror, -static]", "§-Os -Wall", "cflags: found the string", "a list", id="cflags"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "found", "expected"), MISTAKES)
+def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, found: str, expected: str) -> None:
+    shipped = SHIPPED.read_text()
+    assert shipped.count(old) == 1
+    marked = shipped.replace(old, new)
+    with pytest.raises(UsageError) as raised:
+        read(tmp_path, marked.replace("§", ""))
+    first, rest = str(raised.value).split("\n", 1)
+    assert found in first
+    assert rest.strip().startswith("expected ")
+    assert expected in rest
+    place, _, _ = first.partition(": ")
+    if "§" in marked:
+        line = marked[: marked.index("§")].count("\n") + 1
+        assert place == f"arches.yaml:{line}"
+    assert first.startswith("arches.yaml:")
+
+
+@pytest.mark.parametrize("asked", [["amr64"], ["amd64", "amr64"]])
+def test_an_unknown_arch_gets_the_nearest_name_and_all(asked: list[str]) -> None:
+    with pytest.raises(UsageError) as raised:
+        read_settings(SHIPPED).select(asked)
+    assert str(raised.value) == f"unknown arch 'amr64': did you mean 'arm64'?\n  known: {ROWS}"
+
+
+def test_selected_rows_come_in_the_order_asked_and_once() -> None:
+    rows = read_settings(SHIPPED).select(["s390x", "386", "s390x"])
+    assert [row.name for row in rows] == ["s390x", "386"]
+
+
+def test_an_unknown_name_far_from_all_gets_no_guess() -> None:
+    with pytest.raises(UsageError, match=r"^unknown image 'zzz'\n  known: pause$"):
+        read_settings(SHIPPED).image("zzz")

@@ -1,0 +1,42 @@
+"""Our gzip: any gzip gives back what went in, at every limit of the format."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from build.image.gzip import gzip
+from tests.support.properties import examples
+
+
+@examples(150)
+@given(st.binary(max_size=2000) | st.lists(st.sampled_from([b"a", b"bc", b"\0" * 300]), max_size=60).map(b"".join))
+@example(b"")
+@example(b"a" * 3)
+@example(b"a" * 258)
+@example(b"a" * 259)
+@example(b"a" * 260)
+@example(b"a" * 517)
+@example(b"xyz" + bytes(32765) + b"xyz")
+@example(b"xyz" + bytes(32766) + b"xyz")
+@example(bytes(range(256)) * 2)
+def test_any_bytes_come_out_of_gzip_as_they_were(data: bytes) -> None:
+    assert zlib.decompress(gzip(data), wbits=31) == data
+
+
+@pytest.mark.parametrize(("gap", "is_matched"), [(32768, True), (32769, False)])
+def test_matches_reach_back_as_far_as_deflate_allows(gap: int, is_matched: bool) -> None:
+    start = bytes(range(1, 256))  # in which nothing comes twice
+    filler = bytes(gap - len(start))
+    with_match = len(gzip(start + filler + start)) - len(gzip(start + filler))
+    assert (with_match < 20) is is_matched
+
+
+@pytest.mark.parametrize("length", range(3, 260))
+def test_every_length_of_a_match(length: int) -> None:
+    text = bytes(value % 251 for value in range(length))
+    data = text + b"\xff\xfe\xfd" + text + b"\xfc"
+    assert zlib.decompress(gzip(data), wbits=31) == data

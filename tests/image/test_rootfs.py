@@ -1,0 +1,178 @@
+"""Which program a container starts, through all that layers can say about its file."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from build.errors import ImageError
+from build.image.rootfs import Command, Files, program
+from build.image.tar import LONGEST_HEADER, Tape
+from tests.support.properties import examples
+from tests.support.reading import digest
+from tests.support.strangers import elf, tape
+
+ELF = elf("amd64")
+OTHER = elf("s390x")
+
+
+def found(layers: list[bytes], *words: str, path: str = "/usr/bin:/bin", folder: str = "/") -> tuple[str, bytes]:
+    files = Files()
+    for each in layers:
+        files.add(Tape(each, compressed=False))
+    command = Command(words or ("/app",), path, folder)
+    read = program(files, command, lambda number: Tape(layers[number], compressed=False), len(ELF))
+    return read.path, read.data
+
+
+def test_the_last_layer_that_has_it_wins() -> None:
+    assert found([tape({"app": OTHER}), tape({"./app": ELF}), tape({"else": b""})]) == ("/app", ELF)
+
+
+@pytest.mark.parametrize(
+    ("files", "hard", "words"),
+    [
+        pytest.param({"bin/": None, "bin/box": ELF, "bin/sh": "box"}, {}, ["/bin/sh"], id="relative symlink"),
+        pytest.param({"bin/sh": "/lib/box", "lib/box": ELF}, {}, ["/bin/sh"], id="absolute symlink"),
+        pytest.param({"bin": "usr/bin", "usr/bin/sh": ELF}, {}, ["/bin/sh"], id="usr-merge"),
+        pytest.param({"a/b/c": "../../../../x/sh", "x/sh": ELF}, {}, ["/a/b/c"], id="no way out of the root"),
+        pytest.param({"bin/box": ELF}, {"bin/sh": "bin/box"}, ["/bin/sh"], id="hard link"),
+        pytest.param({"usr/bin/sh": ELF}, {}, ["sh"], id="PATH"),
+        pytest.param({"srv/app": ELF}, {}, ["./app"], id="working folder"),
+        pytest.param({"run": b"#!/bin/sh -e\n", "bin/sh": ELF}, {}, ["/run"], id="script"),
+        pytest.param({"run": b"#! /usr/bin/env sh", "usr/bin/env": ELF}, {}, ["/run"], id="env"),
+        pytest.param({"run": b"#!/two\n", "two": b"#!/sh\n", "sh": ELF}, {}, ["/run"], id="script of a script"),
+        pytest.param({"n" * 90 + "/" + "m" * 200: ELF}, {}, ["/" + "n" * 90 + "/" + "m" * 200], id="long name"),
+    ],
+)
+def test_links_scripts_and_path(files: dict[str, bytes | str | None], hard: dict[str, str], words: list[str]) -> None:
+    assert found([tape(files, hard)], *words, folder="/srv")[1] == ELF
+
+
+def test_path_takes_the_first_that_is_executable() -> None:
+    layers = [tape({"usr/bin/sh": OTHER}, mode=0o644), tape({"bin/sh": ELF})]
+    assert found(layers, "sh") == ("/bin/sh", ELF)
+
+
+@pytest.mark.parametrize(
+    "upper",
+    [
+        pytest.param({"a/b/.wh.app": b""}, id="the file"),
+        pytest.param({"a/.wh.b": b""}, id="its folder"),
+        pytest.param({"a/.wh..wh..opq": b""}, id="what is in a folder above"),
+        pytest.param({"a/b/": None, "a/b/.wh..wh..opq": b""}, id="what is in its folder"),
+        pytest.param({"a": b"a file"}, id="replaced by a file"),
+        pytest.param({"a": "nowhere"}, id="replaced by a link"),
+    ],
+)
+def test_a_hidden_file_is_gone(upper: dict[str, bytes | str | None]) -> None:
+    lower = tape({"a/b/app": ELF})
+    assert found([lower], "/a/b/app")[1] == ELF
+    with pytest.raises(ImageError, match="no file '/a/b/app'"):
+        found([lower, tape(upper)], "/a/b/app")
+
+
+@pytest.mark.parametrize(
+    "upper",
+    [
+        {"a/b/app": ELF, "a/.wh.b": b""},
+        {"a/.wh..wh..opq": b"", "a/b/app": ELF},
+        {"a/b/app": ELF, "a/.wh..wh..opq": b""},
+        {"a/b/.wh.app": b"", "a/b/app": ELF},
+        {"a/": None, "a/b/": None, "a/b/app": ELF, "a/b/.wh.app": b""},
+    ],
+)
+def test_a_whiteout_does_not_concern_its_own_layer(upper: dict[str, bytes | str | None]) -> None:
+    lower = tape({"a/b/app": OTHER, "a/b/other": OTHER})
+    assert found([lower, tape(upper)], "/a/b/app")[1] == ELF
+
+
+def test_a_folder_that_is_named_again_keeps_what_it_has() -> None:
+    assert found([tape({"a/app": ELF}), tape({"a": None})], "/a/app")[1] == ELF
+
+
+def test_a_layer_writes_through_a_link_to_a_folder() -> None:
+    assert found([tape({"usr/bin/": None, "bin": "usr/bin"}), tape({"bin/sh": ELF})], "/usr/bin/sh")[1] == ELF
+
+
+@pytest.mark.parametrize(
+    ("files", "mode", "message"),
+    [
+        pytest.param({"x": ELF}, 0o755, "no file '/app'", id="missing"),
+        pytest.param({"app": "app"}, 0o755, "no file '/app'", id="a link to itself"),
+        pytest.param({"app": None}, 0o755, "no file '/app'", id="a folder"),
+        pytest.param({"app": ELF}, 0o644, "not executable: found mode 0644", id="not executable"),
+        pytest.param({"app": b"#!/bin/sh\n"}, 0o755, "its interpreter '/bin/sh' is not", id="no interpreter"),
+        pytest.param({"app": b"#!\n"}, 0o755, "names no interpreter", id="empty #! line"),
+        pytest.param({"app": b"#!/app\n"}, 0o755, "interpreters of each other", id="its own interpreter"),
+    ],
+)
+def test_what_could_not_be_started(files: dict[str, bytes | str | None], mode: int, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        found([tape(files, mode=mode)])
+
+
+def test_gzip_of_several_members_is_one_archive() -> None:
+    archive = tape({"app": ELF})
+    packed = gzip.compress(archive[:512]) + gzip.compress(archive[512:])
+    one = Tape(packed, compressed=True)
+    assert [entry.name for entry in one.entries()] == ["app"]
+    assert one.digest() == digest(archive)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XGLTYPE])
+def test_no_header_fills_the_memory(kind: bytes) -> None:
+    member = tarfile.TarInfo("x")
+    member.type, member.size = kind, LONGEST_HEADER + 1
+    with pytest.raises(ImageError, match="an extended tar header"):
+        list(Tape(member.tobuf(), compressed=False).entries())
+
+
+def test_a_path_longer_than_any() -> None:
+    with pytest.raises(ImageError, match="more than 4096 characters"):
+        found([tape({"d/" * 2500: ELF})])
+
+
+def test_a_path_deeper_than_any_stack() -> None:
+    assert found([tape({"d/" * 1500 + "app": ELF})], "/" + "d/" * 1500 + "app")[1] == ELF
+    assert found([tape({"d/" * 1500 + "app": ELF}), tape({".wh.d": b"", "app": ELF})])[1] == ELF
+
+
+@examples(300)
+@given(st.data())
+def test_damaged_archives_are_refused_in_words(data: st.DataObject) -> None:
+    archive = bytearray(tape({"bin/box": ELF, "n" * 120: b"#!/bin/box", "app": "bin/box"}, {"x": "bin/box"}))
+    for _ in range(data.draw(st.integers(1, 8))):
+        archive[data.draw(st.integers(0, len(archive) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(archive[: data.draw(st.integers(0, len(archive)))])
+    packed = data.draw(st.booleans())
+    files, one = Files(), Tape(gzip.compress(cut) if packed else cut, packed)
+    try:
+        files.add(one)
+    except ImageError:
+        return
+    assert one.digest() == digest(cut)
+
+
+@examples(200)
+@given(st.binary(max_size=600))
+def test_noise_is_refused_in_words(noise: bytes) -> None:
+    for compressed in (True, False):
+        try:
+            list(Tape(noise, compressed).entries())
+        except ImageError as error:
+            assert str(error)  # noqa: PT017
+
+
+def test_pax_headers_are_read() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("ä" * 100 + "/app")
+        member.size, member.mode, member.mtime = len(ELF), 0o755, 1.5
+        archive.addfile(member, io.BytesIO(ELF))
+    assert found([buffer.getvalue()], "/" + "ä" * 100 + "/app")[1] == ELF

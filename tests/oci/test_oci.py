@@ -1,0 +1,241 @@
+"""Images and indexes as the OCI image spec asks for them, and validate(), which no lie gets past."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from build.errors import ImageError
+from build.image.layer import File, layer
+from build.image.validate import unpacked, validate
+from build.oci import oci
+from build.oci.oci import DOCKER, FORMATS, OCI, Blob, Format, Image, Platform, digest_of, dump
+from tests.support.properties import examples
+
+ARM = Platform("linux", "arm", "v7")
+LAYERS = [layer([File(f"/{name}", 0o755, name.encode())], 0) for name in ("pause", "other")]
+
+
+def made(platform: Platform = ARM, form: Format = OCI) -> Image:
+    return oci.image({**platform.fields(), "config": {"User": "1"}}, LAYERS, form)
+
+
+# --- small things ---
+
+
+@pytest.mark.parametrize(
+    ("data", "digest"),
+    [  # FIPS 180-4's examples
+        (b"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        (b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+    ],
+)
+def test_digest(data: bytes, digest: str) -> None:
+    assert digest_of(data) == f"sha256:{digest}"
+    assert Blob("", data).digest == f"sha256:{digest}"
+
+
+def test_json_is_sorted_and_bare() -> None:
+    assert dump({"b": [1, "é"], "a": {"d": None, "c": True}}) == '{"a":{"c":true,"d":null},"b":[1,"é"]}'.encode()
+
+
+@examples(100)
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.booleans())))
+def test_equal_values_are_equal_bytes(value: dict[str, Any]) -> None:
+    assert dump(dict(reversed(value.items()))) == dump(value)
+    assert json.loads(dump(value)) == value
+
+
+parts = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1)
+
+
+@examples(100)
+@given(parts, parts, parts | st.just(""))
+def test_platforms_come_back_as_they_were(system: str, cpu: str, variant: str) -> None:
+    platform = Platform(system, cpu, variant)
+    assert Platform.parse(str(platform)) == platform
+    assert Platform.of(json.loads(dump(platform.fields()))) == platform
+    assert ("variant" in platform.fields()) is bool(variant)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "linux", "linux/", "/arm", "linux/arm/", "a/b/c/d", "linux/ARM", "linux/arm\n", " a/b"]
+)
+def test_no_platform(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^"):
+        Platform.parse(text)
+
+
+# --- images ---
+
+# image-spec manifest.md, config.md and image-index.md; Docker's image manifest version 2, schema 2.
+TYPES = {
+    "oci": "application/vnd.oci.image.{}+json application/vnd.oci.image.layer.v1.tar+gzip "
+    "manifest.v1 config.v1 index.v1",
+    "docker": "application/vnd.docker.{}+json application/vnd.docker.image.rootfs.diff.tar.gzip "
+    "distribution.manifest.v2 container.image.v1 distribution.manifest.list.v2",
+}
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+def test_an_image_is_what_the_spec_asks_for(form: Format) -> None:
+    shape, layer_type, manifest_type, config_type, _ = TYPES[form.name].split()
+    image = made(form=form)
+    content = validate(image)
+    manifest, config = json.loads(image.manifest.data), json.loads(content.config.data)
+    assert manifest == {
+        "schemaVersion": 2,
+        "mediaType": shape.format(manifest_type),
+        "config": {
+            "mediaType": shape.format(config_type),
+            "digest": digest_of(content.config.data),
+            "size": len(content.config.data),
+        },
+        "layers": [
+            {"mediaType": layer_type, "digest": digest_of(each.data), "size": len(each.data)} for each in LAYERS
+        ],
+    }
+    assert config == {
+        "os": "linux",
+        "architecture": "arm",
+        "variant": "v7",
+        "config": {"User": "1"},
+        "rootfs": {"type": "layers", "diff_ids": [each.diff_id for each in LAYERS]},
+    }
+    assert image.manifest.media_type == manifest["mediaType"]
+    assert image.digest == digest_of(image.manifest.data)
+    assert content.blobs == (*content.layers, content.config)
+    assert image.platform == ARM
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+def test_an_index_is_what_the_spec_asks_for(form: Format) -> None:
+    shape, *_, manifest_type, _, index_type = TYPES[form.name].split()
+    images = [made(Platform("linux", "s390x"), form), made(ARM, form)]
+    index = oci.index(images)
+    assert json.loads(index.manifest.data) == {
+        "schemaVersion": 2,
+        "mediaType": shape.format(index_type),
+        "manifests": [
+            {
+                "mediaType": shape.format(manifest_type),
+                "digest": image.digest,
+                "size": len(image.manifest.data),
+                "platform": platform,
+            }
+            for image, platform in zip(
+                images,
+                (
+                    {"os": "linux", "architecture": "s390x"},
+                    {"os": "linux", "architecture": "arm", "variant": "v7"},
+                ),
+                strict=True,
+            )
+        ],
+    }
+    assert index.manifest.media_type == shape.format(index_type)
+    assert (index.digest, index.images) == (digest_of(index.manifest.data), tuple(images))
+    assert index.descriptor.fields()["digest"] == index.digest
+
+
+@pytest.mark.parametrize(
+    ("images", "complaint"),
+    [
+        pytest.param([made(), made(Platform("linux", "amd64"), DOCKER)], "must share one format", id="mixed formats"),
+        pytest.param([], "they are none", id="no images"),
+        pytest.param([made(), made(Platform("linux", "amd64")), made()], "platform linux/arm/v7", id="platform twice"),
+    ],
+)
+def test_no_index(images: list[Image], complaint: str) -> None:
+    with pytest.raises(ImageError, match=complaint):
+        oci.index(images)
+
+
+# --- lies ---
+
+
+def claiming(image: Image, **members: Any) -> Image:
+    """The image with other members in its manifest."""
+    claims = {**json.loads(image.manifest.data), **members}
+    return replace(image, manifest=Blob(image.manifest.media_type, dump(claims)))
+
+
+def holding(image: Image, **parts: Any) -> Image:
+    """The image with other content."""
+    content = replace(image.read(), **parts)
+    return replace(image, read=lambda: content)
+
+
+def configured(config: Mapping[str, Any]) -> Image:
+    """An image with this config, and a manifest that agrees with it."""
+    blob = Blob(OCI.config, dump(config))
+    return claiming(holding(made(), config=blob), config=blob.descriptor().fields())
+
+
+TRUE = made()
+CONFIG = json.loads(TRUE.read().config.data)
+CLAIMS = json.loads(TRUE.manifest.data)
+FIRST = CLAIMS["layers"][0]
+NOT_GZIP = Blob(OCI.layer, b"not gzip")
+LIES = {
+    "config digest": claiming(TRUE, config={**CLAIMS["config"], "digest": "sha256:" + "0" * 64}),
+    "config size": claiming(TRUE, config={**CLAIMS["config"], "size": 1}),
+    "config type": claiming(TRUE, config={**CLAIMS["config"], "mediaType": DOCKER.config}),
+    "other config": holding(TRUE, config=made(Platform("linux", "amd64")).read().config),
+    "layer digest": claiming(TRUE, layers=[{**FIRST, "digest": "sha256:" + "0" * 64}, CLAIMS["layers"][1]]),
+    "layer size": claiming(TRUE, layers=[{**FIRST, "size": 1}, CLAIMS["layers"][1]]),
+    "layers swapped": holding(TRUE, layers=TRUE.read().layers[::-1]),
+    "layer missing": holding(TRUE, layers=TRUE.read().layers[:1]),
+    "layer too many": holding(TRUE, layers=(*TRUE.read().layers, TRUE.read().layers[0])),
+    "layer unclaimed": claiming(TRUE, layers=[FIRST]),
+    "Docker layer types": claiming(
+        holding(TRUE, layers=tuple(Blob(DOCKER.layer, each.data) for each in TRUE.read().layers)),
+        layers=[{**each, "mediaType": DOCKER.layer} for each in CLAIMS["layers"]],
+    ),
+    "Docker manifest type": replace(TRUE, manifest=Blob(DOCKER.manifest, TRUE.manifest.data)),
+    "unknown manifest type": replace(TRUE, manifest=Blob("text/plain", TRUE.manifest.data)),
+    "manifest without type": claiming(TRUE, mediaType=None),
+    "index type": claiming(replace(TRUE, manifest=Blob(OCI.index, TRUE.manifest.data)), mediaType=OCI.index),
+    "platform": replace(TRUE, platform=Platform("linux", "arm64")),
+    "no variant": replace(TRUE, platform=Platform("linux", "arm")),
+    "diff_id": configured({**CONFIG, "rootfs": {"diff_ids": ["sha256:" + "0" * 64, CONFIG["rootfs"]["diff_ids"][1]]}}),
+    "diff_id missing": configured({**CONFIG, "rootfs": {"diff_ids": CONFIG["rootfs"]["diff_ids"][:1]}}),
+    "no diff_ids": configured({**CONFIG, "rootfs": {}}),
+    "no rootfs": configured({name: value for name, value in CONFIG.items() if name != "rootfs"}),
+    "rootfs of another kind": configured({**CONFIG, "rootfs": CONFIG["rootfs"]["diff_ids"]}),
+    "layer not gzip": claiming(
+        holding(TRUE, layers=(NOT_GZIP, TRUE.read().layers[1])),
+        layers=[NOT_GZIP.descriptor().fields(), CLAIMS["layers"][1]],
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_no_lie_gets_past(lie: Image) -> None:
+    with pytest.raises(ImageError):
+        validate(lie)
+
+
+def test_the_truth_does() -> None:
+    validate(TRUE)
+    validate(claiming(TRUE))
+    validate(configured(CONFIG))
+
+
+def test_what_a_layer_unpacks_to_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = layer([File("/zeros", 0o644, bytes(100_000))], 0)
+    assert len(unpacked(Blob(OCI.layer, zeros.data))) > 100_000
+    monkeypatch.setattr("build.image.validate._LARGEST", 100_000)
+    with pytest.raises(ImageError, match="more than 100000 bytes"):
+        unpacked(Blob(OCI.layer, zeros.data))
+
+
+def test_a_layer_cut_short_is_refused() -> None:
+    with pytest.raises(ImageError, match="cut short"):
+        unpacked(Blob(OCI.layer, LAYERS[0].data[:-1]))

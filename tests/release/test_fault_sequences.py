@@ -1,0 +1,195 @@
+"""However many faults come, and in whatever order: every tag is absent, old or complete, and the next run finishes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from build.errors import PublishError
+from build.oci.oci import Image
+from build.oci.reference import Repository
+from build.release.outcomes import finished
+from build.release.publish import Order, publish
+from build.release.published import image_of
+from build.stores.layout import Layout
+from build.stores.registry import transport
+from build.stores.registry.registry import Registry
+from build.stores.registry.transport import Transport
+from build.stores.registry.trust import Trust
+from build.stores.store import Tag
+from tests.support import faults
+from tests.support.checkout import RELEASE, REPOSITORIES, SETTINGS, Checkout
+from tests.support.faults import Fault, Faulty, answering, faulty, matching, no_fault
+from tests.support.properties import examples
+from tests.support.registries import registry, whole_tags
+
+NOW = {"Retry_After": "0"}
+FAULTS: dict[str, Fault] = {
+    "refused": faults.refused,
+    "lost": faults.lost,
+    "cut in its headers": faults.cut_in_headers,
+    "cut in a header": faults.cut_in_telling_header,
+    "cut in its body": faults.cut_in_body,
+    "429": answering(429, "TOOMANYREQUESTS", "slowly", **NOW),
+    "500": answering(500),
+    "503": answering(503, "UNAVAILABLE", "back soon", **NOW),
+    "wrong digest": faults.wrong_digest,
+    "no digest": faults.no_digest,
+    "no Location": faults.no_location,
+    "relative Location": faults.relative_location,
+    "upload expired": answering(404, "BLOB_UPLOAD_UNKNOWN", "gone"),
+    "400": answering(400, "MANIFEST_INVALID", "manifest invalid"),
+    "401": answering(401),
+    "403": answering(403, "DENIED", "not you"),
+    "mount not done": faults.mount_not_done,
+}
+# A release over nothing sends this many requests; over an old one, fewer.
+REQUESTS = 70
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Faults by the number of their request, and one that lasts from a number on."""
+
+    single: Mapping[int, str]
+    last: tuple[int, str] | None
+
+    def plan(self, number: int, _method: str, _path: str) -> Fault | None:
+        if self.last and number >= self.last[0]:
+            return FAULTS[self.last[1]]
+        return FAULTS[self.single[number]] if number in self.single else None
+
+
+NUMBERS, NAMES = st.integers(1, REQUESTS), st.sampled_from(list(FAULTS))
+SEQUENCES = st.builds(
+    Sequence,
+    st.dictionaries(NUMBERS, NAMES, max_size=12)
+    | st.builds(lambda first, names: dict(enumerate(names, first)), NUMBERS, st.lists(NAMES, min_size=2, max_size=30)),
+    st.none() | st.tuples(NUMBERS, NAMES),
+)
+
+
+@dataclass
+class Shop:
+    """Two releases, ready to be published, and a registry that fails as planned."""
+
+    checkout: Checkout
+    proxy: Faulty
+    digests: Mapping[str, Mapping[str, str]]
+    images: Mapping[str, Mapping[str, Image]]
+
+    def publish(self, place: str, revision: str) -> None:
+        """What `all-push --overwrite` does once all is made."""
+        sink = Registry(self.proxy.host, Path("config.json"), Transport(Trust(), timeout=60))
+        home = f"{self.proxy.host}/{place}"
+        tags = {Tag(Repository.parse(f"{home}/{name}"), "3.1"): name for name in REPOSITORIES}
+        list_tag, *others = tags
+        ready = {tag: finished(self.images[revision][tags[tag]]) for tag in others}
+        asyncio.run(publish(sink, ready, list_tag, Order(overwrite=True)))
+
+    def tags(self, place: str) -> dict[str, str]:
+        """The digests under the tags; all that they lead to is there, and right."""
+        return whole_tags(self.proxy.upstream, f"{place}/")
+
+    def check(self, place: str, had: Mapping[str, str]) -> None:
+        """Every tag is absent, old or complete, and none is lost; nor does the list come before its images."""
+        found, new = self.tags(place), self.digests["new"]
+        assert set(found) >= set(had)
+        assert all(published in (new[name], had.get(name)) for name, published in found.items())
+        if found.get("pause") == new["pause"]:
+            assert found == new
+
+
+@pytest.fixture(scope="module")
+def shop(source: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp("sequences")
+    checkout = Checkout.clone(source.root, folder / "checkout")
+    digests, images = {}, {}
+    for revision, more in (("old", {"REV": "old"}), ("new", {})):
+        run = checkout("all-push", REGISTRY=f"oci:{revision}", **more)
+        digests[revision] = dict(zip(REPOSITORIES, run.digests.values(), strict=True))
+        layout = Layout(checkout.root)
+        images[revision] = {
+            f"pause-{arch}": asyncio.run(
+                image_of(layout, Tag(Repository.parse(f"oci:{revision}/pause-{arch}"), "3.1"), SETTINGS.arches[arch])
+            )
+            for arch in RELEASE
+        }
+    with registry(folder / "registry") as host, faulty(host) as proxy:
+        yield Shop(checkout, proxy, digests, images)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for here is no more than a moment."""
+    monkeypatch.setattr(transport, "FIRST_WAIT", 0.001)
+
+
+PLACES = itertools.count()
+
+
+@examples(25)
+@given(SEQUENCES, st.booleans())
+@pytest.mark.usefixtures("at_once")
+def test_no_sequence_of_faults_leaves_anything_half_done(shop: Shop, sequence: Sequence, over_old: bool) -> None:
+    place = f"place-{next(PLACES)}"
+    shop.proxy.follow(no_fault)
+    if over_old:
+        shop.publish(place, "old")
+    had = shop.tags(place)
+    assert had == (shop.digests["old"] if over_old else {})
+    shop.proxy.follow(sequence.plan)
+    with suppress(PublishError):
+        shop.publish(place, "new")
+    shop.proxy.follow(no_fault)
+    shop.check(place, had)
+    shop.publish(place, "new")
+    assert shop.tags(place) == shop.digests["new"]
+
+
+@examples(8)
+@given(SEQUENCES, st.booleans())
+def test_nor_does_it_with_the_program_itself(shop: Shop, sequence: Sequence, over_old: bool) -> None:
+    place = f"place-{next(PLACES)}"
+    shop.proxy.follow(no_fault)
+    if over_old:
+        shop.publish(place, "old")
+    had = shop.tags(place)
+    home = f"{shop.proxy.host}/{place}"
+    shop.proxy.follow(sequence.plan)
+    run = shop.checkout.ends("all-push", "--overwrite", REGISTRY=home)
+    shop.proxy.follow(no_fault)
+    shop.check(place, had)
+    assert "Traceback" not in run.stderr
+    assert (run.code, bool(run.stdout)) in ((0, True), (1, False))
+    assert run.code or shop.tags(place) == shop.digests["new"]
+    again = shop.checkout("all-push", "--overwrite", REGISTRY=home)
+    assert list(again.digests.values()) == list(shop.digests["new"].values())
+    assert shop.tags(place) == shop.digests["new"]
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+@pytest.mark.parametrize("name", ["refused", "lost", "cut in its headers", "503", "wrong digest", "upload expired"])
+@pytest.mark.usefixtures("at_once")
+def test_it_is_the_second_try_that_overcomes_a_fault(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, name: str, tries: int
+) -> None:
+    """Without one each of these faults ends the run: they do meet it."""
+    monkeypatch.setattr(transport, "TRIES", tries)
+    place = f"place-{next(PLACES)}"
+    shop.proxy.follow(matching(FAULTS[name], "PUT", "/blobs/uploads/", times=1))
+    if tries == 1:
+        with pytest.raises(PublishError):
+            shop.publish(place, "new")
+    else:
+        shop.publish(place, "new")
+        assert shop.tags(place) == shop.digests["new"]
+    assert shop.proxy.spoilt == 1

@@ -1,0 +1,101 @@
+"""Disks that are full, read-only or somebody else's: one message that names the place, and nothing half-done."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.checkout import Checkout, Run
+from tests.support.components import lack, need
+
+Ends = Callable[..., Run]
+
+
+@pytest.fixture
+def ends(checkout: Checkout) -> Ends:
+    """Runs commands of a shell, with `invoke` among them, where mounts are nobody else's."""
+    need("unshare", "util-linux")
+    enter = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    if subprocess.run([*enter, "true"], check=False, capture_output=True).returncode:
+        lack("unshare: needs root, or user namespaces")
+
+    def ends(script: str, **environment: str) -> Run:
+        invoke = f'invoke() {{ {shlex.quote(sys.executable)} -m invoke "$@"; }}'
+        command = [*enter, "sh", "-e", "-c", f"{invoke}\n{script}"]
+        run = subprocess.run(
+            command,
+            cwd=checkout.root,
+            env=checkout.environment(**environment),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        return Run(run.returncode, run.stdout, run.stderr)
+
+    return ends
+
+
+def message(run: Run, task: str) -> str:
+    """The one thing that a failed run says at its end."""
+    assert (run.code, run.stdout) == (1, ""), run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.stderr.count(f"{task}: ") == 1
+    return run.stderr.rpartition(f"{task}: ")[2]
+
+
+READ_ONLY = 'mount --bind . . && cd . && mount -o remount,ro,bind . && cd "$PWD" && '
+
+
+@pytest.mark.parametrize("task", ["build", "container", "all-push"])
+def test_a_read_only_checkout(checkout: Checkout, ends: Ends, task: str) -> None:
+    before = checkout.snapshot()
+    said = message(ends(f"{READ_ONLY} invoke {task}"), task)
+    assert said == f"{checkout.root}: this disk is read-only\n  run this in a checkout that can be written to\n"
+    assert checkout.snapshot() == before
+
+
+def test_a_plan_needs_no_disk(checkout: Checkout, ends: Ends) -> None:
+    run = ends(f"{READ_ONLY} invoke plan")
+    assert run.code == 0, run.stderr
+    assert run.digests == checkout("plan").digests
+
+
+@pytest.mark.parametrize("folder", ["bin", "dist", ".cache"])
+def test_a_full_disk(checkout: Checkout, ends: Ends, folder: str) -> None:
+    fill = f"mkdir {folder} && mount -t tmpfs -o size=16k tmpfs {folder} && head -c 12k /dev/zero >{folder}/filler"
+    run = ends(
+        f"{fill}\nhead -c 9k /dev/zero >{folder}/more || :\ninvoke all-push || {{ ls -A {folder} >&2; exit 1; }}"
+    )
+    said = message(run, "all-push")
+    assert said.startswith(
+        f"{checkout.root}/{folder}: no space left on this disk\n  make room there, and run this again\n"
+    )
+    assert ".tmp" not in said
+    (checkout.root / folder).rmdir()
+    checkout("all-push")
+    checkout("check")
+
+
+def test_a_full_stdout(ends: Ends) -> None:
+    said = message(ends("invoke build >/dev/full"), "build")
+    assert said.startswith("stdout: ")
+
+
+def test_somebody_elses_checkout(checkout: Checkout, ends: Ends) -> None:
+    if os.geteuid() != 0:
+        lack("setpriv: needs root, to become somebody else")
+    # Python may lie where nobody else may read; writing is what counts.
+    reads = "--inh-caps=-all,+dac_read_search --ambient-caps=+dac_read_search --bounding-set=+all"
+    nobody = f"{need('setpriv', 'util-linux')} --reuid=65534 --regid=65534 --clear-groups {reads}"
+    run = ends(
+        f"exec {nobody} {shlex.quote(sys.executable)} -m invoke build", REV="r", SOURCE_DATE_EPOCH="0", TMPDIR="/tmp"
+    )
+    assert message(run, "build") == (
+        f"{checkout.root}: no permission to write there\n  make it yours, or run this in a checkout that is\n"
+    )

@@ -1,0 +1,152 @@
+"""A real Docker daemon, the machine's or our own, and what stands in for the kube-cross image in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.support.components import lack, need
+from tests.support.pidns import Process, until
+
+LABEL = "io.k8s.pause.toolchain"
+_CROSS = (("aarch64", "arm64"), ("arm", "armhf"), ("powerpc64le", "ppc64el"), ("s390x", "s390x"))
+PACKAGES = (
+    *("gcc", "libc6-dev"),
+    *(f"gcc-{cpu}-linux-gnu{'eabihf' * (cpu == 'arm')}" for cpu, _ in _CROSS),
+    *(f"libc6-dev-{debian}-cross" for _, debian in _CROSS),
+)
+# Half of it all, which compiling never reads: documentation, link-time optimisation, sanitizers.
+UNREAD = ("share/doc/*", "share/info/*", "share/locale/*", "share/man/*", "bin/*lto-dump*", "lib/gcc*lto1", "lib*san.*")
+
+
+@dataclass(frozen=True)
+class Docker:
+    """A daemon: where it listens, and if it is ours the parent of the first process of its namespaces."""
+
+    host: str
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def ours(self) -> bool:
+        return self.process is not None
+
+    def run(self, *words: str, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+        """`docker WORDS`, however it ends, with nobody's settings."""
+        command = [need("docker", "docker.io"), "--host", self.host, *words]
+        environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "DOCKER_BUILDKIT": "0"}
+        return subprocess.run(command, env=environment, input=data, check=False, capture_output=True, timeout=120)
+
+    def __call__(self, *words: str, data: bytes | None = None) -> str:
+        """The stdout of `docker WORDS`, which must succeed."""
+        run = self.run(*words, data=data)
+        assert run.returncode == 0, run.stderr.decode()
+        return run.stdout.decode().strip()
+
+    def image(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("image", "inspect", name))[0]
+        return found
+
+    def toolchains(self, *only: str) -> list[str]:
+        """The containers that were made to compile in, also those that do not run."""
+        return self("ps", "--all", "--quiet", "--no-trunc", f"--filter=label={LABEL}", *only).split()
+
+    @property
+    def enter(self) -> tuple[str, ...]:
+        """The words to run a command by in the namespaces of our daemon: processes, mounts and network."""
+        assert self.process
+        [first] = Process(self.process.pid).children()
+        return (need("nsenter", "util-linux"), f"--target={first}", "--pid", "--mount", "--net")
+
+    def kill(self) -> None:
+        """Have it die at once, with all that it runs: the first process of its namespace takes all others along."""
+        assert self.process
+        for each in Process(self.process.pid).children():
+            os.kill(each, signal.SIGKILL)
+        self.process.wait()
+
+    def import_(self, tape: Path | bytes, name: str) -> str:
+        """Make an image of a root folder's tar; returns its id."""
+        if isinstance(tape, bytes):
+            return self("import", "-", name, data=tape)
+        return self("import", str(tape), name)
+
+
+def machines() -> Docker | None:
+    """The daemon of the machine's docker context, if it answers."""
+    shown = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
+    need("docker", "docker.io")
+    host = os.environ.get("DOCKER_HOST") or subprocess.run(shown, check=True, capture_output=True, text=True).stdout
+    docker = Docker(host.strip())
+    return docker if docker.run("version").returncode == 0 else None
+
+
+@contextmanager
+def private(data: Path | None = None, bridge: bool = False) -> Iterator[Docker]:
+    """A daemon of our own, in namespaces that hold all that it runs and all its mounts; its images go with it.
+
+    The network is ours, so that registries on the loopback interface can be reached; there is no bridge. With `bridge`
+    there is one, in a network of the daemon's own that leads nowhere.
+    """
+    daemon, unshare = need("dockerd", "docker.io"), need("unshare", "util-linux")
+    need("docker", "docker.io")
+    if os.geteuid() != 0:
+        lack("dockerd: needs root")
+    # The names of sockets have to be short.
+    with TemporaryDirectory(prefix="docker") as folder, Path(folder, "log").open("w") as log:
+        command = [unshare, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        if bridge:
+            need("iptables", "iptables")
+            up = f'{need("busybox", "busybox-static")} ip link set lo up && exec "$@"'
+            command += ["--net", "sh", "-c", up, "sh", daemon, "--ip6tables=false"]
+        else:
+            command += [daemon, "--bridge=none", "--iptables=false", "--ip6tables=false"]
+        command += [f"--data-root={data or f'{folder}/data'}", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"]
+        command += [f"--host=unix://{folder}/s"]
+        with subprocess.Popen(command, stdout=log, stderr=log) as process:
+            docker = Docker(f"unix://{folder}/s", process)
+            try:
+                answers = lambda: process.poll() is not None or docker.run("version").returncode == 0  # noqa: E731
+                until("dockerd answers", answers, patience=60)
+                assert process.poll() is None, Path(folder, "log").read_text()
+                yield docker
+            finally:
+                docker.kill()
+
+
+@contextmanager
+def any_daemon() -> Iterator[Docker]:
+    """The machine's daemon if one answers, else our own."""
+    found = machines()
+    if found:
+        yield found
+    else:
+        with private() as ours:
+            yield ours
+
+
+def toolchain_root() -> Path:
+    """The tar of a Debian with the release's cross compilers, made once for all runs on this machine."""
+    key = hashlib.sha256("\n".join((*PACKAGES, *UNREAD)).encode()).hexdigest()[:12]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pause-image"
+    made = cache / f"kube-cross-{key}.tar"
+    if not made.exists():
+        mmdebstrap = need("mmdebstrap", "mmdebstrap")
+        cache.mkdir(parents=True, exist_ok=True)
+        part = cache / f".{made.name}.{os.getpid()}.tar"
+        unread = [f"--dpkgopt=path-exclude=/usr/{path}" for path in UNREAD]
+        command = [mmdebstrap, "--variant=minbase", *unread, f"--include={','.join(PACKAGES)}", "bookworm", str(part)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=600)
+            os.replace(part, made)
+        finally:
+            part.unlink(missing_ok=True)
+    return made
