@@ -13,7 +13,7 @@ _LONG = 60
 
 
 @dataclass(frozen=True)
-class Ingredients:
+class Inputs:
     """Settings by the names that users know them by, and the digest of each file by its path in the checkout."""
 
     settings: Mapping[str, str]
@@ -25,12 +25,12 @@ class Ingredients:
         named = [part for names in (self.settings, self.files) for pair in names.items() for part in pair]
         return key_of(str(len(self.settings)), *named)
 
-    def and_files(self, files: Mapping[str, str]) -> Ingredients:
+    def and_files(self, files: Mapping[str, str]) -> Inputs:
         """The same, and more files."""
         return replace(self, files={**self.files, **files})
 
 
-def changes(before: Ingredients | None, now: Ingredients) -> tuple[str, ...]:
+def changes(before: Inputs | None, now: Inputs) -> tuple[str, ...]:
     """In words, what has changed between what something was made from and what it is made from."""
     if before is None:
         return ("not made here before",)
@@ -38,23 +38,23 @@ def changes(before: Ingredients | None, now: Ingredients) -> tuple[str, ...]:
     return tuple({words.casefold(): words for words in reversed([*_changes(before, _with_code(now))])}.values())[::-1]
 
 
-def remember(cache: Cache, name: str, now: Ingredients) -> None:
+def remember(cache: Cache, name: str, now: Inputs) -> None:
     """Let `now` be what `name` was made from last."""
     cache.note(name, json.dumps(asdict(_with_code(now))).encode())
 
 
-def remembered(cache: Cache, name: str) -> Ingredients | None:
+def remembered(cache: Cache, name: str) -> Inputs | None:
     """What `name` was made from last, as far as that is known here."""
     noted = cache.noted(name)
-    return Ingredients(**json.loads(noted)) if noted else None
+    return Inputs(**json.loads(noted)) if noted else None
 
 
-def _with_code(now: Ingredients) -> Ingredients:
+def _with_code(now: Inputs) -> Inputs:
     # No part of the key, as the cache has it in the place of every entry.
     return replace(now, settings={**now.settings, "the code in build": code()})
 
 
-def _changes(before: Ingredients, now: Ingredients) -> Iterator[str]:
+def _changes(before: Inputs, now: Inputs) -> Iterator[str]:
     for path in sorted({*before.files, *now.files}):
         old, new = before.files.get(path), now.files.get(path)
         if old != new:

@@ -1,9 +1,9 @@
-"""The seam to the compilers: what is asked of one, and what it answers with."""
+"""The protocol of all compilers, and the flags that they have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ RUNTIME = "build/runtime"
 LINKER_SCRIPT = f"{RUNTIME}/link.ld"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """One C program of the checkout.
 
@@ -30,20 +30,23 @@ class Program:
 
 
 Job = tuple[Program, Arch]
-Compile = Callable[[Program, Arch], bytes]
+Compile = Callable[[Program, Arch], Awaitable[bytes]]
 
 
 class Compiler(Protocol):
-    """Turns programs into static ELF executables, and says which compiler it is."""
+    """Turns programs into static ELF executables."""
 
-    def identity(self, arch: Arch) -> str:
-        """Name and version of what compiles for `arch`: with the same identity, the same input gives the same bytes."""
+    async def identity(self, arch: Arch) -> str:
+        """Name and version of the compiler for `arch`: with the same identity, the same input gives the same bytes.
 
-    def at_work(self, root: Path, jobs: Collection[Job]) -> AbstractContextManager[Compile]:
-        """Be ready to compile programs of the checkout `root` for arches, all `jobs` side by side.
+        Raises CompileError or BuildError if that can't be told.
+        """
 
-        The function is good until the context ends, and nothing outlives that. It raises CompileError with the
-        compiler's own words.
+    def session(self, root: Path, jobs: Collection[Job], scratch: Path) -> AbstractAsyncContextManager[Compile]:
+        """Prepare to compile `jobs`, which are programs of the checkout `root`, each for an arch.
+
+        The context yields a function that compiles one job, and may be called concurrently; it raises CompileError with
+        the compiler's own words. Temporary files go into `scratch`. When the context ends, nothing is left running.
         """
 
 

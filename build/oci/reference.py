@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from sys import intern
 
 from build.errors import UsageError
+from build.oci.descriptor import DIGEST
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]{{1,5}})?")
 LONGEST = 255
 ARCHIVE = "oci-archive:"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Repository:
     """A repository in a registry (`host` and `name`), or an image layout on disk (no host, `name` is its folder).
 
@@ -51,7 +50,7 @@ class Repository:
                 f"{text!r}: {name!r} is not a repository's name"
                 f"\n  expected lower-case letters and digits, joined by . _ __ - or /, {LONGEST} characters at most"
             )
-        return cls(intern(host), name)
+        return cls(host, name)
 
     @property
     def on_disk(self) -> bool:
@@ -130,3 +129,14 @@ def check_tag(text: str) -> str:
             f"{text!r} is not a tag\n  expected letters, digits, _ . or -, not . or - first, 128 characters at most"
         )
     return text
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag of a repository."""
+
+    repository: Repository
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.name}"

@@ -1,66 +1,55 @@
-"""Where repositories are read and written: sources and sinks mirror each other."""
+"""The protocol of all stores: layout, archive and registry."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from build.oci.oci import Blob, Image, Index
+from build.oci.descriptor import Blob, Descriptor
+from build.oci.image import Image, Index
 from build.oci.reference import Repository
 
-
-class Source(Protocol):
-    """Where repositories are read, in one event loop. Every digest that a source is told is checked against its own."""
-
-    async def digest(self, repository: Repository, tag: str) -> str | None:
-        """The digest under `tag`, or None."""
-
-    async def manifest(self, repository: Repository, reference: str) -> Blob | None:
-        """The manifest under a tag or digest, or None."""
-
-    async def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
-        """The bytes of a blob; no more than `most` of them are read."""
-
-    def close(self) -> None:
-        """Let go of what is kept for further use."""
+# Bytes. A larger blob is never held in memory: it is streamed to and from a file.
+SMALL = 1 << 20
 
 
-class Sink(Source, Protocol):
-    """Where repositories live: what can be read and written."""
+class Store(Protocol):
+    """Where repositories live. Every method raises PublishError for what the store, or the way to it, does wrong.
+
+    Content is verified against its digest as it is read.
+    """
 
     @property
     def keeps_tags(self) -> bool:
-        """Whether a tag that exists is somebody's, and is not to be moved unasked."""
+        """Whether an existing tag is not to be moved without --overwrite."""
 
     @property
-    def is_far(self) -> bool:
-        """Whether a round trip costs more than sending a small blob twice, as far as it is known yet."""
+    def is_distant(self) -> bool:
+        """Whether a round trip costs more than sending a small blob twice, as far as is known yet."""
 
-    def at_once(self) -> int:
-        """How many things are done at the same time, as far as it is known yet; more would only wait."""
+    async def digest(self, repository: Repository, tag: str) -> str | None:
+        """The digest that `tag` refers to, or None."""
 
-    async def open_upload(self, repository: Repository) -> str:
-        """Make ready to take a blob, before that is known; `put_blob` may then use what this returns, once."""
+    async def manifest(self, repository: Repository, reference: str) -> Blob | None:
+        """The manifest that a tag or digest refers to, or None."""
 
-    async def put_blob(
-        self, repository: Repository, blob: Blob, source: Repository | None = None, upload: str = ""
-    ) -> int:
-        """Store a blob, and return how many bytes were sent; `source` is a repository here that has it."""
+    async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:
+        """The content of a descriptor, with its size and digest verified; if larger than SMALL, in a file.
+
+        The file is the store's own, or a new one in the folder `spool`.
+        """
+
+    def expect(self, repository: Repository, blobs: int) -> None:
+        """Prepare to receive this many blobs, which saves a round trip while the compilers are at work."""
+
+    async def put_blob(self, repository: Repository, blob: Blob, mount_from: Repository | None = None) -> int:
+        """Store a blob, and return how many bytes were sent; `mount_from` is a repository here that has it."""
 
     async def put_manifest(self, repository: Repository, manifest: Blob) -> None:
-        """Store a manifest under its digest; what it refers to is there."""
+        """Store a manifest under its digest; what it refers to is stored already."""
 
     async def put_tag(self, repository: Repository, tag: str, target: Image | Index) -> None:
-        """Let `tag` refer to `target`; its manifest is stored or comes along."""
+        """Make `tag` refer to `target`; what its manifest refers to is stored already."""
 
-
-@dataclass(frozen=True)
-class Tag:
-    """A tag of a repository: what gets published is known by it."""
-
-    repository: Repository
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.repository}:{self.name}"
+    async def close(self) -> None:
+        """Close connections and files that are kept open."""

@@ -1,38 +1,38 @@
-"""The seam to what runs programs: what is asked of a driver, and what it answers with."""
+"""The protocol of all drivers: how programs of an arch are started, watched and ended."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from build.config.arches import Arch
 from build.errors import BuildError
-from build.verify.processes import Process, Watch
+from build.verify.processes import Process
 
 
 class NotRunError(BuildError):
-    """Programs of this arch do not run here; the message says what would help."""
+    """Programs of this arch can't be run here; the message says what would help."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is tried: an arch's program, what its `-v` must tell, its companion `orphan`, and its image.
+    """What is verified: an arch's program, its version as `-v` prints it, the test helper `orphan`, and the image.
 
-    `image` packs an archive for a container engine to load; only engines call it.
+    `archive` packs the image for a container engine to load; only engines call it.
     """
 
     arch: Arch
-    program: bytes
+    program: bytes = field(repr=False)
     version: str
-    orphan: bytes
-    image: Callable[[], bytes] = field(repr=False)
+    orphan: bytes = field(repr=False)
+    archive: Callable[[], Awaitable[bytes]] = field(repr=False)
 
 
 @dataclass(frozen=True)
-class Way:
-    """How an arch's programs run here, in a word or two; `emulator` is to be put before them."""
+class Method:
+    """How programs of an arch run here, in a word or two; `emulator` goes in front of their command."""
 
     name: str
     emulator: tuple[str, ...] = ()
@@ -41,42 +41,42 @@ class Way:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended: its exit status, negative for a signal, and what it said."""
+    """How a program ended: its exit status, negative for a signal, and what it wrote."""
 
     status: int
     stdout: str
     stderr: str
 
     def __str__(self) -> str:
-        said = (self.stderr or self.stdout).strip()
-        return f"exit status {self.status}" + (f", {said!r}" if said else "")
+        written = (self.stderr or self.stdout).strip()
+        return f"exit status {self.status}" + (f", {written!r}" if written else "")
 
 
 class Running(Protocol):
-    """The program at work."""
+    """A program that has been started."""
 
     @property
     def process(self) -> Process:
-        """It, as /proc of this machine shows it."""
+        """Its process, as /proc of this machine shows it."""
 
-    def send(self, number: int) -> None:
+    async def send(self, number: int) -> None:
         """Send it a signal."""
 
-    def outcome(self, seconds: float) -> Ended | None:
-        """How it ended, or None if that takes longer."""
+    async def ended(self, seconds: float) -> Ended | None:
+        """How it ended, or None if it still runs after `seconds`."""
 
-    def cut(self) -> Ended:
-        """What it has said so far; it is killed."""
+    async def kill(self) -> Ended:
+        """Kill it, and return what it has written."""
 
-    def leave_orphans(self, count: int, seconds: float) -> Ended:
-        """Run `orphan COUNT` in its PID namespace. BuildError if that takes longer."""
+    async def leave_orphans(self, count: int, seconds: float) -> Ended:
+        """Run `orphan COUNT` in its PID namespace; raise BuildError if that takes longer than `seconds`."""
 
 
 class Site(Protocol):
-    """Where the program of one arch is ready to run."""
+    """A place where the program of one arch can be started."""
 
-    def start(self, *arguments: str, first: bool = True) -> AbstractContextManager[Running]:
-        """The program as PID 1 of a PID namespace of its own, or as one among others; it is gone in the end."""
+    def start(self, *arguments: str, first: bool = True) -> AbstractAsyncContextManager[Running]:
+        """Start the program, as PID 1 of a PID namespace of its own if `first`; it is gone when the context ends."""
 
 
 class Driver(Protocol):
@@ -84,17 +84,17 @@ class Driver(Protocol):
 
     @property
     def name(self) -> str:
-        """What --with calls it."""
+        """Its name for --with."""
 
     @property
     def direct(self) -> bool:
-        """Whether a signal goes from us to the program, with nobody between who takes time."""
+        """Whether signals go straight to the program, with no engine in between that takes time."""
 
-    def prepare(self) -> None:
-        """Raise BuildError, with what to do, if nothing can run here."""
+    async def prepare(self) -> None:
+        """Raise BuildError, with a remedy, if nothing can be run here."""
 
-    def way(self, arch: Arch) -> Way:
-        """How an arch's programs run; NotRunError if they don't."""
+    def method(self, arch: Arch) -> Method:
+        """How programs of `arch` run here; raise NotRunError if they can't."""
 
-    def site(self, subject: Subject, watch: Watch) -> AbstractContextManager[Site]:
-        """A place for `subject`, of which nothing is left in the end. Raises BuildError."""
+    def site(self, subject: Subject) -> AbstractAsyncContextManager[Site]:
+        """A place for `subject`, of which nothing is left when the context ends. Raises BuildError."""

@@ -1,0 +1,108 @@
+"""Images and indexes as values, each serialised once (image-spec manifest.md, config.md, image-index.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from build.errors import ImageError
+from build.oci.descriptor import Blob, Descriptor
+from build.oci.media_types import FORMATS, Format
+from build.oci.platform import Platform
+
+
+def dump(value: Any) -> bytes:
+    """JSON with sorted keys and no white space, so that equal values are equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A gzip-compressed tar archive, and the digest of the archive before compression (config.md, "Layer DiffID")."""
+
+    data: bytes = field(repr=False)
+    diff_id: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """The image of one platform: manifest, config and layers."""
+
+    platform: Platform
+    manifest: Blob
+    config: Blob
+    layers: tuple[Blob, ...]
+
+    @property
+    def digest(self) -> str:
+        """The digest of the manifest, which identifies the image."""
+        return self.manifest.digest
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """What must be stored before the manifest."""
+        return (*self.layers, self.config)
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """How an index refers to this image."""
+        return self.manifest.descriptor(self.platform)
+
+
+@dataclass(frozen=True)
+class Index:
+    """An image index, or Docker's manifest list: one descriptor for each platform."""
+
+    manifest: Blob
+    images: tuple[Image, ...]
+
+    @property
+    def digest(self) -> str:
+        """The digest of the index itself."""
+        return self.manifest.digest
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """How a layout's index.json refers to this index."""
+        return self.manifest.descriptor()
+
+
+def image_of(config: Mapping[str, Any], layers: Sequence[Layer], form: Format) -> Image:
+    """Assemble an image from the members of its config, without `rootfs`, which follows from the layers."""
+    rootfs = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
+    config_blob = Blob.of(form.config, dump({**config, "rootfs": rootfs}))
+    layer_blobs = tuple(Blob.of(form.layer, layer.data) for layer in layers)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": form.manifest,
+        "config": config_blob.descriptor().fields(),
+        "layers": [blob.descriptor().fields() for blob in layer_blobs],
+    }
+    return Image(Platform.of(config), Blob.of(form.manifest, dump(manifest)), config_blob, layer_blobs)
+
+
+def index_of(images: Sequence[Image]) -> Index:
+    """Assemble the manifest list in the order of `images`.
+
+    Raises ImageError if the images have different formats, or two have the same platform.
+    """
+    kinds = {each.manifest.media_type for each in images}
+    form = next((form for form in FORMATS.values() if kinds == {form.manifest}), None)
+    if form is None:
+        raise ImageError(
+            "manifest list: all images must have the same format, found "
+            + (", ".join(sorted(kinds)) or "none")
+            + "\n  rebuild them all with the same --format"
+        )
+    platforms = [each.platform for each in images]
+    for platform in platforms:
+        if platforms.count(platform) > 1:
+            raise ImageError(f"manifest list: more than one image for platform {platform}")
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": form.index,
+        "manifests": [each.descriptor.fields() for each in images],
+    }
+    return Index(Blob.of(form.index, dump(manifest)), tuple(images))

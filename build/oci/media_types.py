@@ -1,0 +1,39 @@
+"""Media types: the OCI family, and Docker's image manifest version 2, schema 2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Format:
+    """One family of media types. A manifest list never mixes two."""
+
+    name: str
+    index: str
+    manifest: str
+    config: str
+    layer: str
+
+
+OCI = Format(
+    name="oci",
+    index="application/vnd.oci.image.index.v1+json",
+    manifest="application/vnd.oci.image.manifest.v1+json",
+    config="application/vnd.oci.image.config.v1+json",
+    layer="application/vnd.oci.image.layer.v1.tar+gzip",
+)
+DOCKER = Format(
+    name="docker",
+    index="application/vnd.docker.distribution.manifest.list.v2+json",
+    manifest="application/vnd.docker.distribution.manifest.v2+json",
+    config="application/vnd.docker.container.image.v1+json",
+    layer="application/vnd.docker.image.rootfs.diff.tar.gzip",
+)
+FORMATS: Mapping[str, Format] = {form.name: form for form in (OCI, DOCKER)}
+INDEXES = frozenset(form.index for form in FORMATS.values())
+MANIFESTS = frozenset(form.manifest for form in FORMATS.values())
+CONFIGS = frozenset(form.config for form in FORMATS.values())
+# Bytes. Registries must accept manifests up to this size (distribution-spec, "Pushing Manifests").
+LARGEST_MANIFEST = 4 << 20

@@ -1,0 +1,107 @@
+"""What a run reports: progress events, results, and the trace of commands and HTTP requests that --verbose shows.
+
+The trace never contains a secret: user names and query strings are stripped from URLs; headers and bodies are not logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+# The stages of an arch. After DONE another stage may follow, after FAILED none.
+WAIT, COMPILE, IMAGE, VERIFY, PUSH, DONE, FAILED = "wait", "compile", "image", "verify", "push", "done", "failed"
+
+LOG = logging.getLogger("pause")
+LOG.propagate = False
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line of progress (`text`), or the stage that an arch of an image has reached, with or without a line.
+
+    `size` is the number of bytes that a store has received since the last event. A `note` is shown even with --quiet.
+    """
+
+    text: str = ""
+    image: str = ""
+    arch: str = ""
+    stage: str = ""
+    size: int = 0
+    note: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+# Called from the event loop; a plain line may be a string.
+Report = Callable[[str | Event], None]
+
+
+def silent(_: str | Event) -> None:
+    """A Report that discards everything."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One result of a task: its name (a path or a reference), digest and platform (None for a manifest list).
+
+    The digest is None only where the Docker daemon has yet to choose it. `change` is what was done, or would be done by
+    a dry run: "made", "pushed", "moved", "kept" or "refused"; `why` gives the reasons.
+    """
+
+    name: str
+    digest: str | None
+    platform: str | None
+    change: str
+    why: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.digest}" if self.digest else self.name
+
+
+def trace_command(words: Sequence[str]) -> None:
+    """Trace a command that is about to start, quoted for a shell."""
+    if LOG.isEnabledFor(logging.DEBUG):
+        LOG.debug("$ %s", shlex.join(words))
+
+
+def trace_request(what: str, status: int, sent: int | None, received: int | None, seconds: float) -> None:
+    """Trace a response: `what` is the method and the redacted URL; `sent` and `received` are body sizes in bytes."""
+    if LOG.isEnabledFor(logging.DEBUG):
+        sizes = [f"{size} bytes {word}" for size, word in ((sent, "sent"), (received, "received")) if size is not None]
+        LOG.debug("%s: %s", what, ", ".join([str(status), *sizes, f"{seconds * 1000:.0f} ms"]))
+
+
+def trace_failure(error: Exception, seconds: float) -> None:
+    """Trace a request that failed without a response."""
+    LOG.debug("%s: no answer, %.0f ms", error, seconds * 1000)
+
+
+def trace_retry(error: Exception, wait: float) -> None:
+    """Trace that a request is retried after `wait` seconds, and why."""
+    LOG.debug("%s: retrying in %.1f s", error, wait)
+
+
+@contextmanager
+def tracing(line: Callable[[str], None]) -> Iterator[None]:
+    """Pass each line of the trace to `line` until the context ends."""
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            line("".join(map(_escaped, record.getMessage())))
+
+    handler, level = Lines(), LOG.level
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        LOG.removeHandler(handler)
+        LOG.setLevel(level)
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()

@@ -1,0 +1,187 @@
+"""The operating system: files that appear whole, scratch folders, and commands that end with the run."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from build.errors import BuildError
+from build.report import trace_command
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write `data` to `path` in one step, creating its folder.
+
+    Readers, and whoever comes after a crash, see the old content or the new, never a mixture. The umask applies to
+    `mode`. Raises BuildError if the system refuses.
+    """
+    with replacing(path, mode) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """An empty temporary file beside `path`, which replaces it in one step if the context ends without an exception.
+
+    Raises BuildError if the system refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The kernel applies the umask; Python can only read it by changing it.
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise BuildError(_refusal(path, error)) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _refusal(path: Path, error: OSError) -> str:
+    """Why `path` can't be written; one text for all files where a whole disk or folder is the problem."""
+    folder = next(parent for parent in path.parents if parent.exists())
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        disk = next(parent for parent in path.parents if parent.is_mount())
+        return f"{disk}: no space left on this disk\n  free some space and retry"
+    if error.errno == errno.EROFS:
+        return f"{folder}: this disk is read-only\n  use a checkout on a writable disk"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{folder}: no permission to write there\n  change its owner, or use a checkout that you own"
+    return f"{path}: can't be written: {error.strerror}"
+
+
+def write_if_changed(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """`write_whole`, unless the file holds `data` already."""
+    if differs(path, data, mode):
+        write_whole(path, data, mode)
+
+
+def differs(path: Path, data: bytes, mode: int = 0o666) -> bool:
+    """Whether the file is missing, holds something other than `data`, or is executable where `mode` is not."""
+    try:
+        return path.read_bytes() != data or os.access(path, os.X_OK) != bool(mode & 0o111)
+    except OSError:
+        return True
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Temporary files of `path` that a killed run left beside it."""
+    return list(path.parent.glob(f".{path.name}.*.tmp"))
+
+
+@contextmanager
+def scratch(base: Path) -> Iterator[Path]:
+    """A folder below `base` that goes when the context ends.
+
+    Each folder is locked while its run lives, so folders of runs that were killed are recognised and removed first.
+    """
+    import fcntl
+
+    base.mkdir(parents=True, exist_ok=True)
+    remove_stale_scratch(base)
+    folder = base / os.urandom(6).hex()
+    folder.mkdir()
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def remove_stale_scratch(base: Path) -> None:
+    """Remove the scratch folders below `base` whose run is gone."""
+    import fcntl
+
+    for folder in base.glob("*") if base.is_dir() else ():
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a command ended: its exit status, negative for a signal, and what it wrote."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def words(self) -> str:
+        """What it wrote, stderr first, as text."""
+        return (self.stderr + self.stdout).decode(errors="replace").rstrip()
+
+
+async def run(
+    command: Sequence[str],
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    data: bytes | None = None,
+    timeout: float | None = None,
+) -> Completed:
+    """Run `command` to its end, with `data` on its standard input, for at most `timeout` seconds.
+
+    When the run is cancelled, or dies, the command and all that it started end, too. Raises OSError if it can't be
+    started, and TimeoutError.
+    """
+    child = await start(command, folder, environment, data is not None)
+    try:
+        async with asyncio.timeout(timeout):
+            stdout, stderr = await child.communicate(data)
+    except BaseException:
+        kill_group(child)
+        await child.wait()
+        raise
+    return Completed(child.returncode or 0, stdout, stderr)
+
+
+async def start(
+    command: Sequence[str],
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    has_input: bool = False,
+) -> asyncio.subprocess.Process:
+    """Start `command` in a process group of its own, so that Ctrl-C reaches only this process; see `run`.
+
+    The caller ends it with `kill_group`; if this process dies first, the kernel kills it.
+    """
+    trace_command(command)
+    return await asyncio.create_subprocess_exec(
+        *with_parent(),
+        *command,
+        cwd=folder,
+        env=environment,
+        stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+@cache
+def with_parent() -> tuple[str, ...]:
+    """What to put before a command to have the kernel kill it when this process dies (prctl(2), PR_SET_PDEATHSIG)."""
+    setpriv = shutil.which("setpriv")
+    return (setpriv, "--pdeathsig", "KILL") if setpriv else ()
+
+
+def kill_group(leader: asyncio.subprocess.Process) -> None:
+    """Kill a process that leads a group of its own, and all processes in the group, unless it has ended."""
+    if leader.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(leader.pid, signal.SIGKILL)
