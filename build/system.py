@@ -7,17 +7,14 @@ import errno
 import os
 import shutil
 import signal
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 from build.errors import BuildError
 from build.report import trace_command
-
-T = TypeVar("T")
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
@@ -46,8 +43,7 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     except OSError as error:
         raise BuildError(_refusal(path, error)) from None
     finally:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
 
 
 def _refusal(path: Path, error: OSError) -> str:
@@ -84,57 +80,37 @@ def leftovers(path: Path) -> list[Path]:
 
 @contextmanager
 def scratch(base: Path) -> Iterator[Path]:
-    """A folder below `base` that goes when the context ends, and with it the folders above that were new and are empty.
+    """A folder below `base` that goes when the context ends.
 
     Each folder is locked while its run lives, so folders of runs that were killed are recognised and removed first.
     """
-    new = [each for each in base.parents if not each.exists()]
-    folder, lock = _locked_folder(base)
+    import fcntl
+
+    base.mkdir(parents=True, exist_ok=True)
+    remove_stale_scratch(base)
+    folder = base / os.urandom(6).hex()
+    folder.mkdir()
+    lock = os.open(folder, os.O_RDONLY)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
-        with suppress(OSError):  # not empty
-            for each in (base, *new):
-                each.rmdir()
 
 
-def _locked_folder(base: Path) -> tuple[Path, int]:
-    """A new folder below `base`, and the descriptor that holds its lock."""
-    while True:
-        base.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError), _lock(base):  # another run may have removed it
-            remove_stale(base)
-            folder = base / os.urandom(6).hex()
-            folder.mkdir()
-            descriptor = os.open(folder, os.O_RDONLY)
-            _flock(descriptor)
-            return folder, descriptor
-
-
-def remove_stale(base: Path) -> None:
+def remove_stale_scratch(base: Path) -> None:
     """Remove the scratch folders below `base` whose run is gone."""
-    for folder in base.glob("*"):
-        with suppress(OSError), _lock(folder, wait=False):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _lock(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a folder; raise BlockingIOError if another process holds it and `wait` is off."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        _flock(descriptor, wait=wait)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _flock(descriptor: int, *, wait: bool = True) -> None:
     import fcntl
 
-    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    for folder in base.glob("*") if base.is_dir() else ():
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 @dataclass(frozen=True)
@@ -157,20 +133,19 @@ async def run(
     environment: Mapping[str, str] | None = None,
     data: bytes | None = None,
     timeout: float | None = None,
-    *,
-    tied: bool = True,
 ) -> Completed:
     """Run `command` to its end, with `data` on its standard input, for at most `timeout` seconds.
 
-    When the run is cancelled, or dies, the command and all that it started end, too; see `start` for `tied`. Raises
-    OSError if it can't be started, and TimeoutError.
+    When the run is cancelled, or dies, the command and all that it started end, too. Raises OSError if it can't be
+    started, and TimeoutError.
     """
-    child = await start(command, folder, environment, has_input=data is not None, tied=tied)
+    child = await start(command, folder, environment, data is not None)
     try:
         async with asyncio.timeout(timeout):
             stdout, stderr = await child.communicate(data)
     except BaseException:
-        await end_group(child)
+        kill_group(child)
+        await child.wait()
         raise
     return Completed(child.returncode or 0, stdout, stderr)
 
@@ -179,30 +154,22 @@ async def start(
     command: Sequence[str],
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    *,
     has_input: bool = False,
-    tied: bool = True,
 ) -> asyncio.subprocess.Process:
     """Start `command` in a process group of its own, so that Ctrl-C reaches only this process; see `run`.
 
-    The caller ends it with `end_group`. If this process dies first, the kernel kills
-    it, if it is `tied`: that takes a millisecond, which commands that end at once can do without.
+    The caller ends it with `kill_group`; if this process dies first, the kernel kills it.
     """
-    if shutil.which(command[0]) is None:  # setpriv would start, and only then fail
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
     trace_command(command)
-    # Cancelled halfway, asyncio would kill the command, but not what the command has started.
-    return await finish(
-        asyncio.create_subprocess_exec(
-            *(with_parent() if tied else ()),
-            *command,
-            cwd=folder,
-            env=environment,
-            stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+    return await asyncio.create_subprocess_exec(
+        *with_parent(),
+        *command,
+        cwd=folder,
+        env=environment,
+        stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
 
 
@@ -218,33 +185,3 @@ def kill_group(leader: asyncio.subprocess.Process) -> None:
     if leader.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(leader.pid, signal.SIGKILL)
-
-
-async def end_group(leader: asyncio.subprocess.Process) -> None:
-    """Kill a process that leads a group of its own, and all processes in the group; wait until it has ended."""
-    kill_group(leader)
-    # A process that has left the group may keep the pipes open, and asyncio would wait for that, too.
-    for number in range(3):
-        if pipe := leader._transport.get_pipe_transport(number):  # type: ignore[attr-defined]
-            pipe.close()
-    await leader.wait()
-
-
-async def finish(work: Awaitable[T]) -> T:
-    """The result of `work`, which runs to its end even if this task is cancelled meanwhile.
-
-    In that case the next `await` of this task raises CancelledError, so the caller can enter a `try` that undoes the
-    work first.
-    """
-    task, current = asyncio.ensure_future(work), asyncio.current_task()
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            cancelled = True
-            if current:
-                current.uncancel()
-    if cancelled and current:
-        current.cancel()
-    return task.result()

@@ -20,10 +20,8 @@ from tests.support.token_server import TokenServer, token_server
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
-# Shells have what they start in the background ignore Ctrl-C, nohup has it ignore SIGHUP; the programs under test would
-# inherit that.
+# Whoever starts the tests in the background has them ignore Ctrl-C, and what they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -1,84 +1,88 @@
-"""A cache of build results on disk. A damaged entry counts as missing."""
+"""What was made before, under a key of all that it was made from. An entry that is damaged is one that is not there."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache as once
 from pathlib import Path
 
-from build.system import leftovers, write_whole
+from build.errors import BuildError
+from build.files import leftovers, write_whole
 
-# The first line is fixed by https://bford.info/cachedir/; backup tools skip folders that have this file.
-_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n# The cache of invoke. `invoke clean` removes it.\n"
+# The standard's own words, which backup tools look for: https://bford.info/cachedir/
+_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n# What invoke made before. `invoke clean` removes it.\n"
 _SIGNATURE_FILE = "CACHEDIR.TAG"
-# The folder in a cache for temporary files of runs.
-SCRATCH = "tmp"
-# Hexadecimal digits of the checksum that an entry starts with.
-_CHECKSUM_LENGTH = 64
 
 
 def key_of(*parts: str | bytes) -> str:
-    """The SHA-256 of the parts in hexadecimal. Each part is prefixed with its length, so ("ab", "c") and ("a", "bc")
-    differ.
-    """
-    hashed = hashlib.sha256()
+    """A hex digest of the parts, in which their borders count."""
+    whole = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
-        hashed.update(b"%d:" % len(data) + data)
-    return hashed.hexdigest()
+        whole.update(b"%d:" % len(data) + data)
+    return whole.hexdigest()
 
 
-@functools.cache
+@once
 def code() -> str:
-    """The digest of this package's own source, in hexadecimal. It is part of every key, so new code rebuilds."""
+    """A hex digest of this package's own source: what other code made is made again."""
     files = sorted(Path(__file__).parent.parent.rglob("*.py"))
     return key_of(*(part for file in files for part in (file.name, file.read_bytes())))
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of entries. If `keep` is false it is read but never written."""
+    """A folder of entries. With `keep` off it is read but never written."""
 
     folder: Path
     keep: bool = True
 
     def get(self, key: str) -> bytes | None:
-        """The entry that this version of the code stored under `key`, or None if there is none or it is damaged."""
+        """The entry that this very code put under `key`, or None if there is none that is whole."""
         return _read(self._path(code(), key), key)
 
     def put(self, key: str, data: bytes) -> None:
         """Store `data` under `key`."""
         self._write(self._path(code(), key), key, data)
 
-    def get_note(self, name: str) -> bytes | None:
-        """The last note under `name`, whichever version of the code wrote it."""
+    def later(self, key: str, data: bytes) -> Callable[[], bytes]:
+        """What gives the `data` of the entry under `key` again, which is in memory meanwhile only if it is not kept.
+
+        It raises BuildError if the entry has gone since, or is another.
+        """
+        return _Kept(self, key, hashlib.sha256(data).digest()) if self.keep else lambda: data
+
+    def noted(self, name: str) -> bytes | None:
+        """What was noted last of `name`, by whichever version of this code."""
         return _read(self._path("note", name), name)
 
-    def put_note(self, name: str, data: bytes) -> None:
-        """Replace the note under `name`."""
-        if self.keep and self.get_note(name) != data:
+    def note(self, name: str, data: bytes) -> None:
+        """Keep `data` in the place of what was noted of `name` before."""
+        if self.keep and self.noted(name) != data:
             self._write(self._path("note", name), name, data)
 
     def sign(self) -> None:
-        """Mark the folder as a cache, before anything else is written to it; `clear` removes only marked folders."""
+        """Mark the folder as a cache, before anything else is in it: by that `clear` knows it for one."""
         if self.keep and not (self.folder / _SIGNATURE_FILE).exists():
             write_whole(self.folder / _SIGNATURE_FILE, _SIGNATURE)
 
     def clear(self, dry: bool = False) -> list[Path]:
-        """Remove the folder if it is marked as a cache, and return what was removed. If `dry`, only list it."""
+        """Remove the folder if it bears a cache's signature, or began to; return what goes."""
         import shutil
 
         signature = self.folder / _SIGNATURE_FILE
-        partial = leftovers(signature)  # of a run that was killed in `sign`
-        if not signature.is_file() and not (partial and sorted(partial) == sorted(self.folder.iterdir())):
+        begun = leftovers(signature)
+        if not signature.is_file() and not (begun and sorted(begun) == sorted(self.folder.iterdir())):
             return []
         if not dry:
             shutil.rmtree(self.folder)
         return [self.folder]
 
     def _path(self, *parts: str) -> str:
+        # Not a Path, which interns every part: for hundreds of entries Python's table of names would double.
         name = key_of(*parts)
         return os.path.join(self.folder, name[:2], name[2:])
 
@@ -88,11 +92,27 @@ class Cache:
             write_whole(Path(path), key_of(key, data).encode() + data)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    cache: Cache
+    key: str
+    digest: bytes
+
+    def __call__(self) -> bytes:
+        data = self.cache.get(self.key)
+        if data is None or hashlib.sha256(data).digest() != self.digest:
+            raise BuildError(
+                f"{self.cache.folder}: found {'another' if data else 'no'} entry where this run had one"
+                "\n  leave the folder and the sources alone while something runs, and run this again"
+            )
+        return data
+
+
 def _read(path: str, key: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
             entry = file.read()
     except OSError:
         return None
-    checksum, data = entry[:_CHECKSUM_LENGTH], entry[_CHECKSUM_LENGTH:]
-    return data if checksum.decode("ascii", "replace") == key_of(key, data) else None
+    proof, data = entry[:64], entry[64:]
+    return data if proof.decode("ascii", "replace") == key_of(key, data) else None

@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+import subprocess
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from build.compilers.compiler import Compile, Job, Program, gcc_flags, written
+from build import trace
+from build.compilers.children import Run, children
+from build.compilers.compiler import Compile, Job, Program, gcc_flags
 from build.config.arches import Arch
 from build.errors import CompileError
-from build.system import run
 
 
 @dataclass(frozen=True)
 class Host:
     """Whatever gcc the machine has for a row's triple."""
 
-    async def identity(self, arch: Arch) -> str:
+    def identity(self, arch: Arch) -> str:
         """The first line of `TRIPLE-gcc --version`, which ends with the distribution's own revision."""
-        ended = await run([_gcc(arch), "--version"])
-        return ended.stdout.decode(errors="replace").partition("\n")[0]
+        command = [_gcc(arch), "--version"]
+        trace.command(command)
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        return run.stdout.partition("\n")[0]
 
-    @asynccontextmanager
-    async def session(self, root: Path, jobs: Collection[Job], scratch: Path) -> AsyncIterator[Compile]:
-        """See `Compiler`. A missing compiler is reported before any other starts."""
+    @contextmanager
+    def at_work(self, root: Path, jobs: Collection[Job]) -> Iterator[Compile]:
+        """See `Compiler`. A missing compiler is named before any other starts."""
         for arch in dict.fromkeys(arch for _, arch in jobs):
             _gcc(arch)
-        yield partial(_compile, root, scratch)
+        with children() as run:
+            yield partial(_compile, run, root)
 
 
-async def _compile(root: Path, scratch: Path, program: Program, arch: Arch) -> bytes:
-    output = scratch / f"{program.name}-{arch.name}"
-    command = [_gcc(arch), *gcc_flags(program, arch), "-o", str(output)]
-    ended = await run(command, root)
-    what = f"{program.name} for {arch.name}: {arch.triple}-gcc"
-    if ended.status:
-        raise CompileError(f"{what} failed with exit status {ended.status}:\n{ended.words}")
-    return written(output, what)
+def _compile(run: Run, root: Path, program: Program, arch: Arch) -> bytes:
+    with TemporaryDirectory(prefix=f"{program.name}-{arch.name}-") as scratch:
+        output = Path(scratch, program.name)
+        command = [_gcc(arch), *gcc_flags(program, arch), "-o", str(output)]
+        status, words = run(command, root, None)
+        if status:
+            failure = f"{arch.triple}-gcc failed with exit status {status}"
+            raise CompileError(f"{program.name} for {arch.name}: {failure}:\n{words}")
+        return output.read_bytes()
 
 
 def _gcc(arch: Arch) -> str:

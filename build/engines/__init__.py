@@ -1,1 +1,1 @@
-"""Builds images from binaries and publishes them, in Python or in a Docker daemon. Compiles nothing."""
+"""Makes an image from a binary and brings it to a store, embedded or through the Docker daemon. Does not compile."""

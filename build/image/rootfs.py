@@ -1,7 +1,7 @@
-"""The root filesystem that an image's layers make, and the program that a container of it starts.
+"""The files of an image as its layers stack them, and the program among them that a container starts with.
 
-Whiteouts follow image-spec layer.md, "Applying Changesets"; entrypoint, command, PATH and working directory config.md.
-Only file locations are kept: nothing is unpacked, and memory grows with the number of files, not with their size.
+image-spec layer.md, "Applying Changesets", for whiteouts; config.md for entrypoint, command, PATH and working folder.
+Of a file only its place is kept: nothing is unpacked to disk, and memory follows the number of files, not their size.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from build.errors import ImageError
-from build.image.reader import LayerReader
+from build.image.tar import Tape
 
-MAX_FILES = 1_000_000
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Linux limits: symlinks in one path, nested interpreters, bytes of a #! line.
-_MAX_SYMLINKS, _MAX_INTERPRETERS, _MAX_SHEBANG = 40, 5, 256
+MOST_ENTRIES = 1_000_000
+USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# As Linux has them: symlinks in one path, interpreters of interpreters, characters of a #! line.
+_MOST_LINKS, _MOST_INTERPRETERS, _LONGEST_LINE = 40, 5, 256
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _HARD_LINK, _SYMLINK, _FOLDER = b"1", b"2", b"5"
 
 
 @dataclass(frozen=True)
-class Location:
-    """Where a file's content is: the layer, and the member in its archive, both counted from 0."""
+class Place:
+    """Where a file's content is: the layer, counted from 0, and the member of its archive, counted from 0."""
 
     layer: int
     member: int
@@ -31,16 +31,16 @@ class Location:
 
 @dataclass(frozen=True)
 class Command:
-    """What a container starts: the arguments, the PATH to search, and the working directory."""
+    """What a container of the image starts: the words, and where a first word that is no absolute path is sought."""
 
-    arguments: tuple[str, ...]
-    path: str = DEFAULT_PATH
+    words: tuple[str, ...]
+    path: str = USUAL_PATH
     folder: str = "/"
 
 
 @dataclass(frozen=True)
 class Program:
-    """The executable that the kernel loads: its path, and the start of its content."""
+    """The file that the kernel loads, under the path that was asked for, and the beginning of its content."""
 
     path: str
     data: bytes = field(repr=False)
@@ -48,32 +48,31 @@ class Program:
 
 @dataclass(slots=True)
 class _Node:
-    """A file (`location`), a symlink (`target`), a folder (`children`), or something else.
+    """A file (`place`), a symlink (`target`), a folder (`children`), or something else.
 
-    `touched` is the last layer that added the node or something below it; `hidden` is the last layer with an opaque
-    whiteout of it.
+    `touched` is the last layer that put it, or something below it, there; `hidden` the last that hid what is below.
     """
 
     touched: int
     mode: int = 0
-    location: Location | None = None
+    place: Place | None = None
     target: str | None = None
     children: dict[str, _Node] | None = None
     hidden: int = -1
 
 
 class Files:
-    """The filesystem of an image, built from its layers."""
+    """The files of an image, layer upon layer."""
 
     def __init__(self) -> None:
         self._root = _Node(-1, children={})
         self._layer = -1
         self._entries = 0
 
-    def add(self, reader: LayerReader) -> None:
-        """Apply a layer; raise ImageError if it is not a tar archive, or if there are more than a million files."""
+    def add(self, tape: Tape) -> None:
+        """Put a layer on top; raise ImageError if its archive is not one, or is of more members than can be meant."""
         self._layer += 1
-        for member, entry in enumerate(reader.entries()):
+        for member, entry in enumerate(tape.entries()):
             parts = _parts(entry.name)
             if not parts or parts[-1] == "..":
                 continue
@@ -96,23 +95,23 @@ class Files:
                 elif entry.kind == _HARD_LINK:
                     linked = self._find(_parts(entry.target), follow_last=False)
                     if linked:
-                        new.mode, new.location, new.target = linked.mode, linked.location, linked.target
+                        new.mode, new.place, new.target = linked.mode, linked.place, linked.target
                 elif entry.is_file:
-                    new.location = Location(self._layer, member)
+                    new.place = Place(self._layer, member)
 
-    def file(self, path: str) -> tuple[int, Location] | None:
-        """Permission bits and location of the file at an absolute path, following links; None if there is none."""
+    def file(self, path: str) -> tuple[int, Place] | None:
+        """Permission bits and place of the file at an absolute path, all links followed, or None."""
         found = self._find(path.split("/"))
-        return (found.mode, found.location) if found and found.location else None
+        return (found.mode, found.place) if found and found.place else None
 
     def _new(self, mode: int) -> _Node:
         self._entries += 1
-        if self._entries > MAX_FILES:
-            raise ImageError(f"more than {MAX_FILES} files in the layers")
+        if self._entries > MOST_ENTRIES:
+            raise ImageError(f"more than {MOST_ENTRIES} files in its layers")
         return _Node(self._layer, mode)
 
     def _hide(self, folder: _Node | None) -> None:
-        """Remove what lower layers added below a folder; a whiteout does not affect its own layer."""
+        """Take away what lower layers put below a folder; a whiteout does not concern its own layer."""
         pending = [folder] if folder else []
         while pending:
             here = pending.pop()
@@ -135,18 +134,18 @@ class Files:
         return trail[-1] if trail else None
 
     def _folder(self, parts: Iterable[str]) -> dict[str, _Node]:
-        """The children of a folder, which is created if it is missing."""
+        """What is in a folder, which is made if need be."""
         trail = self._trail(parts, make=True)
         if trail is None:
-            raise ImageError(f"more than {_MAX_SYMLINKS} links in the path {'/'.join(parts)!r}")
+            raise ImageError(f"more than {_MOST_LINKS} links in the path {'/'.join(parts)!r}")
         for node in trail:
             node.touched = self._layer
         if trail[-1].children is None:
-            trail[-1].children, trail[-1].location = {}, None
+            trail[-1].children, trail[-1].place = {}, None
         return trail[-1].children
 
     def _trail(self, parts: Iterable[str], make: bool, follow_last: bool = True) -> list[_Node] | None:
-        """The nodes from the root to the path, following links inside the root; None if there is no such path."""
+        """The nodes from the root to the path, links followed and never out of the root; None if it leads nowhere."""
         trail, links = [self._root], 0
         pending = list(parts)[::-1]
         while pending:
@@ -158,7 +157,7 @@ class Files:
                 continue
             here = trail[-1]
             if here.children is None and make:
-                here.children, here.location = {}, None
+                here.children, here.place = {}, None
             node = (here.children or {}).get(part)
             if node is None and make and here.children is not None:
                 node = here.children[part] = self._new(0o755)
@@ -169,7 +168,7 @@ class Files:
                 trail.append(node)
                 continue
             links += 1
-            if links > _MAX_SYMLINKS:
+            if links > _MOST_LINKS:
                 return None
             if node.target.startswith("/"):
                 trail = [self._root]
@@ -177,33 +176,33 @@ class Files:
         return trail
 
 
-def program(files: Files, command: Command, open_layer: Callable[[int], LayerReader], limit: int) -> Program:
-    """The program of `command`, or the interpreter of a script, with its first `limit` bytes.
+def program(files: Files, command: Command, tape: Callable[[int], Tape], most: int) -> Program:
+    """The program of `command`, or the interpreter of a script, and its first `most` bytes.
 
-    `open_layer` reopens a layer by its number. Raises ImageError if a container could not start the program.
+    `tape` gives the layer of a number once more. Raises ImageError if a container could not start it.
     """
-    path = _search(files, command)
-    for _ in range(_MAX_INTERPRETERS):
-        mode, location = files.file(path) or (0, None)
-        if location is None:
-            raise ImageError(f"no file {path!r} in the layers")
+    path = _sought(files, command)
+    for _ in range(_MOST_INTERPRETERS):
+        mode, place = files.file(path) or (0, None)
+        if place is None:
+            raise ImageError(f"no file {path!r} in its layers")
         if not mode & 0o111:
             raise ImageError(f"{path!r} is not executable: found mode {mode:04o}")
-        data = _content(open_layer(location.layer), location.member, max(limit, _MAX_SHEBANG))
+        data = _content(tape(place.layer), place.member, max(most, _LONGEST_LINE))
         if not data.startswith(b"#!"):
             return Program(path, data)
-        words = data[2:_MAX_SHEBANG].partition(b"\n")[0].split(None, 1)
+        words = data[2:_LONGEST_LINE].partition(b"\n")[0].split(None, 1)
         if not words:
-            raise ImageError(f"{path!r} is a script without an interpreter in its #! line")
+            raise ImageError(f"{path!r} is a script that names no interpreter")
         interpreter = _absolute(words[0].decode("utf-8", "surrogateescape"), command.folder)
         if files.file(interpreter) is None:
-            raise ImageError(f"{path!r} is a script, and its interpreter {interpreter!r} is not in the layers")
+            raise ImageError(f"{path!r} is a script, and its interpreter {interpreter!r} is not in its layers")
         path = interpreter
-    raise ImageError(f"{path!r}: more than {_MAX_INTERPRETERS} nested interpreters")
+    raise ImageError(f"{path!r}: more than {_MOST_INTERPRETERS} scripts that are interpreters of each other")
 
 
-def _search(files: Files, command: Command) -> str:
-    first = command.arguments[0]
+def _sought(files: Files, command: Command) -> str:
+    first = command.words[0]
     if "/" in first:
         return _absolute(first, command.folder)
     for folder in command.path.split(":"):
@@ -211,12 +210,12 @@ def _search(files: Files, command: Command) -> str:
         found = files.file(path)
         if found and found[0] & 0o111:
             return path
-    raise ImageError(f"no program {first!r} in the layers\n  searched PATH {command.path!r}")
+    raise ImageError(f"no program {first!r} in its layers\n  sought in PATH {command.path!r}")
 
 
-def _content(reader: LayerReader, member: int, limit: int) -> bytes:
-    for _ in islice(reader.entries(), member, None):
-        return reader.read(limit)
+def _content(tape: Tape, member: int, most: int) -> bytes:
+    for _ in islice(tape.entries(), member, None):
+        return tape.start(most)
     raise ImageError(f"no member {member} in its archive")
 
 

@@ -21,7 +21,7 @@ def digest_of(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A reference to content: media type, digest, size in bytes, and in an index the platform."""
+    """How a manifest refers to content: media type, digest, size in bytes, and in an index the platform."""
 
     media_type: str
     digest: str
@@ -30,13 +30,13 @@ class Descriptor:
 
     def fields(self) -> dict[str, Any]:
         """The members of the JSON object."""
-        fields: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
-        return fields | {"platform": self.platform.fields()} if self.platform else fields
+        named: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        return named | {"platform": self.platform.fields()} if self.platform else named
 
 
 @dataclass(frozen=True)
 class Blob:
-    """Content with media type, digest and size in bytes; `source` is the content, or for large content its file."""
+    """Content with its media type, digest and size in bytes: in memory if small, else in a file to be streamed."""
 
     media_type: str
     digest: str
@@ -45,16 +45,16 @@ class Blob:
 
     @classmethod
     def of(cls, media_type: str, data: bytes) -> Blob:
-        """A blob with these bytes."""
+        """The blob of these bytes; their digest is taken once, here."""
         return cls(media_type, digest_of(data), len(data), data)
 
     @property
     def data(self) -> bytes:
-        """The whole content in memory; only for manifests, configs and other content that is known to be small."""
+        """All of its bytes: for manifests, configs and what else is known to be small."""
         return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
 
     def open(self) -> BinaryIO:
-        """The content as a stream, which the caller closes."""
+        """A stream of its bytes, to be closed by the caller."""
         return io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb")
 
     def descriptor(self, platform: Platform | None = None) -> Descriptor:

@@ -1,7 +1,7 @@
-"""Parses untrusted indexes, manifests and configs strictly.
+"""What somebody's index, manifest or config claims, read with nothing taken for granted.
 
 image-spec 1.1: descriptor.md, image-index.md, manifest.md, config.md; Docker's manifest list and schema 2 have the same
-members. Errors are ImageErrors that say what was found and what was expected.
+members. Every function raises ImageError that says what was found and what was expected.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from build.errors import ImageError
-from build.oci.descriptor import DIGEST, Descriptor
-from build.oci.media_types import INDEXES, MANIFESTS
-from build.oci.platform import Platform
+from build.oci.oci import FORMATS, INDEXES, MANIFESTS, Descriptor, Platform
+from build.oci.reference import DIGEST
 
+CONFIGS = {form.config for form in FORMATS.values()}
 _WORD = re.compile(r"[A-Za-z0-9._-]*")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
-_JSON_TYPES = {dict: "an object", list: "an array", str: "a string", int: "a number"}
+_KINDS = {dict: "an object", list: "a list", str: "a text", int: "a number"}
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """The descriptors in an image manifest, and for each layer whether it is stored elsewhere (`urls`)."""
+class ImageClaims:
+    """What an image's manifest refers to; of each layer also whether it says to fetch it from elsewhere (`urls`)."""
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
@@ -32,63 +32,57 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class Config:
-    """The members of an image config that are used here.
-
-    `command` is Entrypoint and Cmd, `path` the PATH in Env, `folder` WorkingDir.
-    """
+class ConfigClaims:
+    """What a config says: platform, diff_ids, labels, and what a container starts (`words`), with PATH and folder."""
 
     platform: Platform
     diff_ids: tuple[str, ...]
     labels: Mapping[str, str]
-    command: tuple[str, ...]
+    words: tuple[str, ...]
     path: str | None
     folder: str
 
 
-def parse_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | Manifest:
-    """The entries of an index, or the parsed image manifest.
-
-    `media_type` is from the descriptor or the Content-Type header, or empty if there is none.
-    """
+def read_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | ImageClaims:
+    """The entries of an index, or the claims of an image's manifest. `media_type` is what led here says of it."""
     members = _object(data)
-    declared = _optional(members, "mediaType", str, "") or media_type
-    if media_type and declared != media_type:
-        raise ImageError(f"media type: found {_shown(declared)}, expected {_shown(media_type)}")
-    if not declared:  # layouts may have neither
-        declared = next(iter(sorted(INDEXES if "manifests" in members else MANIFESTS)))
-    if declared not in INDEXES | MANIFESTS:
-        raise ImageError(f"media type: found {_shown(declared)}, expected an index or an image manifest")
+    named = _optional(members, "mediaType", str, "") or media_type
+    if media_type and named != media_type:
+        raise ImageError(f"media type: found {_shown(named)}, expected {_shown(media_type)}")
+    if not named:  # a layout may have neither; then only one of the two shapes will do
+        named = next(iter(sorted(INDEXES if "manifests" in members else MANIFESTS)))
+    if named not in INDEXES | MANIFESTS:
+        raise ImageError(f"media type: found {_shown(named)}, expected an index or an image's manifest")
     if members.get("schemaVersion") != 2:
         raise ImageError(f"schemaVersion: found {_shown(members.get('schemaVersion'))}, expected 2")
-    # Otherwise clients that go by the members and clients that go by the media type would disagree.
-    excluded = ("config", "layers") if declared in INDEXES else ("manifests",)
-    for member in excluded:
+    # Readers that go by the shape and readers that go by the media type must see the same.
+    strangers = ("config", "layers") if named in INDEXES else ("manifests",)
+    for member in strangers:
         if members.get(member):
-            raise ImageError(f"found the member {member!r} in {declared}, expected none")
-    if declared in INDEXES:
+            raise ImageError(f"found the member {member!r} in {named}, expected none")
+    if named in INDEXES:
         entries = _required(members, "manifests", list)
         return tuple(_descriptor(each, f"manifests[{at}]") for at, each in enumerate(entries))
     layers = _required(members, "layers", list)
-    return Manifest(
+    return ImageClaims(
         config=_descriptor(_required(members, "config", dict), "config"),
         layers=tuple(_descriptor(each, f"layers[{at}]") for at, each in enumerate(layers)),
         elsewhere=tuple(bool(each.get("urls")) or "foreign" in each["mediaType"] for each in layers),
     )
 
 
-def parse_config(data: bytes) -> Config:
-    """The parsed image config."""
+def read_config(data: bytes) -> ConfigClaims:
+    """The claims of an image's config."""
     members = _object(data)
     rootfs = _required(members, "rootfs", dict)
     settings = _optional(members, "config", dict, {})
-    environment = dict(each.partition("=")[::2] for each in _strings(settings, "Env"))
+    environment = dict(each.partition("=")[::2] for each in _texts(settings, "Env"))
     labels = _optional(settings, "Labels", dict, {})
-    return Config(
+    return ConfigClaims(
         platform=_platform(members),
-        diff_ids=tuple(_strings(rootfs, "diff_ids")),
+        diff_ids=tuple(_texts(rootfs, "diff_ids")),
         labels={key: value for key, value in labels.items() if isinstance(value, str)},
-        command=(*_strings(settings, "Entrypoint"), *_strings(settings, "Cmd")),
+        words=(*_texts(settings, "Entrypoint"), *_texts(settings, "Cmd")),
         path=environment.get("PATH"),
         folder=_optional(settings, "WorkingDir", str, "") or "/",
     )
@@ -98,7 +92,7 @@ def _object(data: bytes) -> dict[str, Any]:
     try:
         members = json.loads(data, object_pairs_hook=_unique)
     except RecursionError:
-        raise ImageError("not valid JSON: nested too deeply") from None
+        raise ImageError("not JSON that can be meant: nested too deeply") from None
     except ValueError as error:
         raise ImageError(f"not JSON: {error}") from None
     if not isinstance(members, dict):
@@ -108,8 +102,8 @@ def _object(data: bytes) -> dict[str, Any]:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
-    if len(members) < len(pairs):  # parsers differ on which one they use
-        raise ValueError("duplicate member")
+    if len(members) < len(pairs):  # one reader would take the first, another the last
+        raise ValueError("a member that is there twice")
     return members
 
 
@@ -139,19 +133,19 @@ def _platform(fields: Mapping[str, Any]) -> Platform:
     return Platform.of(words)
 
 
-def _strings(members: Mapping[str, Any], name: str) -> list[str]:
-    strings: list[str] = _optional(members, name, list, [])
-    for string in strings:
-        if not isinstance(string, str):
-            raise ImageError(f"{name}: found {_shown(string)}, expected a string")
-    return strings
+def _texts(members: Mapping[str, Any], name: str) -> list[str]:
+    texts: list[str] = _optional(members, name, list, [])
+    for text in texts:
+        if not isinstance(text, str):
+            raise ImageError(f"{name}: found {_shown(text)}, expected a text")
+    return texts
 
 
 def _required(members: Mapping[str, Any], name: str, kind: type) -> Any:
     value = members.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         found = _shown(value) if name in members else "nothing"
-        raise ImageError(f"{name}: found {found}, expected {_JSON_TYPES[kind]}")
+        raise ImageError(f"{name}: found {found}, expected {_KINDS[kind]}")
     return value
 
 
@@ -162,11 +156,3 @@ def _optional(members: Mapping[str, Any], name: str, kind: type, default: Any) -
 def _shown(value: object) -> str:
     text = ascii(value)
     return text if len(text) <= 80 else text[:80] + "…"
-
-
-def media_type_of(manifest: bytes, otherwise: str) -> str:
-    """The `mediaType` of a manifest; `otherwise` if it has none, or is not a manifest."""
-    try:
-        return json.loads(manifest).get("mediaType") or otherwise
-    except (ValueError, AttributeError, RecursionError):
-        return otherwise

@@ -1,7 +1,7 @@
-"""Repositories, tags and references.
+"""Names of what is published: repositories, tags and references, to the grammar of the distribution spec.
 
-<name> and <reference> follow the distribution-spec, "Pulling manifests"; hosts follow distribution/reference. A layout
-is written `oci:FOLDER` and a repository in an archive `oci-archive:FILE:NAME`, as in skopeo and podman.
+distribution-spec, "Pulling manifests": <name> and <reference>; hosts as in distribution/reference. A repository on disk
+is spelled `oci:PATH`, and one in an archive `oci-archive:FILE:NAME`, as skopeo and podman do.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]{{1,5}})?")
-# Characters of HOST/NAME; many registries reject longer names (distribution-spec, "Pulling manifests").
-MAX_LENGTH = 255
+LONGEST = 255
 ARCHIVE = "oci-archive:"
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository in a registry, a layout or an archive.
+    """A repository in a registry (`host` and `name`), or an image layout on disk (no host, `name` is its folder).
 
-    `host` is HOST[:PORT], empty for a layout, or `oci-archive:FILE`; `name` is the folder of a layout.
+    Of a repository in an archive, `host` is `oci-archive:FILE`.
     """
 
     host: str
@@ -34,28 +33,28 @@ class Repository:
 
     @classmethod
     def parse(cls, text: str) -> Repository:
-        """Parse `HOST[:PORT]/NAME` or `oci:FOLDER`; raise UsageError for anything else."""
+        """Read `HOST[:PORT]/NAME` or `oci:FOLDER`; raise UsageError that says which part is wrong."""
         if text.startswith("oci:"):
             folder = text.removeprefix("oci:")
             if not folder.strip("/") or ":" in folder or not folder.isprintable():
-                raise UsageError(f"{text!r}: expected oci:FOLDER without colons or control characters in FOLDER")
+                raise UsageError(f"{text!r}: expected oci:FOLDER, with no colon and no control character in its name")
             return cls("", folder)
         host, _, name = text.partition("/")
         if not _is_host(host):
             raise UsageError(
                 f"{text!r}: {host!r} is not a registry's host"
-                "\n  expected HOST[:PORT][/PATH], for example registry.example/team or localhost:5000, or oci:FOLDER"
+                "\n  expected HOST[:PORT][/PATH], as registry.example/team or localhost:5000, or oci:FOLDER"
             )
-        if not NAME.fullmatch(name) or len(text) > MAX_LENGTH:
+        if not NAME.fullmatch(name) or len(text) > LONGEST:
             raise UsageError(
-                f"{text!r}: {name!r} is not a repository name"
-                f"\n  expected lower-case letters and digits, joined by . _ __ - or /, at most {MAX_LENGTH} characters"
+                f"{text!r}: {name!r} is not a repository's name"
+                f"\n  expected lower-case letters and digits, joined by . _ __ - or /, {LONGEST} characters at most"
             )
         return cls(host, name)
 
     @property
     def on_disk(self) -> bool:
-        """Whether this is an image layout."""
+        """Whether this is an image layout rather than a repository in a registry."""
         return not self.host
 
     def __str__(self) -> str:
@@ -69,30 +68,30 @@ def _is_host(text: str) -> bool:
 
 
 def archive_file(registry: str) -> str:
-    """FILE if `registry` is `oci-archive:FILE`, else an empty string."""
+    """FILE of `oci-archive:FILE`, or nothing for another spelling."""
     return registry.removeprefix(ARCHIVE) if registry.startswith(ARCHIVE) else ""
 
 
 def check_registry(text: str) -> str:
-    """Return `text` if it may be a registry, a layout or an archive; raise UsageError otherwise.
+    """Return `text` unless it names a folder or an archive that can't be meant; raise UsageError for that.
 
-    `Repository.parse` checks a registry's host later, together with the repository name.
+    The names of registries are for `Repository.parse`, when it is known what comes after them.
     """
     if text.startswith("oci:") and not text.removeprefix("oci:").strip("/"):
         raise UsageError(f"{text!r}: expected oci:FOLDER, not the root of the file system")
     file = archive_file(text)
     if text.startswith(ARCHIVE) and (not file or file.endswith("/") or ":" in file or not file.isprintable()):
-        raise UsageError(f"{text!r}: expected oci-archive:FILE without colons or control characters in FILE")
+        raise UsageError(f"{text!r}: expected oci-archive:FILE, with no colon and no control character in its name")
     host, slash, _ = text.partition("/")
-    # NAME.tar could also be the name of a host.
+    # Alone it has the form of a host's name.
     if text.endswith(".tar") and not text.startswith(("oci:", ARCHIVE)) and not (slash and _is_host(host)):
-        raise UsageError(f"{text!r} is not a registry's host\n  write {ARCHIVE}{text} for an archive")
+        raise UsageError(f"{text!r} is not a registry's host\n  an archive is spelled {ARCHIVE}{text}")
     return text
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A tag or a digest in a repository; if both are given, the digest takes precedence."""
+    """What somebody asks for: a tag of a repository, or a digest; with both, the digest is what counts."""
 
     repository: Repository
     tag: str
@@ -100,9 +99,9 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Parse `REPOSITORY[:TAG][@sha256:…]`, with `latest` as the default tag; raise UsageError for anything else."""
+        """Read `REPOSITORY[:TAG][@sha256:…]`, with the tag `latest` if there is neither; or raise UsageError."""
         if "://" in text and not text.startswith("oci:"):
-            raise UsageError(f"{text!r}: expected HOST[:PORT]/NAME[:TAG][@sha256:…] without a scheme")
+            raise UsageError(f"{text!r}: expected HOST[:PORT]/NAME[:TAG][@sha256:…], with no scheme before it")
         named, at, digest = text.partition("@")
         if at and not DIGEST.fullmatch(digest):
             raise UsageError(f"{text!r}: {digest!r} is not a digest\n  expected sha256: and 64 hexadecimal digits")
@@ -115,7 +114,7 @@ class Reference:
 
     @property
     def wanted(self) -> str:
-        """The <reference> of a request: the digest, or else the tag."""
+        """What to ask the repository for: the digest, or else the tag."""
         return self.digest or self.tag
 
     def __str__(self) -> str:
@@ -127,7 +126,7 @@ def check_tag(text: str) -> str:
     """Return `text` if it is a tag; raise UsageError otherwise."""
     if not TAG.fullmatch(text):
         raise UsageError(
-            f"{text!r} is not a tag\n  expected letters, digits, _ . or -, not . or - first, at most 128 characters"
+            f"{text!r} is not a tag\n  expected letters, digits, _ . or -, not . or - first, 128 characters at most"
         )
     return text
 

@@ -1,4 +1,4 @@
-"""Removes the files that the tasks created in a checkout, and nothing else."""
+"""Take away what the tasks made in a checkout, and nothing that anybody else put there."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from build.cache.cache import SCRATCH, Cache
+from build.cache.cache import Cache
 from build.config.arches import ImageSettings
-from build.engines.files import BIN
 from build.errors import BuildError
+from build.files import leftovers
 from build.oci.reference import Repository
-from build.stores.layout.clean import clean_layout
-from build.system import leftovers, remove_stale
+from build.stores.layout import Layout
 
 
 @dataclass(frozen=True)
 class Removed:
-    """A path that was removed, or in a dry run would be removed."""
+    """A path that was removed, or with a dry run would be."""
 
     name: str
     change: str = "removed"
@@ -34,30 +33,27 @@ def clean(
     repositories: Iterable[Repository],
     dry: bool,
 ) -> list[Removed]:
-    """Remove the binaries and archives of `images` for `arches`, docker-bake.json, the layouts, and the cache.
+    """Remove the binaries and archives of `images` for `arches`, docker-bake.json, our tags on disk, and the cache.
 
-    Layouts are removed only if nothing else is in them. Raises BuildError if a file can't be removed.
+    Raises BuildError if the system refuses.
     """
     programs = [name for image in images for name in (image.name, *image.companions)]
-    files = [root / BIN / f"{program}-{arch}{end}" for program in programs for arch in arches for end in ("", ".tar")]
-    files.append(root / "docker-bake.json")
-    removed = [path for file in files for path in (file, *leftovers(file)) if path.is_file()]
+    made = [root / "bin" / f"{program}-{arch}{end}" for program in programs for arch in arches for end in ("", ".tar")]
+    made.append(root / "docker-bake.json")
+    gone = [path for file in made for path in (file, *leftovers(file)) if path.is_file()]
     try:
         if not dry:
-            for path in removed:
+            for path in gone:
                 path.unlink()
-            _remove_if_empty(root / BIN)
-        removed += [path for each in repositories if each.on_disk for path in clean_layout(root / each.name, dry)]
-        removed += cache.clear(dry)
+            _remove_if_empty(root / "bin")
+        layout = Layout(root)
+        gone += [path for repository in repositories if repository.on_disk for path in layout.clean(repository, dry)]
+        gone += cache.clear(dry)
         if not dry:
-            # A run that was killed before it wrote to the cache has left nothing else there.
-            remove_stale(cache.folder / SCRATCH)
-            _remove_if_empty(cache.folder / SCRATCH)
-            _remove_if_empty(cache.folder)
             _remove_if_empty(cache.folder.parent)
     except OSError as error:
         raise BuildError(f"{error.filename}: can't be removed: {error.strerror}") from None
-    return [Removed(str(path.relative_to(root) if path.is_relative_to(root) else path)) for path in removed]
+    return [Removed(str(path.relative_to(root) if path.is_relative_to(root) else path)) for path in gone]
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -1,61 +1,55 @@
-"""Copies releases: fetches and checks a published release, and packs it into an archive."""
+"""A release as it is somewhere: fetched and proved, to be published elsewhere or packed into one file."""
 
 from __future__ import annotations
 
-import asyncio
-import filecmp
 import json
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from build.config.release import Release
-from build.engines.published import fetch_image
-from build.errors import ImageError, PublishError, all_of
-from build.oci.descriptor import Blob
-from build.oci.image import Image, Index
-from build.oci.media_types import FORMATS, OCI
-from build.oci.reference import Tag
-from build.oci.tar import LARGEST
-from build.report import Report, Result
-from build.stores.archive.write import Entry, write_archive
-from build.stores.store import Source
-from build.system import replacing
+from build.errors import ImageError, PublishError
+from build.files import write_whole
+from build.image.layer import LARGEST
+from build.oci.oci import FORMATS, OCI, Blob, Image, Index
+from build.release.crew import results
+from build.release.release import Made, Release
+from build.release.senders import Senders
+from build.stores import archive
+from build.stores.store import Source, Tag
 
 
-async def fetch_release(source: Source, release: Release, spool: Path) -> Index:
-    """The published manifest list of a release, unchanged, with the images of the arches' tags.
+def fetched(source: Source, origin: Release, senders: Senders) -> Index:
+    """The manifest list of a release, byte for byte, with the images that it and the arches' tags name.
 
-    Large layers are files in `spool`. Raises PublishError if a part is missing, ImageError or ElfError if the release
-    is inconsistent.
+    Raises PublishError if a part of it is missing, ImageError or ElfError if it contradicts itself.
     """
-    tag = release.list_tag()
-    manifest = await source.manifest(tag.repository, tag.name)
+    from build.release.published import image_of
+
+    tag = origin.list_tag()
+    manifest = senders.run(source.manifest(tag.repository, tag.name))
     if manifest is None:
         raise PublishError(
-            f"{tag}: no such manifest list\n  publish it first (invoke push-manifest), or use another --tag"
+            f"{tag}: no such manifest list\n  push it first (invoke push-manifest), or name another --tag"
         )
-    images = await all_of(fetch_image(source, release.arch_tag(arch), arch, spool) for arch in release.arches)
+    images = results([senders.begin(image_of(source, origin.arch_tag(arch), arch)) for arch in origin.arches])
     try:
-        _check_list(manifest, images)
+        _prove_list(manifest, images)
     except ImageError as error:
         raise ImageError(f"{tag}: {error}") from None
     return Index(manifest, tuple(images))
 
 
-def _check_list(manifest: Blob, images: Sequence[Image]) -> None:
-    """Raise ImageError unless `manifest` is a manifest list of exactly `images` (image-spec image-index.md)."""
+def _prove_list(manifest: Blob, images: Sequence[Image]) -> None:
+    """Raise ImageError unless `manifest` is a list that names `images` and nothing else (image-spec image-index.md)."""
     form = next((form for form in FORMATS.values() if form.index == manifest.media_type), None)
     if form is None:
-        raise ImageError(f"found {manifest.media_type or 'no media type'}, expected a manifest list")
+        raise ImageError(f"found {manifest.media_type or 'no media type'}, expected a manifest list's")
     try:
-        parsed = json.loads(manifest.data)
-        found = sorted(map(_line, parsed["manifests"]))
-        kind = parsed.get("mediaType", form.index)
+        claims = json.loads(manifest.data)
+        found = sorted(map(_line, claims["manifests"]))
+        kind = claims.get("mediaType", form.index)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ImageError(f"its manifest list is malformed: {error!r}") from None
+        raise ImageError(f"its manifest list is not well-formed: {error!r}") from None
     if kind != form.index:
         raise ImageError(f"found media type {kind}, expected {form.index}")
     expected = sorted(_line(each.descriptor.fields()) for each in images)
@@ -63,80 +57,61 @@ def _check_list(manifest: Blob, images: Sequence[Image]) -> None:
         lines = [f"  found {line}" for line in found if found.count(line) != expected.count(line)]
         lines += [f"  expected {line}" for line in expected if line not in found]
         raise ImageError(
-            "the manifest list has other images than the arches' tags\n"
+            "the manifest list names other images than the arches' tags\n"
             + "\n".join(lines)
-            + "\n  publish it again with invoke push-manifest, or select its arches with --arch"
+            + "\n  make it anew with invoke push-manifest, or name its arches with --arch"
         )
     if any(each.manifest.media_type != form.manifest for each in images):
-        raise ImageError(f"the manifest list has format {form.name}, its images have another")
+        raise ImageError(f"the manifest list is of format {form.name}, its images are not")
 
 
-def refuse_docker_format(index: Index, tag: Tag) -> None:
-    """Raise ImageError for Docker media types, which a layout or an archive can't have."""
-    if index.manifest.media_type != OCI.index:
+def refuse_docker_format(listed: Index, tag: Tag) -> None:
+    """Raise ImageError unless readers of an image layout know the media types of the release."""
+    if listed.manifest.media_type != OCI.index:
         raise ImageError(
-            f"{tag}: found format docker, expected oci: OCI layouts always use OCI media types"
+            f"{tag}: found format docker, expected oci: readers of a layout know no other"
             "\n  copy it to a registry, or build it with --format oci"
         )
 
 
-@dataclass(frozen=True)
-class Destination:
-    """The archive to write. Only with `overwrite` it replaces a file with other content; `dry` writes nothing."""
+def pack(targets: Sequence[Release], listed: Sequence[Index], file: Path) -> list[Made]:
+    """Write the releases into `file`, an archive; the same ones give the same bytes, wherever they come from.
 
-    file: Path
-    overwrite: bool
-    dry: bool
-    report: Report
-
-
-async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destination, spool: Path) -> list[Result]:
-    """Write the releases to one archive; the same releases from any source give the same bytes.
-
-    Raises PublishError if the file exists with other content and `overwrite` is false.
+    Raises PublishError if there is a file that holds anything else, and they are not to overwrite it.
     """
+    target = targets[0]  # to be asked for what all have in common
     wanted: list[tuple[Tag, Image | Index]] = []
-    for release, index in zip(releases, indexes, strict=True):
-        wanted.append((release.list_tag(), index))
-        wanted += zip(map(release.arch_tag, release.arches), index.images, strict=True)
-    entries = [Entry(each, *[f"{tag.repository.name}:{tag.name}"] * 2) for tag, each in wanted]
-    time = max(_created(image) for index in indexes for image in index.images)
-    change, size = await asyncio.to_thread(_write, entries, time, to, spool / "packed.tar")
-    outcome = "unchanged" if change == "kept" else f"{'would be ' if to.dry else ''}{change}"
-    to.report(f"{releases[0].registry}: {outcome}, {size} bytes")
+    for each, index in zip(targets, listed, strict=True):
+        wanted.append((each.list_tag(), index))
+        wanted += zip(map(each.arch_tag, each.arches), index.images, strict=True)
+    entries = [archive.Entry(each, *[f"{tag.repository.name}:{tag.name}"] * 2) for tag, each in wanted]
+    packed = archive.write(entries, max(_created(image) for index in listed for image in index.images))
+    change = _change(file, packed)
+    if change == "moved" and not target.order.overwrite:
+        raise PublishError(
+            f"{file}: found a file that is not this release, expected the same or none"
+            "\n  name another file, or replace this one with --overwrite"
+        )
+    if change != "kept" and not target.dry:
+        write_whole(file, packed)
+    target.report(f"{target.registry}, {len(packed)} bytes, {'would be' if target.dry else 'is'} {change}")
     return [
-        Result(str(tag), each.digest, str(each.platform) if isinstance(each, Image) else None, change)
+        Made(str(tag), each.digest, str(each.platform) if isinstance(each, Image) else None, change)
         for tag, each in wanted
     ]
 
 
-def _write(entries: Sequence[Entry], time: int, to: Destination, packed: Path) -> tuple[str, int]:
-    """Write the archive by way of the new file `packed`; return what changed, and the size of the archive in bytes."""
-    with replacing(packed) as temporary, temporary.open("wb") as output:
-        write_archive(output, entries, time)
-    change, size = _change(to.file, packed), packed.stat().st_size
-    if change == "moved" and not to.overwrite:
-        raise PublishError(
-            f"{to.file}: found a file that is not this release, expected the same or none"
-            "\n  use another file, or replace this one with --overwrite"
-        )
-    if change != "kept" and not to.dry:
-        with replacing(to.file) as temporary:
-            shutil.move(packed, temporary)
-    return change, size
-
-
-def _change(file: Path, packed: Path) -> str:
-    """What writing `file` changes: "pushed" if there is none, "moved" if it differs, "kept" if it is the same."""
+def _change(file: Path, packed: bytes) -> str:
+    """What writing it is: "pushed" into nothing, "moved" over another file, or "kept" where the same is there."""
     if not file.exists() and not file.is_symlink():
         return "pushed"
     if not file.is_file():
         raise PublishError(f"{file}: found something that is not a file, expected an archive or nothing")
-    return "kept" if filecmp.cmp(file, packed, shallow=False) else "moved"
+    return "moved" if file.stat().st_size != len(packed) or file.read_bytes() != packed else "kept"
 
 
 def _line(entry: dict[str, object]) -> str:
-    """An entry of a manifest list as one line for comparisons and messages."""
+    """A list's entry as one line: what tells an image from every other."""
     fields = entry["platform"]
     if not isinstance(fields, dict):
         raise TypeError("platform")
@@ -145,9 +120,9 @@ def _line(entry: dict[str, object]) -> str:
 
 
 def _created(image: Image) -> int:
-    """The time in an image's config (config.md, "created"), in seconds since the epoch; 0 if there is none."""
+    """When an image says it was made (config.md, "created"), in seconds since the epoch; 0 if it says no such time."""
     try:
-        time = datetime.fromisoformat(json.loads(image.config.data)["created"])
+        time = datetime.fromisoformat(json.loads(image.read().config.data)["created"])
     except (ValueError, KeyError, TypeError):
         return 0
     return min(max(int(time.replace(tzinfo=time.tzinfo or UTC).timestamp()), 0), LARGEST)

@@ -1,36 +1,32 @@
-"""Checks an image byte by byte: digests, sizes, diff_ids, and the platform in list, config and ELF header."""
+"""One image proved from its bytes: digests, sizes and diff_ids, and one platform in list, config and ELF header."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 
 from build.compilers import elf
 from build.config.arches import Arch
-from build.engines.published import LARGEST_PROGRAM, entrypoint, is_gzip
 from build.errors import BuildError, ImageError, PublishError
-from build.image.reader import LayerReader
-from build.image.rootfs import Files
-from build.oci.descriptor import Blob, Descriptor
-from build.oci.media_types import CONFIGS, LARGEST_MANIFEST
-from build.oci.parse import Config, Manifest, parse_config
-from build.oci.platform import Platform
+from build.image.rootfs import USUAL_PATH, Command, Files, program
+from build.image.tar import Tape
+from build.oci.oci import LARGEST_MANIFEST, Descriptor, Platform
+from build.oci.parse import CONFIGS, ConfigClaims, ImageClaims, read_config
 from build.oci.reference import Repository
-from build.stores.store import Source
 
-# Bytes.
-_LARGEST_BLOB = 64 << 30
-# The platform that BuildKit gives attestations.
+# A blob is in memory as it came.
+_LARGEST_BLOB = 4 << 30
+# A program that is checked whole is one of ours.
+_LARGEST_PROGRAM = 64 << 20
+# BuildKit's platform for attestations.
 _UNKNOWN = Platform("unknown", "unknown")
-# Variants that are implied, as in containerd's platforms.Normalize.
+# containerd's platforms.Normalize: these variants go without saying.
 _IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault in published content or, if `fault` is false, a note about something that was not checked."""
+    """What is wrong with something that is published; or, with no `fault`, what could not be proved of it."""
 
     where: str
     text: str
@@ -42,145 +38,149 @@ class Finding:
 
 @dataclass(frozen=True)
 class Subject:
-    """A published image to check.
+    """An image in a repository: what its manifest claims, what the list's entry says, and the row that it should be of.
 
-    `name` is the reference without the digest, `listed` the platform in the list's entry, and `arch` the arch that the
-    image should be for, if there is one.
+    `name` is what it was asked for by, without the digest; `fetch` gets the blob of a digest that has at most so many
+    bytes, or raises PublishError.
     """
 
-    source: Source = field(repr=False)
+    fetch: Callable[[str, int], bytes]
     repository: Repository
     name: str
     digest: str
-    manifest: Manifest
+    claims: ImageClaims
     listed: Platform | None = None
     arch: Arch | None = None
 
+    def blob(self, descriptor: Descriptor) -> bytes:
+        """The bytes that a descriptor stands for."""
+        return self.fetch(descriptor.digest, descriptor.size)
+
     def fault(self, digest: str, text: str) -> Finding:
-        """A fault in the blob with this digest."""
+        """Something that is wrong with the blob of this digest."""
         return Finding(f"{self.repository}@{digest}", text)
 
     def note(self, digest: str, text: str) -> Finding:
-        """A note about the blob with this digest."""
+        """Something that is not proved of the blob of this digest."""
         return Finding(f"{self.repository}@{digest}", text, fault=False)
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The findings about an image; `config` is None if it is not an image, or its config is invalid."""
+    """What came of it; `config` is None for what is no image, and for one whose config can't be read."""
 
     subject: Subject
-    config: Config | None
+    config: ConfigClaims | None
     findings: tuple[Finding, ...]
 
 
-async def prove(subject: Subject, spool: Path) -> Proof:
-    """Fetch an image and check all of it. Large layers are files in `spool`, a folder for this image only."""
+def prove(subject: Subject) -> Proof:
+    """Fetch all of an image and prove it; one layer at a time is in memory."""
     findings: list[Finding] = []
-    config = await _prove(subject, spool, findings)
-    return Proof(subject, config, tuple(findings))
+    steps = _prove(subject)
+    while True:
+        try:
+            findings.append(next(steps))
+        except StopIteration as end:
+            return Proof(subject, end.value, tuple(findings))
 
 
-async def _prove(subject: Subject, spool: Path, findings: list[Finding]) -> Config | None:
-    manifest = subject.manifest
-    blob = await _blob(subject, manifest.config, spool, findings, LARGEST_MANIFEST)
-    if subject.listed == _UNKNOWN or manifest.config.media_type not in CONFIGS:
-        for layer, elsewhere in zip(manifest.layers, manifest.elsewhere, strict=True):
+def _prove(subject: Subject) -> Generator[Finding, None, ConfigClaims | None]:
+    claims = subject.claims
+    data = yield from _fetched(subject, claims.config, LARGEST_MANIFEST)
+    if subject.listed == _UNKNOWN or claims.config.media_type not in CONFIGS:
+        for layer, elsewhere in zip(claims.layers, claims.elsewhere, strict=True):
             if not elsewhere:
-                await _blob(subject, layer, spool, findings)
-        what = "an attestation" if subject.listed == _UNKNOWN else f"not an image but {manifest.config.media_type}"
-        findings.append(subject.note(subject.digest, f"{what}: only its digests are checked"))
+                yield from _fetched(subject, layer)
+        what = "an attestation" if subject.listed == _UNKNOWN else f"no image but {claims.config.media_type}"
+        yield subject.note(subject.digest, f"{what}: its digests are proved, and no platform is asked for")
         return None
     config = None
-    if blob is not None:
+    if data is not None:
         try:
-            config = parse_config(blob.data)
+            config = read_config(data)
         except ImageError as error:
-            findings.append(subject.fault(manifest.config.digest, f"config: {error}"))
-    layers = await _layers(subject, config, spool, findings)
+            yield subject.fault(claims.config.digest, f"config: {error}")
+    files = yield from _stacked(subject, config)
     if config:
-        findings += _platform(subject, config.platform)
-        findings += await asyncio.to_thread(_program, subject, config, layers)
+        yield from _platform(subject, config.platform)
+        yield from _program(subject, config, files)
     return config
 
 
-async def _blob(
-    subject: Subject, wanted: Descriptor, spool: Path, findings: list[Finding], largest: int = _LARGEST_BLOB
-) -> Blob | None:
-    """The blob, whose digest and size have been checked; None after a fault."""
-    if wanted.size > largest:
-        findings.append(subject.fault(wanted.digest, f"size: found {wanted.size} bytes, expected at most {largest}"))
+def _fetched(
+    subject: Subject, blob: Descriptor, largest: int = _LARGEST_BLOB
+) -> Generator[Finding, None, bytes | None]:
+    """The bytes of a blob, of the right digest and size; None after a fault."""
+    if blob.size > largest:
+        yield subject.fault(blob.digest, f"size: found {blob.size} bytes, expected {largest} at most")
         return None
     try:
-        return await subject.source.blob(subject.repository, wanted, spool)
+        data = subject.blob(blob)
     except PublishError as error:
-        findings.append(subject.fault(wanted.digest, str(error)))
+        yield subject.fault(blob.digest, str(error))
         return None
+    if len(data) != blob.size:
+        yield subject.fault(blob.digest, f"size: found {len(data)} bytes, expected {blob.size} as its descriptor says")
+        return None
+    return data
 
 
-@dataclass(frozen=True)
-class _Layers:
-    """The layers of an image, and the filesystem that they make."""
-
-    blobs: tuple[Blob, ...]
-    files: Files
-
-
-async def _layers(subject: Subject, config: Config | None, spool: Path, findings: list[Finding]) -> _Layers | None:
-    """All layers, after checking their diff_ids; None if one can't be read."""
-    manifest, files, blobs, complete = subject.manifest, Files(), list[Blob](), True
+def _stacked(subject: Subject, config: ConfigClaims | None) -> Generator[Finding, None, Files | None]:
+    """The files of all layers, each of the right diff_id; None if a layer's can't be told."""
+    claims, files, whole = subject.claims, Files(), True
     diff_ids = list(config.diff_ids) if config else []
-    if config and len(diff_ids) != len(manifest.layers):
-        text = f"diff_ids: found {len(diff_ids)}, expected {len(manifest.layers)}, one for each layer"
-        findings.append(subject.fault(manifest.config.digest, text))
+    if config and len(diff_ids) != len(claims.layers):
+        text = f"diff_ids: found {len(diff_ids)}, expected {len(claims.layers)}, one for each layer"
+        yield subject.fault(claims.config.digest, text)
         diff_ids = []
-    for number, layer in enumerate(manifest.layers):
-        if manifest.elsewhere[number]:
-            findings.append(subject.note(layer.digest, "a layer that is stored elsewhere: not checked"))
-            complete = False
+    for number, layer in enumerate(claims.layers):
+        compressed = _is_gzip(layer.media_type)
+        if claims.elsewhere[number]:
+            yield subject.note(layer.digest, "a layer to be fetched from elsewhere: nothing of it is proved")
+            whole = False
             continue
-        blob = await _blob(subject, layer, spool, findings)
-        if blob is None:
-            complete = False
-        elif is_gzip(layer.media_type) is None:
-            text = f"{layer.media_type}: only its digest is checked, not its diff_id and files"
-            findings.append(subject.note(layer.digest, text))
-            complete = False
+        data = yield from _fetched(subject, layer)
+        if data is None:
+            whole = False
+        elif compressed is None:
+            yield subject.note(layer.digest, f"{layer.media_type}: its digest is proved, its diff_id and files are not")
+            whole = False
         else:
-            blobs.append(blob)
             try:
-                found = await asyncio.to_thread(_stack, files if complete else None, blob)
+                tape = Tape(data, compressed)
+                if whole:
+                    files.add(tape)
+                found = tape.digest()
                 if diff_ids and found != diff_ids[number]:
-                    text = f"diff_id: found {found}, expected {diff_ids[number]}"
-                    findings.append(subject.fault(layer.digest, text))
+                    yield subject.fault(layer.digest, f"diff_id: found {found}, expected {diff_ids[number]}")
             except ImageError as error:
-                findings.append(subject.fault(layer.digest, f"layer: {error}"))
-                complete = False
-    return _Layers(tuple(blobs), files) if complete else None
+                yield subject.fault(layer.digest, f"layer: {error}")
+                whole = False
+        del data
+    return files if whole else None
 
 
-def _stack(files: Files | None, blob: Blob) -> str:
-    """Apply a layer to `files`; return its diff_id."""
-    with blob.open() as stream:
-        reader = LayerReader(stream, bool(is_gzip(blob.media_type)))
-        if files:
-            files.add(reader)
-        return reader.digest()
+def _is_gzip(media_type: str) -> bool | None:
+    """Whether layers of this type are gzip (True) or plain tar (False); None for any other compression."""
+    if media_type.endswith(("tar+gzip", "tar.gzip")):
+        return True
+    return False if media_type.endswith(".tar") else None
 
 
 def _platform(subject: Subject, found: Platform) -> Iterator[Finding]:
-    config = subject.manifest.config.digest
+    config = subject.claims.config.digest
     if not found.os or not found.architecture:
         yield subject.fault(config, f"platform: found {str(found) or 'none'} in the config, expected os/architecture")
         return
     if subject.arch and found != subject.arch.platform:
-        text = f"platform: found {found} in the config, expected {subject.arch.platform} for arch {subject.arch.name}"
+        text = f"platform: found {found} in the config, expected {subject.arch.platform} of row {subject.arch.name}"
         yield subject.fault(config, text)
     listed = subject.listed
     if listed and _normal(found) != _normal(listed):
         yield subject.fault(config, f"platform: found {found} in the config, expected {listed} of the list's entry")
     elif listed and found != listed:
-        yield subject.note(config, f"platform: {found} in the config is equivalent to {listed} in the list")
+        yield subject.note(config, f"platform: {found} in the config, and {listed}, which means the same, in the list")
 
 
 def _normal(platform: Platform) -> Platform:
@@ -188,24 +188,29 @@ def _normal(platform: Platform) -> Platform:
     return Platform(platform.os, platform.architecture, variant)
 
 
-def _program(subject: Subject, config: Config, layers: _Layers | None) -> list[Finding]:
-    expected = subject.arch.elf if subject.arch else elf.HEADERS.get(config.platform.architecture)
-    reason = None
+def _program(subject: Subject, config: ConfigClaims, files: Files | None) -> Iterator[Finding]:
+    promise = subject.arch.elf if subject.arch else elf.PROMISES.get(config.platform.architecture)
+    unproved = None
     if config.platform.os != "linux":
-        reason = f"it is for {config.platform.os or 'no os'}"
-    elif not config.command or not config.command[0]:
-        reason = "its config has no entrypoint and no command"
-    elif expected is None:
-        reason = f"the ELF header for {config.platform.architecture} is not known here"
-    elif layers is None:
-        reason = "not all of its layers can be read"
-    if reason or layers is None or expected is None:
-        return [subject.note(subject.digest, f"program not checked: {reason}")]
+        unproved = f"it is for {config.platform.os or 'no os'}"
+    elif not config.words or not config.words[0]:
+        unproved = "its config names no entrypoint and no command"
+    elif promise is None:
+        unproved = f"what an ELF header says on {config.platform.architecture} is not known here"
+    elif files is None:
+        unproved = "not all of its layers could be read"
+    if unproved or files is None or promise is None:
+        yield subject.note(subject.digest, f"no program is proved: {unproved}")
+        return
+
+    def tape(number: int) -> Tape:
+        layer = subject.claims.layers[number]
+        return Tape(subject.blob(layer), bool(_is_gzip(layer.media_type)))
+
+    command = Command(config.words, USUAL_PATH if config.path is None else config.path, config.folder)
     try:
-        limit = LARGEST_PROGRAM if subject.arch else elf.START
-        found = entrypoint(config, layers.blobs, limit, layers.files)
-        check = elf.check if subject.arch else elf.check_start
-        check(found.data, expected, f"program {found.path!r}")
+        found = program(files, command, tape, _LARGEST_PROGRAM if subject.arch else elf.HEADER)
+        judge = elf.check if subject.arch else elf.check_start
+        judge(found.data, promise, f"program {found.path!r}")
     except BuildError as error:
-        return [subject.fault(subject.digest, str(error))]
-    return []
+        yield subject.fault(subject.digest, str(error))

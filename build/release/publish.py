@@ -1,243 +1,212 @@
-"""Publishes images and their manifest list: blobs, then manifests by digest, then tags, the manifest list's tag last.
+"""How images and their manifest list reach a sink: blobs, then manifests by digest, then tags, the list's tag last.
 
-If a run is interrupted, each tag is absent, old or complete, and the next run finishes the work.
+Whatever stops this half-way, every tag is absent, old or complete, and doing it again finishes the work.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import partial
 
-from build.config.arches import Arch
-from build.config.release import Release
-from build.engines.engine import Publisher
-from build.errors import BuildError, PublishError, all_of
+from build.errors import BuildError, PublishError
+from build.events import FAILED, PUSH
 from build.image.validate import validate
-from build.oci.image import Image, Index
-from build.oci.reference import Tag
-from build.release.side_by_side import started
-from build.report import DONE, FAILED, PUSH, Event, Report, Result
-from build.stores.store import Store
-from build.stores.transfer import transfer
+from build.oci.oci import Blob, Image, Index, index
+from build.oci.reference import Repository
+from build.release.outcomes import Outcome
+from build.release.senders import made, together, together_at_most
+from build.stores.store import Sink, Tag
 
-T = TypeVar("T")
-Digests = Mapping[Tag, str | None]
-Listing = Callable[[Sequence[Image]], Index]
-
-
-async def no_condition() -> None:
-    """No condition: tags may move as soon as the content is stored."""
+# Of an image as a rule: a layer and a config.
+_BLOBS = 2
+# Bytes that are no reason for a round trip.
+SMALL = 1 << 16
 
 
 @dataclass(frozen=True)
-class Destination:
-    """A release and the store to publish it to.
+class Order:
+    """What publishing may do: move tags that are there (`overwrite`), or nothing but say what it would (`dry`).
 
-    `before_tags` is awaited when the store has all content, before the first tag moves; if it raises, no tag moves.
-    Existing tags move only if `overwrite`. A `dry` run changes nothing.
+    `before_tags` is called once all content is in the sink and before the first tag moves; if it raises, none does.
+    `told` hears of each image, by its tag, what stage it is at, and how many bytes the sink has just taken.
     """
 
-    release: Release
-    store: Store
-    report: Report
     overwrite: bool = False
     dry: bool = False
-    before_tags: Callable[[], Awaitable[None]] = no_condition
-
-    def stage(self, arch: Arch, stage: str, text: str = "", size: int = 0) -> None:
-        """Report the stage that an arch has reached."""
-        self.report(Event(text, self.release.image.name, arch.name, stage, size))
-
-
-async def digests_of(store: Store, tags: Iterable[Tag]) -> dict[Tag, str | None]:
-    """The current digest of each tag, or None if there is no such tag."""
-    wanted = list(tags)
-    found = await all_of(store.digest(tag.repository, tag.name) for tag in wanted)
-    return dict(zip(wanted, found, strict=True))
-
-
-async def publish(
-    to: Destination, publisher: Publisher[T], images: Mapping[Arch, Awaitable[T]], listing: Listing | None
-) -> list[Result]:
-    """Publish the image of every arch, each of which may still be in progress, and the manifest list of all of them.
-
-    `listing` makes the manifest list; None publishes none. Content that the store has is not sent again. Raises
-    ImageError for an inconsistent image, before any of it is sent, and PublishError if a tag would have to move without
-    `overwrite`, if the store fails, or if another run moves a tag at the same time.
-    """
-    async with started({arch: _built(to, arch, image) for arch, image in images.items()}) as built:
-        return await _publish(to, publisher, built, listing)
-
-
-async def _built(to: Destination, arch: Arch, image: Awaitable[T]) -> T:
-    try:
-        built = await asyncio.shield(image)  # others wait for it too: it goes on if this registry fails
-    except Exception:
-        to.stage(arch, FAILED)
-        raise
-    to.stage(arch, PUSH)
-    return built
-
-
-async def _publish(
-    to: Destination, publisher: Publisher[T], images: Mapping[Arch, Awaitable[T]], listing: Listing | None
-) -> list[Result]:
-    tags = {arch: to.release.arch_tag(arch) for arch in images}
-    list_tag = to.release.list_tag() if listing else None
-    current = await digests_of(to.store, [*([list_tag] if list_tag else []), *tags.values()])
-    # If no tag exists, none can be moved by mistake, so each image is sent while others are still being compiled.
-    early = to.store.keeps_tags and not any(current.values()) and not to.dry
-    work = _Publication(to, publisher, tags, list_tag, current, early)
-    if early:
-        work.expect()
-    ready = dict(zip(tags, await all_of(work.ready(arch, images[arch]) for arch in tags), strict=True))
-    targets = {arch: target for arch, (_, target) in ready.items()}
-    index = _index(listing, targets)
-    work.refuse_to_move(targets, index)
-    new = [arch for arch, target in targets.items() if target is None or target.digest != current[tags[arch]]]
-    list_is_new = list_tag is not None and (index is None or index.digest != current[list_tag])
-    if (new or list_is_new) and not to.dry:
-        if not early:
-            known = [(arch, image) for arch, image in targets.items() if image]
-            await all_of(work.send(arch, image, own=arch in new, listed=list_is_new) for arch, image in known)
-        await to.before_tags()
-        published = dict(zip(new, await all_of(work.publish(arch, ready[arch][0]) for arch in new), strict=True))
-        late = [arch for arch in new if targets[arch] is None]
-        targets |= published
-        if list_is_new:
-            await all_of(work.send(arch, published[arch], own=False, listed=True) for arch in late)
-            index = await work.publish_list(_index(listing, targets))
-        await work.verify(targets, index)
-    return work.results(targets, index)
+    before_tags: Callable[[], None] = lambda: None
+    told: Callable[[Tag, str, int], None] = lambda _tag, _stage, _size: None
 
 
 @dataclass(frozen=True)
-class _Publication(Generic[T]):
-    """The tags of a release with their current digests, and the steps of publishing it."""
+class Change:
+    """What a tag refers to now, and the digest that it referred to before, or None."""
 
-    to: Destination
-    publisher: Publisher[T]
-    tags: Mapping[Arch, Tag]
-    list_tag: Tag | None
-    current: Digests
-    early: bool
-
-    def expect(self) -> None:
-        for tag in self.tags.values():
-            self.publisher.expect(self.to.store, tag.repository)
-            if self.list_tag and self.to.store.is_distant:
-                self.publisher.expect(self.to.store, self.list_tag.repository)
-
-    async def ready(self, arch: Arch, image: Awaitable[T]) -> tuple[T, Image | None]:
-        """An image and its target. If no tag exists yet, its content is sent at once."""
-        built = await image
-        tag = self.tags[arch]
-        target = await self.publisher.target(built, tag, self.to.store, self.current[tag])
-        if self.early and target:
-            await self.send(arch, target, own=True, listed=True)
-        return built, target
-
-    async def send(self, arch: Arch, image: Image, *, own: bool, listed: bool) -> None:
-        """Send an image's content to its `own` repository, to that of the manifest list (`listed`), or to both."""
-        home = self.tags[arch].repository
-        places = [*([home] if own else []), *([self.list_tag.repository] if self.list_tag and listed else [])]
-        try:
-            await asyncio.to_thread(validate, image) if _is_large(image) else validate(image)
-            await transfer(self.to.store, image, home, places, lambda size: self.to.stage(arch, PUSH, size=size))
-        except BuildError:
-            self.to.stage(arch, FAILED)
-            raise
-
-    def refuse_to_move(self, targets: Mapping[Arch, Image | None], index: Index | None) -> None:
-        if self.to.store.keeps_tags and not self.to.overwrite:
-            wanted = {self.tags[arch]: target.digest if target else None for arch, target in targets.items()}
-            if self.list_tag and index:
-                wanted = {self.list_tag: index.digest, **wanted}
-            refuse_to_move(self.current, wanted)
-
-    async def publish(self, arch: Arch, built: T) -> Image:
-        return await self.publisher.publish(built, self.tags[arch], self.to.store)
-
-    async def publish_list(self, index: Index | None) -> Index | None:
-        if self.list_tag and index:
-            self.refuse_to_move({}, index)
-            if index.digest != self.current[self.list_tag]:
-                await self.to.store.put_tag(self.list_tag.repository, self.list_tag.name, index)
-        return index
-
-    async def verify(self, targets: Mapping[Arch, Image | None], index: Index | None) -> None:
-        """Read the tags back, because registries have no locks; raise PublishError if another run moved one."""
-        wanted = {self.tags[arch]: image.digest for arch, image in targets.items() if image}
-        if self.list_tag and index:
-            wanted = {self.list_tag: index.digest, **wanted}
-        found = await digests_of(self.to.store, wanted)
-        moved = [tag for tag, digest in wanted.items() if found[tag] != digest]
-        if moved:
-            lines = [f"  {tag}: found {found[tag]}, expected {wanted[tag]}" for tag in moved]
-            raise PublishError(
-                "another run published at the same time and moved these tags\n"
-                + "\n".join(lines)
-                + "\n  to decide the winner, rerun it with --overwrite"
-            )
-
-    def results(self, targets: Mapping[Arch, Image | None], index: Index | None) -> list[Result]:
-        results = []
-        if self.list_tag:
-            results.append(_result(self.list_tag, index.digest if index else None, None, self.current[self.list_tag]))
-            self.to.report(_line(results[-1], self.to.dry))
-        for arch, target in targets.items():
-            tag = self.tags[arch]
-            results.append(_result(tag, target.digest if target else None, str(arch.platform), self.current[tag]))
-            self.to.stage(arch, DONE, _line(results[-1], self.to.dry))
-        return results
+    tag: Tag
+    target: Image | Index
+    before: str | None
 
 
-def _is_large(image: Image) -> bool:
-    return any(not isinstance(blob.source, bytes) for blob in image.blobs)
+# By repository; each is good for one blob.
+Uploads = Mapping[Repository, list[asyncio.Task[str]]]
+Held = Mapping[Tag, str | None]
+Images = Mapping[Tag, Outcome[Image]]
 
 
-def _index(listing: Listing | None, targets: Mapping[Arch, Image | None]) -> Index | None:
-    known = [image for image in targets.values() if image]
-    return listing(known) if listing and len(known) == len(targets) else None
+async def survey(sink: Sink, tags: Collection[Tag]) -> Held:
+    """What each tag refers to now: a digest, or None for no such tag."""
+    asked = (sink.digest(tag.repository, tag.name) for tag in tags)
+    return dict(zip(tags, await together_at_most(sink.at_once, asked), strict=True))
 
 
-def refuse_to_move(current: Digests, wanted: Mapping[Tag, str | None]) -> None:
-    """Raise PublishError if a tag exists with another digest than the wanted one."""
-    moved = [tag for tag, digest in wanted.items() if current[tag] not in (None, digest)]
+def refuse_to_move(sink: Sink, wanted: Mapping[Tag, Image | Index], held: Held) -> None:
+    """Raise PublishError if a tag refers to something else already, in a sink where tags are kept."""
+    moved = [tag for tag, target in wanted.items() if held[tag] not in (None, target.digest)]
+    if sink.keeps_tags:
+        refuse({tag: f"{wanted[tag].digest} or nothing" for tag in moved}, held)
+
+
+def refuse(moved: Mapping[Tag, str], held: Held) -> None:
+    """Raise PublishError if any tag would be moved; each with what was expected under it."""
     if moved:
-        raise not_moved(
-            f"{tag}: found {current[tag]}, expected {wanted[tag] or 'an image that this daemon pushed'} or no tag"
-            for tag in moved
-        )
+        raise not_moved(f"{tag}: found {held[tag]}, expected {expected}" for tag, expected in moved.items())
 
 
-def not_moved(lines: Iterable[str]) -> PublishError:
-    """The error for tags that would have to be moved; one line for each."""
+def not_moved(found: Iterable[str]) -> PublishError:
+    """What is raised where tags would be moved unasked; `found` is a line for each."""
     return PublishError(
-        "refusing to move an existing tag (use --overwrite)\n"
-        + "\n".join(f"  {line}" for line in lines)
+        "a tag that others may use is not moved unasked\n"
+        + "\n".join(f"  {line}" for line in found)
         + "\n  publish under another TAG, or move it with --overwrite"
     )
 
 
-def refuse_plan(steps: Iterable[Result]) -> None:
-    """Raise PublishError if a step of a plan would be refused."""
-    lines = [f"{step.name}: {'; '.join(step.why)}" for step in steps if step.change == "refused"]
-    if lines:
-        raise not_moved(lines)
+async def publish(
+    sink: Sink,
+    images: Images,
+    list_tag: Tag | None,
+    order: Order,
+    listing: Callable[[Sequence[Image]], Index] = index,
+) -> list[Change]:
+    """Bring the tags of `images`, which may still be in the making, and `list_tag` to refer to them.
+
+    What is there already is not sent. Raises ImageError for an image that contradicts itself, before any of it is sent,
+    and PublishError if a tag would have to be moved unasked, if the sink fails, or if another run got in between.
+    """
+    held = await survey(sink, [*images, *([list_tag] if list_tag else [])])
+    listed = list_tag.repository if list_tag else None
+    # Where no tag is there is none to move: an image leaves for afar while others are still being compiled.
+    early = sink.keeps_tags and not any(held.values()) and not order.dry
+    if early:
+        first = [tag.repository for tag, _ in zip(images, range(_images_at_once(sink)), strict=False)]
+        courier = _Courier(sink, order.told, _opened(sink, first, listed if sink.is_far else None))
+        ready = await courier.deliver(images, images, listed)
+    else:
+        courier = _Courier(sink, order.told, {})
+        ready = await together_at_most(lambda: 1, map(made, images.values()))
+    wanted: dict[Tag, Image | Index] = {list_tag: listing(ready)} if list_tag else {}
+    wanted |= zip(images, ready, strict=True)
+    if not order.overwrite:
+        refuse_to_move(sink, wanted, held)
+    new = {tag: target for tag, target in wanted.items() if held[tag] != target.digest}
+    if new and not order.dry:
+        if not early:
+            await courier.deliver(images, new, listed if list_tag in new else None)
+        await asyncio.to_thread(order.before_tags)
+        await _move_tags(sink, new, wanted, list_tag)
+    return [Change(tag, target, held[tag]) for tag, target in wanted.items()]
 
 
-def _result(tag: Tag, digest: str | None, platform: str | None, current: str | None) -> Result:
-    place = "layout" if tag.repository.on_disk else "registry"
-    if digest and digest == current:
-        return Result(str(tag), digest, platform, "kept")
-    why = f"the {place} has another digest: {current}" if current else f"not in the {place}"
-    return Result(str(tag), digest, platform, "moved" if current else "pushed", (why,))
+@dataclass(frozen=True)
+class _Courier:
+    """Brings images to a sink, and tells of each what has become of it."""
+
+    sink: Sink
+    told: Callable[[Tag, str, int], None]
+    uploads: Uploads
+
+    async def deliver(self, images: Images, new: Container[Tag], listed: Repository | None) -> list[Image]:
+        """Blobs, then the manifest by digest: to a tag's home if it is among the new, and to the list's repository.
+
+        In the list's repository they are mounted from their home; but to a registry far away small ones go straight.
+        """
+        leaving = (self._leave(tag, image, listed, tag in new) for tag, image in images.items())
+        return await together_at_most(partial(_images_at_once, self.sink), leaving)
+
+    async def _leave(self, tag: Tag, running: Outcome[Image], listed: Repository | None, is_new: bool) -> Image:
+        image = await made(running)
+        try:
+            await self._deliver(tag, image, listed, is_new)
+        except BuildError:
+            self.told(tag, FAILED, 0)
+            raise
+        return image
+
+    async def _deliver(self, tag: Tag, image: Image, listed: Repository | None, is_new: bool) -> None:
+        blobs = validate(image).blobs
+        sink, home = self.sink, tag.repository
+        places = [place for place in (home if is_new else None, listed) if place]
+        mounted = [blob for blob in blobs if listed and (not sink.is_far or len(blob.data) > SMALL)]
+        straight = [(place, blob) for place in places for blob in blobs if place == home or blob not in mounted]
+        await together(self._send(tag, *each) for each in straight)
+        if listed:
+            await together(self._mount(tag, listed, blob) for blob in mounted)
+        await together(self._send_manifest(tag, place, image.manifest) for place in places)
+
+    async def _send(self, tag: Tag, place: Repository, blob: Blob) -> None:
+        upload = ""
+        if waiting := self.uploads.get(place):
+            with suppress(
+                PublishError
+            ):  # one that could not be opened is opened again, and if that fails, too, it is told
+                upload = await waiting.pop()
+        self.told(tag, PUSH, await self.sink.put_blob(place, blob, upload=upload))
+
+    async def _mount(self, tag: Tag, place: Repository, blob: Blob) -> None:
+        self.told(tag, PUSH, await self.sink.put_blob(place, blob, tag.repository))
+
+    async def _send_manifest(self, tag: Tag, place: Repository, manifest: Blob) -> None:
+        await self.sink.put_manifest(place, manifest)
+        self.told(tag, PUSH, len(manifest.data))
 
 
-def _line(result: Result, dry: bool) -> str:
-    if result.change == "kept":
-        return f"{result.name}: already published"
-    return f"{result.name}: {'would be ' if dry else ''}{result.change}"
+def _images_at_once(sink: Sink) -> int:
+    return max(1, sink.at_once() // _BLOBS)
+
+
+def _opened(sink: Sink, homes: Iterable[Repository], listed: Repository | None) -> Uploads:
+    """Uploads for all blobs that are to come, which takes a round trip while the compilers work."""
+    uploads: dict[Repository, list[asyncio.Task[str]]] = {}
+    for place in (place for home in homes for place in (home, listed) if place):
+        opened = [asyncio.ensure_future(sink.open_upload(place)) for _ in range(_BLOBS)]
+        for each in opened:
+            each.add_done_callback(_heard)
+        uploads.setdefault(place, []).extend(opened)
+    return uploads
+
+
+def _heard(ended: asyncio.Task[str]) -> None:
+    # Of an upload that nobody comes for any more nobody needs to hear that it failed.
+    if not ended.cancelled():
+        ended.exception()
+
+
+async def _move_tags(
+    sink: Sink, new: Mapping[Tag, Image | Index], wanted: Mapping[Tag, Image | Index], last: Tag | None
+) -> None:
+    """Move the `new` tags, and see whether they and their kin then are what is `wanted`: no registry can lock them."""
+    moving = (sink.put_tag(tag.repository, tag.name, target) for tag, target in new.items() if tag != last)
+    await together_at_most(sink.at_once, moving)
+    if last and last in new:
+        await sink.put_tag(last.repository, last.name, new[last])
+    found = await survey(sink, wanted)
+    lost = [tag for tag, target in wanted.items() if found[tag] != target.digest]
+    if lost:
+        lines = [f"  {tag}: found {found[tag]}, expected {wanted[tag].digest}" for tag in lost]
+        raise PublishError(
+            "another run has published at the same time: these tags are not what this run made them\n"
+            + "\n".join(lines)
+            + "\n  decide which of the two it shall be, and run that again with --overwrite"
+        )

@@ -1,4 +1,4 @@
-"""Binaries that are what their row requires pass; any other, in whatever way it is wrong, is an ElfError."""
+"""Binaries that keep their row's promise pass; any other, in whatever way it is wrong, is an ElfError."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 from build.compilers import elf
 from build.compilers.compiler import Program
 from build.compilers.zig import Zig
-from build.config.arches import ElfHeader
-from build.config.parse import read_settings
+from build.config.arches import Promise, read_settings
 from build.errors import ElfError
-from tests.support.compiling import compiled
 from tests.support.components import need
 from tests.support.properties import examples
 
@@ -36,9 +34,9 @@ PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_GNU_STACK = 1, 2, 3, 0x6474E551
 @pytest.fixture(scope="module")
 def binaries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """pause for a little-endian, a big-endian and a 32-bit CPU."""
-    zig = Zig(tmp_path_factory.mktemp("zig"))
+    compile_ = Zig(tmp_path_factory.mktemp("zig"))
     program = Program("pause", ("pause.c",), ("-Os", "-static"), "v3.1")
-    return {name: compiled(zig, ROOT, program, ROWS[name]) for name in ("amd64", "s390x", "arm")}
+    return {name: compile_(ROOT, program, ROWS[name]) for name in ("amd64", "s390x", "arm")}
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +66,13 @@ def end_of_segments(binary: bytes) -> int:
     )
 
 
-def refusal(binary: bytes, expected: ElfHeader = AMD64) -> str:
+def refusal(binary: bytes, promise: Promise = AMD64) -> str:
     with pytest.raises(ElfError, match=r"^bin/pause: ") as raised:
-        elf.check(binary, expected, "bin/pause")
+        elf.check(binary, promise, "bin/pause")
     return str(raised.value)
 
 
-# --- headers ---
+# --- promises ---
 
 
 def test_a_binary_of_its_row_passes_and_of_another_does_not(binaries: dict[str, bytes]) -> None:
@@ -86,15 +84,15 @@ def test_a_binary_of_its_row_passes_and_of_another_does_not(binaries: dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("expected", "complaint"),
+    ("promise", "complaint"),
     [
         pytest.param(replace(AMD64, machine="EM_386"), "machine: found EM_X86_64, expected EM_386", id="machine"),
         pytest.param(replace(AMD64, bits=32), "class: found 64, expected 32", id="class"),
         pytest.param(replace(AMD64, order="big"), "byte order: found little, expected big", id="byte order"),
     ],
 )
-def test_another_header_is_named(pause: bytes, expected: ElfHeader, complaint: str) -> None:
-    assert complaint in refusal(pause, expected)
+def test_a_broken_promise_is_named(pause: bytes, promise: Promise, complaint: str) -> None:
+    assert complaint in refusal(pause, promise)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +150,7 @@ def host_made(folder: Path, *flags: str) -> bytes:
     return (folder / "program").read_bytes()
 
 
-def own_row(binary: bytes) -> ElfHeader:
+def own_row(binary: bytes) -> Promise:
     """The row of the machine that the tests run on."""
     machine = struct.unpack_from("<H" if binary[ORDER] == 1 else ">H", binary, MACHINE)[0]
     names = {62: "amd64", 183: "arm64", 22: "s390x", 40: "arm", 21: "ppc64le", 243: "riscv64", 3: "386", 258: "loong64"}

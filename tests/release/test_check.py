@@ -1,4 +1,4 @@
-"""`check REFERENCE`: valid images of any publisher, and every kind of damage."""
+"""`check REFERENCE`: anybody's images, honest ones and every kind of damage."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_a_list_in_a_registry(shelf: Shelf, recorder: Recorder, released: Releas
         several(shelf)["digest"],
         *(each["digest"] for each in entries),
     ]
-    assert {each["change"] for each in results(run)} == {"verified"}
+    assert {each["change"] for each in results(run)} == {"proved"}
     assert {each.method for each in recorder.exchanges} == {"GET"}
     lines = checkout("check", name).stdout.splitlines()
     assert lines[0] == f"{name}@{several(shelf)['digest']}"
     assert lines[1:] == [f"{name.removesuffix(':1')}@{each['digest']}" for each in entries]
-    for line in lines:  # the printed references can be checked
+    for line in lines:  # what is printed can be asked for
         checkout("check", line)
 
 
@@ -92,20 +92,20 @@ def elsewhere(shelf: Shelf) -> Json:
 ODD: dict[str, tuple[Callable[[Shelf], Json], list[str], str]] = {
     "plain layers": (lambda shelf: shelf.image(packed=PLAIN), ["linux/amd64"], ""),
     "no command": (lambda shelf: shelf.image(settings={}), ["linux/amd64"], "no entrypoint and no command"),
-    "zstd": (lambda shelf: shelf.image(packed=PLAIN + "+zstd"), ["linux/amd64"], "not its diff_id and files"),
-    "foreign layer": (elsewhere, ["linux/amd64"], "stored elsewhere"),
+    "zstd": (lambda shelf: shelf.image(packed=PLAIN + "+zstd"), ["linux/amd64"], "its diff_id and files are not"),
+    "foreign layer": (elsewhere, ["linux/amd64"], "fetched from elsewhere"),
     "another os": (lambda shelf: shelf.image("freebsd/amd64"), ["freebsd/amd64"], "it is for freebsd"),
     "a list in a list": (lambda shelf: shelf.index(several(shelf)), ["list", "list", "linux/amd64"], ""),
-    "attestation": (attested, ["list", "linux/amd64"], "an attestation: only its digests are checked"),
+    "attestation": (attested, ["list", "linux/amd64"], "an attestation: its digests are proved"),
     "unknown CPU": (
         lambda shelf: shelf.image("linux/vax", [APP]),
         ["linux/vax"],
-        "the ELF header for vax is not known here",
+        "what an ELF header says on vax is not known here",
     ),
     "arm64/v8 is arm64": (
         lambda shelf: shelf.index({**shelf.image("linux/arm64"), "platform": platform("linux/arm64/v8")}),
         ["list", "linux/arm64"],
-        "is equivalent to",
+        "which means the same",
     ),
 }
 
@@ -115,7 +115,7 @@ def platform(text: str) -> Json:
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_unusual_but_valid_images(shelf: Shelf, name: str) -> None:
+def test_odd_and_honest(shelf: Shelf, name: str) -> None:
     make, platforms, note = ODD[name]
     found, notes = proved(shelf.tag("1", make(shelf)))
     assert found[: len(platforms)] == platforms
@@ -167,9 +167,9 @@ DAMAGE: dict[str, tuple[Callable[[Shelf], Json], list[str]]] = {
     },
     "size of a layer": (lambda shelf: with_layer(shelf, size=7), ["bytes, expected 7"]),
     "size of a layer, larger": (lambda shelf: with_layer(shelf, size=99999), ["bytes, expected 99999"]),
-    "size of a layer, beyond memory": (lambda shelf: with_layer(shelf, size=10**30), ["expected at most 68719476736"]),
+    "size of a layer, beyond memory": (lambda shelf: with_layer(shelf, size=10**30), ["expected 4294967296 at most"]),
     "size of a manifest": (lambda shelf: relisted(shelf, size=9), ["bytes, expected 9"]),
-    "size of a huge manifest": (lambda shelf: relisted(shelf, size=1 << 40), ["expected at most 4194304"]),
+    "size of a huge manifest": (lambda shelf: relisted(shelf, size=1 << 40), ["expected 4194304 at most"]),
     "platform of the entry": (
         lambda shelf: relisted(shelf, platform=platform("linux/arm64")),
         ["found linux/arm/v7 in the config, expected linux/arm64"],
@@ -203,7 +203,7 @@ DAMAGE: dict[str, tuple[Callable[[Shelf], Json], list[str]]] = {
     "no program": (lambda shelf: shelf.image(tapes=[]), ["no file '/app'"]),
     "a layer that is no tar": (lambda shelf: shelf.image(tapes=[b"x" * 5000]), ["not a tar archive"]),
     "a layer that is no gzip": (lambda shelf: with_layer(shelf, **shelf.put(APP, GZIP)), ["not gzip"]),
-    "lists without an end": (deep, ["nested lists"]),
+    "lists without an end": (deep, ["lists deep"]),
     "both list and image": (
         lambda shelf: shelf.json({**shelf.read(several(shelf)), "layers": [{}]}, "index"),
         ["found the member 'layers'"],
@@ -212,7 +212,7 @@ DAMAGE: dict[str, tuple[Callable[[Shelf], Json], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_damage_is_reported(shelf: Shelf, name: str) -> None:
+def test_damage_is_told(shelf: Shelf, name: str) -> None:
     make, words = DAMAGE[name]
     asked = shelf.tag("1", make(shelf))
     with pytest.raises(ImageError, match="fault") as raised:
@@ -224,7 +224,7 @@ def test_damage_is_reported(shelf: Shelf, name: str) -> None:
         assert word in message
 
 
-def test_all_faults_are_reported_at_once(shelf: Shelf, released: Released) -> None:
+def test_every_fault_is_told_at_once(shelf: Shelf, released: Released) -> None:
     checkout, _ = released
     wrong = [{**shelf.image(f"linux/{cpu}"), "platform": platform("linux/386")} for cpu in ("amd64", "s390x")]
     message = checkout.refuses(1, "check", shelf.tag("1", shelf.index(*wrong, shelf.image("linux/arm"))))
@@ -261,7 +261,7 @@ def test_a_tag_that_has_moved_is_a_note(shelf: Shelf, released: Released) -> Non
     assert "the tag now refers to" in run.stderr
 
 
-def test_a_highly_compressed_layer_is_checked(shelf: Shelf) -> None:
+def test_a_bomb_of_zeros_is_a_layer_like_any_other(shelf: Shelf) -> None:
     bomb = gzip.compress(tape({"app": elf("amd64"), "zeros": bytes(1 << 26)}))
     manifest = shelf.read(shelf.image())
     with pytest.raises(ImageError, match="diff_id"):
@@ -272,11 +272,11 @@ def test_a_highly_compressed_layer_is_checked(shelf: Shelf) -> None:
     ("words", "message"),
     [
         (["pause"], "expected HOST"),
-        (["docker://r.example/x"], "without a scheme"),
+        (["docker://r.example/x"], "no scheme"),
         (["r.example/x@sha256:1"], "not a digest"),
         (["r.example/x:"], "is not a tag"),
-        (["r.example/x", "--tag", "3"], "--tag selects a part of the release"),
+        (["r.example/x", "--tag", "3"], "--tag is for the release"),
     ],
 )
-def test_usage_errors(released: Released, words: list[str], message: str) -> None:
+def test_wrong_usage(released: Released, words: list[str], message: str) -> None:
     assert message in released[0].refuses(2, "check", *words)

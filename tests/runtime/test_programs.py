@@ -1,8 +1,7 @@
-"""The behaviour of pause and orphan: each check passes on both builds, and fails on a mutant made for it."""
+"""pause and orphan as they run: each check passes on both builds, and fails on a mutant made for it."""
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import re
@@ -22,12 +21,11 @@ from elftools.elf.elffile import ELFFile
 
 from build.cache.installed import folder, version
 from build.compilers import elf
+from build.compilers.binary import ingredients
 from build.compilers.compiler import RUNTIME, Program
 from build.compilers.zig import Zig
-from build.config.arches import Arch
-from build.config.parse import read_settings
+from build.config.arches import Arch, read_settings
 from build.errors import BuildError, CompileError
-from tests.support.compiling import compiled, key
 from tests.support.components import need
 from tests.support.pidns import Pod, Process, pod, until
 
@@ -44,7 +42,7 @@ Edit = tuple[str, str]
 
 @dataclass(frozen=True)
 class Mutant:
-    """A program with a fault: each edit replaces text that occurs exactly once."""
+    """A program with a fault: each edit replaces a text that occurs exactly once."""
 
     edits: tuple[Edit, ...]
     source: str = "pause.c"
@@ -65,7 +63,7 @@ def mutate(folder: Path, change: Mutant) -> None:
 
 
 class Builds:
-    """pause and orphan from one compiler, and mutants of them."""
+    """pause and orphan out of one compiler, and mutants of them."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -88,7 +86,7 @@ class Builds:
         output = root / name
         program = Program(name, (f"{name}.c",), CFLAGS, VERSION)
         if self.name == "runtime":
-            output.write_bytes(compiled(zig(self._folder), root, program, ARCHES["amd64"]))
+            output.write_bytes(zig(self._folder)(root, program, ARCHES["amd64"]))
             output.chmod(0o755)
         else:
             compiler = need("gcc", "gcc libc6-dev")
@@ -120,13 +118,11 @@ def check_ends(program: Path, number: Signals, name: str, patience: float = 10) 
 
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Interrupt"), (signal.SIGTERM, "Terminated")])
-def test_sigint_and_sigterm_end_it(builds: Builds, number: Signals, name: str) -> None:
+def test_a_signal_to_end_is_answered(builds: Builds, number: Signals, name: str) -> None:
     check_ends(builds("pause"), number, name)
-    deaf = mutant((f"    sigaddset(signals, {number.name});\n", ""))
+    deaf = mutant((f"    sigaddset(endings, {number.name});\n", ""))
     wrong_name = mutant((f"got signal: {name}", "got signal: Hangup"))
-    wrong_status = mutant(
-        ("    return wait_for_termination(&signals);", "    return wait_for_termination(&signals) + 1;")
-    )
+    wrong_status = mutant(("    return await_ending(&endings);", "    return await_ending(&endings) + 1;"))
     for faulty in deaf, wrong_name, wrong_status:
         with pytest.raises(AssertionError):
             check_ends(builds("pause", faulty), number, name, SHORT)
@@ -144,7 +140,7 @@ def check_survives(program: Path, number: Signals) -> None:
 def test_no_other_signal_ends_it(builds: Builds, number: Signals) -> None:
     check_survives(builds("pause"), number)
     faulty = mutant(
-        ("sigaddset(signals, SIGTERM);", f"sigaddset(signals, SIGTERM); sigaddset(signals, {number.name});")
+        ("sigaddset(endings, SIGTERM);", f"sigaddset(endings, SIGTERM); sigaddset(endings, {number.name});")
     )
     with pytest.raises(AssertionError):
         check_survives(builds("pause", faulty), number)
@@ -162,11 +158,11 @@ def check_stop_and_continue(program: Path) -> None:
         assert running.outcome() == (0, "", "Shutting down, got signal: Terminated\n")
 
 
-def test_stop_and_continue_have_no_effect(builds: Builds) -> None:
+def test_stop_and_continue_do_no_harm(builds: Builds) -> None:
     check_stop_and_continue(builds("pause"))
-    faults = [mutant(("number == SIGINT", "number == SIGTERM"))]
+    faults = [mutant(("ending == SIGINT", "ending == SIGTERM"))]
     if builds.name == "runtime":
-        faults.append(Mutant((("while (result == -EINTR);", "while (0);"),), source=f"{RUNTIME}/libc.c"))
+        faults.append(Mutant((("while (got == -EINTR);", "while (0);"),), source=f"{RUNTIME}/libc.c"))
     for faulty in faults:
         with pytest.raises(AssertionError):
             check_stop_and_continue(builds("pause", faulty))
@@ -186,7 +182,7 @@ def check_version(program: Path, arguments: tuple[str, ...], patience: float = 1
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (("-v",), ("return !print(STDOUT_FILENO, ", "return print(STDOUT_FILENO, ")),
+        (("-v",), ("return !say(STDOUT_FILENO, ", "return say(STDOUT_FILENO, ")),
         (("-V",), ('strcasecmp(argv[i], "-v") == 0', "argv[i][1] == 'v'")),
         (("-v", "x"), ("i < argc; i++", "i == argc - 1; i++")),
         (("x", "y", "-V"), ("i < argc; i++", "i < 2; i++")),
@@ -204,7 +200,7 @@ def check_other_arguments(program: Path) -> None:
         assert running.outcome() == (0, "", "Shutting down, got signal: Terminated\n")
 
 
-def test_other_arguments_do_not_print_the_version(builds: Builds) -> None:
+def test_what_only_looks_like_v_is_none(builds: Builds) -> None:
     check_other_arguments(builds("pause"))
     with pytest.raises(AssertionError):
         check_other_arguments(builds("pause", mutant(('strcasecmp(argv[i], "-v") == 0', "argv[i][1] == 'v'"))))
@@ -226,7 +222,7 @@ def check_warns(program: Path) -> None:
     assert (running.returncode, stdout, stderr) == (0, "", f"{warning}Shutting down, got signal: Terminated\n")
 
 
-def test_it_warns_if_it_is_not_pid_1(builds: Builds) -> None:
+def test_not_being_pid_1_is_a_warning(builds: Builds) -> None:
     check_warns(builds("pause"))
     for old, new in [
         ("getpid() != 1", "getpid() == 1"),
@@ -237,7 +233,7 @@ def test_it_warns_if_it_is_not_pid_1(builds: Builds) -> None:
 
 
 def check_warns_after_blocking(program: Path) -> None:
-    """A full pipe blocks pause while it writes the warning, between its first steps."""
+    """The warning can't be written, as the pipe is full: there pause is caught between its first steps."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.write(writer, b"." * 4096)
@@ -256,8 +252,8 @@ def check_warns_after_blocking(program: Path) -> None:
 def test_no_signal_is_lost_before_the_warning(builds: Builds) -> None:
     check_warns_after_blocking(builds("pause"))
     late = mutant(
-        ("    block_termination(&signals);\n    reap", "    reap"),
-        ("    return wait_for_termination(", "    block_termination(&signals);\n    return wait_for_termination("),
+        ("    block_endings(&endings);\n    bury", "    bury"),
+        ("    return await_ending(", "    block_endings(&endings);\n    return await_ending("),
     )
     with pytest.raises(AssertionError):
         check_warns_after_blocking(builds("pause", late))
@@ -266,18 +262,18 @@ def test_no_signal_is_lost_before_the_warning(builds: Builds) -> None:
 # --- children ---
 
 ORPHANS = 1000
-WAIT_AND_REAP = """
+WAIT_AND_BURY = """
     do {
         while (waitpid(-1, NULL, WNOHANG) > 0)
             continue;
-        if (sigwait(signals, &number) != 0)
+        if (sigwait(endings, &ending) != 0)
             return 1;
-    } while (number == SIGCHLD);
+    } while (ending == SIGCHLD);
 """
-WAKES_TO_REAP = mutant(
+WAKES_TO_BURY = mutant(
     ("    signal(SIGCHLD, SIG_IGN);\n", ""),
-    ("sigaddset(signals, SIGTERM);", "sigaddset(signals, SIGTERM); sigaddset(signals, SIGCHLD);"),
-    ("    if (sigwait(signals, &number) != 0)\n        return 1;\n", WAIT_AND_REAP),
+    ("sigaddset(endings, SIGTERM);", "sigaddset(endings, SIGTERM); sigaddset(endings, SIGCHLD);"),
+    ("    if (sigwait(endings, &ending) != 0)\n        return 1;\n", WAIT_AND_BURY),
 )
 
 
@@ -288,7 +284,7 @@ def leave_orphans(running: Pod, orphan: Path, count: int) -> None:
     assert sum(line.startswith("Child exiting: ") and line.endswith(" ppid=1") for line in lines) == count
 
 
-def check_reaps(program: Path, orphan: Path, count: int = ORPHANS) -> None:
+def check_buries(program: Path, orphan: Path, count: int = ORPHANS) -> None:
     with pod(str(program), program=program) as running:
         leave_orphans(running, orphan, 1)  # by then its first nap, which is no wake-up, has been counted
         naps = running.init.naps()
@@ -301,12 +297,12 @@ def check_reaps(program: Path, orphan: Path, count: int = ORPHANS) -> None:
 
 
 def test_a_thousand_orphans_leave_no_zombie_and_do_not_wake_it(builds: Builds) -> None:
-    check_reaps(builds("pause"), builds("orphan"))
+    check_buries(builds("pause"), builds("orphan"))
     leaves_zombies = mutant(("    signal(SIGCHLD, SIG_IGN);\n", ""))
     with pytest.raises(AssertionError, match="'Z'"):
-        check_reaps(builds("pause", leaves_zombies), builds("orphan"), 10)
+        check_buries(builds("pause", leaves_zombies), builds("orphan"), 10)
     with pytest.raises(AssertionError):
-        check_reaps(builds("pause", WAKES_TO_REAP), builds("orphan"), 10)
+        check_buries(builds("pause", WAKES_TO_BURY), builds("orphan"), 10)
 
 
 INHERIT = """
@@ -320,16 +316,16 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def check_reaps_inherited(program: Path) -> None:
+def check_buries_inherited(program: Path) -> None:
     with pod(sys.executable, "-ISc", INHERIT, str(program), program=program) as running:
         assert running.init.children() == {}
 
 
-def test_zombies_from_before_exec_are_reaped(builds: Builds) -> None:
-    check_reaps_inherited(builds("pause"))
+def test_zombies_from_before_exec_vanish(builds: Builds) -> None:
+    check_buries_inherited(builds("pause"))
     faulty = mutant(("    while (waitpid(-1, NULL, WNOHANG) > 0)\n        continue;\n", ""))
     with pytest.raises(AssertionError, match="'Z'"):
-        check_reaps_inherited(builds("pause", faulty))
+        check_buries_inherited(builds("pause", faulty))
 
 
 # --- orphan ---
@@ -348,7 +344,7 @@ LINE = re.compile(r"(Parent|Child) exiting: pid=(\d+) ppid=(\d+)")
 
 
 def check_orphan(orphan: Path, patience: float = 10) -> None:
-    """Run orphan under a subreaper, which adopts its child: orphan must not wait for PID 1."""
+    """Runs it under a subreaper, which then is the one to adopt: orphan must not wait for process 1."""
     running = subprocess.Popen(
         [sys.executable, "-ISc", SUBREAPER, orphan], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -368,11 +364,11 @@ def check_orphan(orphan: Path, patience: float = 10) -> None:
     assert len({parent, child, reaper}) == 3
 
 
-def test_orphan_prints_which_process_exits(builds: Builds) -> None:
+def test_orphan_says_who_ends(builds: Builds) -> None:
     check_orphan(builds("orphan"))
     for fault in [
         ("while (getppid() == parent)", "while (getppid() > 1)"),
-        ("child > 0 ? run_parent() : run_child(parent)", "child > 0 ? run_child(parent) : run_parent()"),
+        ("child > 0 ? leave() : outlive(parent)", "child > 0 ? outlive(parent) : leave()"),
     ]:
         faulty = Mutant((fault,), source="orphan.c")
         with pytest.raises((AssertionError, ValueError)):
@@ -392,7 +388,7 @@ def check_orphan_without_processes(orphan: Path) -> None:
     assert (run.returncode, run.stdout, run.stderr) == (1, "", "orphan: cannot fork\n")
 
 
-def test_orphan_reports_a_failed_fork(builds: Builds) -> None:
+def test_orphan_tells_when_it_cannot_fork(builds: Builds) -> None:
     check_orphan_without_processes(builds("orphan"))
     faulty = Mutant((("child < 0", "child < -999"),), source="orphan.c")
     with pytest.raises(AssertionError):
@@ -418,7 +414,7 @@ def programs(arch: Arch, compiler: Zig, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp(arch.name)
     paths = {name: folder / name for name in ("pause", "orphan")}
     for name, path in paths.items():
-        path.write_bytes(compiled(compiler, ROOT, Program(name, (f"{name}.c",), CFLAGS, VERSION), arch))
+        path.write_bytes(compiler(ROOT, Program(name, (f"{name}.c",), CFLAGS, VERSION), arch))
         path.chmod(0o755)
     return paths
 
@@ -435,7 +431,7 @@ def test_every_cpu_prints_the_version(arch: Arch, programs: dict[str, Path]) -> 
 
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Interrupt"), (signal.SIGTERM, "Terminated")])
-def test_every_cpu_exits_on_a_signal(arch: Arch, programs: dict[str, Path], number: Signals, name: str) -> None:
+def test_every_cpu_answers_a_signal(arch: Arch, programs: dict[str, Path], number: Signals, name: str) -> None:
     qemu = need(f"qemu-{arch.qemu}-static", "qemu-user-static")
     with subprocess.Popen([qemu, programs["pause"]], stderr=subprocess.PIPE, text=True) as running:
         try:
@@ -448,14 +444,14 @@ def test_every_cpu_exits_on_a_signal(arch: Arch, programs: dict[str, Path], numb
             running.kill()
 
 
-def test_every_cpu_creates_an_orphan(arch: Arch, programs: dict[str, Path]) -> None:
+def test_every_cpu_leaves_an_orphan(arch: Arch, programs: dict[str, Path]) -> None:
     qemu = need(f"qemu-{arch.qemu}-static", "qemu-user-static")
     run = subprocess.run([qemu, programs["orphan"]], check=False, capture_output=True, text=True, timeout=30)
     assert run.returncode == 0
     assert [line and line[1] for line in map(LINE.fullmatch, run.stdout.splitlines())] == ["Parent", "Child"]
 
 
-def test_every_binary_is_minimal(arch: Arch, programs: dict[str, Path]) -> None:
+def test_every_binary_is_as_small_and_as_closed_as_can_be(arch: Arch, programs: dict[str, Path]) -> None:
     for name, path in programs.items():
         elf.check(path.read_bytes(), arch.elf, name)
         with path.open("rb") as file:
@@ -470,7 +466,7 @@ def test_every_binary_is_minimal(arch: Arch, programs: dict[str, Path]) -> None:
             assert path.stat().st_size <= 2048
 
 
-def test_the_runtime_has_every_header_that_the_programs_include() -> None:
+def test_the_programs_need_no_header_that_a_runtime_lacks() -> None:
     for source in ("pause.c", "orphan.c"):
         for header in re.findall(r"#include <(.+)>", (ROOT / source).read_text()):
             assert (ROOT / RUNTIME / "include" / header).is_file()
@@ -479,12 +475,12 @@ def test_the_runtime_has_every_header_that_the_programs_include() -> None:
 # --- the compiler ---
 
 
-def test_the_bytes_do_not_depend_on_the_folder(compiler: Zig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_bytes_from_anywhere(compiler: Zig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = tmp_path / "a földer" / "of another name"
     shutil.copytree(ROOT / RUNTIME, elsewhere / RUNTIME)
     shutil.copy(ROOT / "pause.c", elsewhere)
     program = Program("pause", ("pause.c",), CFLAGS, VERSION)
-    here = compiled(compiler, ROOT, program, ARCHES["ppc64le"])
+    here = compiler(ROOT, program, ARCHES["ppc64le"])
     (tmp_path / "tmp").mkdir()
     for name, value in {
         "TMPDIR": str(tmp_path / "tmp"),
@@ -494,7 +490,7 @@ def test_the_bytes_do_not_depend_on_the_folder(compiler: Zig, tmp_path: Path, mo
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir("/")
-    assert compiled(Zig(tmp_path / "zig"), elsewhere, program, ARCHES["ppc64le"]) == here
+    assert Zig(tmp_path / "zig")(elsewhere, program, ARCHES["ppc64le"]) == here
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -502,7 +498,7 @@ def test_several_sources_share_one_runtime(compiler: Zig, tmp_path: Path) -> Non
     shutil.copytree(ROOT / RUNTIME, tmp_path / RUNTIME)
     (tmp_path / "a.c").write_text("int answer(void);\nint main(void) { return answer(); }\n")
     (tmp_path / "b.c").write_text("int answer(void);\nint answer(void) { return 42; }\n")
-    binary = compiled(compiler, tmp_path, Program("two", ("a.c", "b.c"), CFLAGS, VERSION), ARCHES["amd64"])
+    binary = compiler(tmp_path, Program("two", ("a.c", "b.c"), CFLAGS, VERSION), ARCHES["amd64"])
     (tmp_path / "two").write_bytes(binary)
     (tmp_path / "two").chmod(0o755)
     assert (
@@ -512,7 +508,7 @@ def test_several_sources_share_one_runtime(compiler: Zig, tmp_path: Path) -> Non
 
 def test_any_version_string_reaches_the_program(compiler: Zig, tmp_path: Path) -> None:
     version = 'v3.1 "é" \\n %d $HOME \'7'
-    binary = compiled(compiler, ROOT, Program("pause", ("pause.c",), CFLAGS, version), ARCHES["amd64"])
+    binary = compiler(ROOT, Program("pause", ("pause.c",), CFLAGS, version), ARCHES["amd64"])
     (tmp_path / "pause").write_bytes(binary)
     (tmp_path / "pause").chmod(0o755)
     qemu = need("qemu-x86_64-static", "qemu-user-static")
@@ -522,16 +518,16 @@ def test_any_version_string_reaches_the_program(compiler: Zig, tmp_path: Path) -
     )
 
 
-def test_a_compiler_error_has_the_output_and_the_arch(compiler: Zig, tmp_path: Path) -> None:
+def test_a_compiler_error_shows_its_words_and_the_arch(compiler: Zig, tmp_path: Path) -> None:
     shutil.copytree(ROOT / RUNTIME, tmp_path / RUNTIME)
     (tmp_path / "pause.c").write_text("int main(void) { return nothing; }\n")
     with pytest.raises(CompileError, match=r"(?s)pause for s390x: zig 0\.\S+ failed.*pause\.c:1:25.*'nothing'"):
-        compiled(compiler, tmp_path, Program("pause", ("pause.c",), CFLAGS, VERSION), ARCHES["s390x"])
+        compiler(tmp_path, Program("pause", ("pause.c",), CFLAGS, VERSION), ARCHES["s390x"])
 
 
 def test_a_missing_source_or_runtime_is_named(compiler: Zig) -> None:
     def looked_up(source: str, arch: Arch) -> None:
-        key(compiler, ROOT, Program("pause", (source,), CFLAGS, VERSION), arch)
+        ingredients(ROOT, Program("pause", (source,), CFLAGS, VERSION), [arch], compiler)
 
     with pytest.raises(CompileError, match=r"^pawse\.c: no such file\n  it is named in arches\.yaml"):
         looked_up("pawse.c", ARCHES["arm"])
@@ -539,9 +535,9 @@ def test_a_missing_source_or_runtime_is_named(compiler: Zig) -> None:
         looked_up("pause.c", replace(ARCHES["arm"], runtime="vax"))
 
 
-def test_without_the_wheel_the_message_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_wheel_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     folder.cache_clear()
     version.cache_clear()
     with pytest.raises(BuildError, match=r"^ziglang is not installed\n.*pip install"):
-        asyncio.run(Zig(tmp_path).identity(ARCHES["arm"]))
+        Zig(tmp_path).identity(ARCHES["arm"])

@@ -56,7 +56,7 @@ READ_ONLY = 'mount --bind . . && cd . && mount -o remount,ro,bind . && cd "$PWD"
 def test_a_read_only_checkout(checkout: Checkout, ends: Ends, task: str) -> None:
     before = checkout.snapshot()
     said = message(ends(f"{READ_ONLY} invoke {task}"), task)
-    assert said == f"{checkout.root}: this disk is read-only\n  use a checkout on a writable disk\n"
+    assert said == f"{checkout.root}: this disk is read-only\n  run this in a checkout that can be written to\n"
     assert checkout.snapshot() == before
 
 
@@ -73,7 +73,9 @@ def test_a_full_disk(checkout: Checkout, ends: Ends, folder: str) -> None:
         f"{fill}\nhead -c 9k /dev/zero >{folder}/more || :\ninvoke all-push || {{ ls -A {folder} >&2; exit 1; }}"
     )
     said = message(run, "all-push")
-    assert said.startswith(f"{checkout.root}/{folder}: no space left on this disk\n  free some space and retry\n")
+    assert said.startswith(
+        f"{checkout.root}/{folder}: no space left on this disk\n  make room there, and run this again\n"
+    )
     assert ".tmp" not in said
     (checkout.root / folder).rmdir()
     checkout("all-push")
@@ -95,5 +97,5 @@ def test_somebody_elses_checkout(checkout: Checkout, ends: Ends) -> None:
         f"exec {nobody} {shlex.quote(sys.executable)} -m invoke build", REV="r", SOURCE_DATE_EPOCH="0", TMPDIR="/tmp"
     )
     assert message(run, "build") == (
-        f"{checkout.root}: no permission to write there\n  change its owner, or use a checkout that you own\n"
+        f"{checkout.root}: no permission to write there\n  make it yours, or run this in a checkout that is\n"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
@@ -14,8 +13,9 @@ import pytest
 from build.errors import ImageError
 from build.oci.reference import Reference
 from build.release.check import check_reference
-from build.stores.registry.access import Access
 from build.stores.registry.registry import Registry
+from build.stores.registry.transport import Transport
+from build.stores.registry.trust import Trust
 from tests.support.registries import serving
 from tests.support.strangers import OCI, Shelf
 
@@ -45,24 +45,16 @@ class Liar(BaseHTTPRequestHandler):
 
 def message(handler: type[Liar], tmp_path: Path, name: str = "some/one:1", timeout: float = 60) -> str:
     with serving(handler) as host:
-        access = Access(config_file=tmp_path / "config.json", timeout=timeout)
-
-        async def check() -> None:
-            store = Registry(host, access)
-            try:
-                await check_reference(store, Reference.parse(f"{host}/{name}"), lambda _: None, tmp_path)
-            finally:
-                await store.close()
-
+        sink = Registry(host, tmp_path / "config.json", Transport(Trust(), timeout))
         with pytest.raises(ImageError, match="fault") as raised:
-            asyncio.run(check())
+            check_reference(sink, Reference.parse(f"{host}/{name}"), lambda _: None)
     return str(raised.value)
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 401])
 def test_an_answer_without_an_end(tmp_path: Path, status: int) -> None:
-    error = message(type("Endless", (Liar,), {"status": status, "endless": True}), tmp_path)
-    assert "found more than 4194304 bytes" in error
+    told = message(type("Endless", (Liar,), {"status": status, "endless": True}), tmp_path)
+    assert "found more than 4194304 bytes" in told
 
 
 def test_an_answer_that_never_quite_ends(tmp_path: Path) -> None:
@@ -79,10 +71,10 @@ def test_an_answer_that_never_quite_ends(tmp_path: Path) -> None:
                     over.wait(0.1)
 
     over = Event()
-    error = message(Drops, tmp_path, timeout=1)
+    told = message(Drops, tmp_path, timeout=1)
     over.set()
-    assert "no answer in time" in error
-    assert "--timeout 1 (seconds)" in error
+    assert "no answer in time" in told
+    assert "--timeout 1 (seconds)" in told
 
 
 def test_a_blob_without_an_end(tmp_path: Path) -> None:
@@ -96,10 +88,10 @@ def test_a_blob_without_an_end(tmp_path: Path) -> None:
             self.body = b"" if self.endless else manifest
             super().do_GET()
 
-    error = message(Blobs, tmp_path)
+    told = message(Blobs, tmp_path)
     for descriptor in (shelf.read(image)["config"], *shelf.read(image)["layers"]):
-        assert descriptor["digest"] in error
-        assert f"found more than {descriptor['size']} bytes" in error
+        assert descriptor["digest"] in told
+        assert f"found more than {descriptor['size']} bytes" in told
 
 
 @pytest.fixture
@@ -116,14 +108,14 @@ def bodies() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", ["another manifest", "no JSON", "depth", "nothing"])
 def test_bodies(tmp_path: Path, bodies: dict[str, bytes], name: str) -> None:
-    error = message(type("Body", (Liar,), {"body": bodies[name], "media_type": INDEX}), tmp_path)
-    assert "@sha256:" in error
+    told = message(type("Body", (Liar,), {"body": bodies[name], "media_type": INDEX}), tmp_path)
+    assert "@sha256:" in told
 
 
 def test_the_bytes_of_another_digest(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "shelf")
     data = shelf.path(shelf.image()["digest"]).read_bytes()
     asked = "sha256:" + "1" * 64
-    error = message(type("Other", (Liar,), {"body": data}), tmp_path, f"some/one@{asked}")
-    assert asked in error
-    assert shelf.image()["digest"] in error
+    told = message(type("Other", (Liar,), {"body": data}), tmp_path, f"some/one@{asked}")
+    assert asked in told
+    assert shelf.image()["digest"] in told

@@ -89,8 +89,8 @@ NOW = {"Retry_After": "0"}
 HEAD, POST, PUT = ("HEAD", "/manifests/"), ("POST", UPLOADS), ("PUT", UPLOADS)
 MANIFEST, LIST = ("PUT", "/manifests/sha256:"), ("PUT", "/pause/manifests/3.1")
 LASTING: dict[str, tuple[Fault, tuple[str, str], list[str]]] = {
-    "a question is refused": (faults.refused, HEAD, ["HEAD http", "tried 7 times in ", "then retry"]),
-    "503 to a question": (answering(503, **NOW), HEAD, [": 503", "tried 7 times in ", "then retry"]),
+    "a question is refused": (faults.refused, HEAD, ["HEAD http", "tried 7 times in ", "run this again"]),
+    "503 to a question": (answering(503, **NOW), HEAD, [": 503", "tried 7 times in ", "run this again"]),
     "429 to an upload": (
         answering(429, "TOOMANYREQUESTS", "slowly", **NOW),
         POST,
@@ -128,12 +128,12 @@ LASTING: dict[str, tuple[Fault, tuple[str, str], list[str]]] = {
     "Location on a host that can't be one": (
         faults.location(f"https://{'a' * 64}.invalid/up?_state={KEY}"),
         POST,
-        [".invalid/up: no such host: "],
+        [".invalid/up: no address to go to"],
     ),
     "Location that is none": (
         faults.location(f"http://[{PASSWORD}/up?_state={KEY}"),
         POST,
-        ["found an invalid URL in the Location of its answer"],
+        ["found a Location in its answer that is no URL"],
     ),
     "Location without a port": (
         faults.location(f"http://localhost:port/up?_state={KEY}"),
@@ -229,14 +229,14 @@ def test_who_wants_to_be_left_alone_for_longer_than_there_is_time(shop: Shop, st
     shop.proxy.follow(matching(answering(status, "BUSY", "later", Retry_After="900"), "PUT", UPLOADS))
     message = shop.fails("--timeout", "800")
     assert f": {status} BUSY: later" in message
-    assert "it asks to wait 900 s" in message
+    assert "it asks to be left alone for 900 s" in message
     assert "--timeout 800" in message
 
 
 def test_a_date_to_come_back_that_is_too_late(shop: Shop) -> None:
     shop.proxy.follow(matching(faults.busy_until(9000), "HEAD", "/v2/"))
     message = shop.fails()
-    assert re.search(r"it asks to wait (8999|9000|8998) s", message)
+    assert re.search(r"it asks to be left alone for (8999|9000|8998) s", message)
     assert "--timeout 300" in message
 
 
@@ -251,7 +251,7 @@ def test_no_answer_before_the_time_is_over(shop: Shop) -> None:
 def test_a_timeout_is_a_number_of_seconds(compiled: Checkout, value: str) -> None:
     for given in ((f"--timeout={value}",), ()):
         message = compiled.refuses(2, "all-push", *given, **({} if given else {"TIMEOUT": value}))
-        assert f"timeout: found {value!r}, expected a positive whole number of seconds" in message
+        assert f"timeout: found {value!r}, expected seconds" in message
 
 
 @pytest.mark.parametrize("fault", [answering(503, Retry_After="250"), faults.stalled])
