@@ -1,6 +1,6 @@
 """What a run reports: progress events, results, and the trace of commands and HTTP requests that --verbose shows.
 
-The trace never contains a secret: user names and query strings are stripped from URLs; headers and bodies are not logged.
+The trace contains no secret: user names and query strings are stripped from URLs; headers and bodies are never logged.
 """
 
 from __future__ import annotations

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
 
-from build.errors import BuildError
-from build.files import leftovers, write_whole
+from build.system import leftovers, write_whole
 
 # The standard's own words, which backup tools look for: https://bford.info/cachedir/
 _SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n# What invoke made before. `invoke clean` removes it.\n"
@@ -48,13 +46,6 @@ class Cache:
         """Store `data` under `key`."""
         self._write(self._path(code(), key), key, data)
 
-    def later(self, key: str, data: bytes) -> Callable[[], bytes]:
-        """What gives the `data` of the entry under `key` again, which is in memory meanwhile only if it is not kept.
-
-        It raises BuildError if the entry has gone since, or is another.
-        """
-        return _Kept(self, key, hashlib.sha256(data).digest()) if self.keep else lambda: data
-
     def noted(self, name: str) -> bytes | None:
         """What was noted last of `name`, by whichever version of this code."""
         return _read(self._path("note", name), name)
@@ -90,22 +81,6 @@ class Cache:
         if self.keep:
             self.sign()
             write_whole(Path(path), key_of(key, data).encode() + data)
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    cache: Cache
-    key: str
-    digest: bytes
-
-    def __call__(self) -> bytes:
-        data = self.cache.get(self.key)
-        if data is None or hashlib.sha256(data).digest() != self.digest:
-            raise BuildError(
-                f"{self.cache.folder}: found {'another' if data else 'no'} entry where this run had one"
-                "\n  leave the folder and the sources alone while something runs, and run this again"
-            )
-        return data
 
 
 def _read(path: str, key: str) -> bytes | None:

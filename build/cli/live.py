@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from build.events import DONE, FAILED, WAIT, Event
+from build.report import DONE, FAILED, WAIT, Event
 
 _TITLES = ("image", "arch", "stage", "bytes", "time")
 

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from build import trace
 from build.errors import UsageError
-from build.events import COMPILE, Event, Report
+from build.report import COMPILE, Event, Report
 
 # Seconds: until a run is long enough for a view though nothing is made, and between two frames.
 PATIENCE, PACE = 0.3, 0.1

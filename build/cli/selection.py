@@ -1,4 +1,4 @@
-"""Which rows of the tables the user means, and with which flags they are compiled."""
+"""Which rows of the tables a task is for, and with which flags they are compiled."""
 
 from __future__ import annotations
 
@@ -10,42 +10,41 @@ from build.cli.options import Options
 from build.config.arches import Arch, ImageSettings, Settings
 from build.errors import UsageError
 
+_SELECT_ONE = "select it with --image NAME"
+
 
 def images(options: Options, settings: Settings) -> list[ImageSettings]:
-    """The images picked, or all, in the table's order.
+    """The selected images, or all of them, in the table's order.
 
-    Raises UsageError for a name that has no row, and for several images that would get one tag.
+    Raises UsageError for a name that has no row, and if several images would get the same tag.
     """
     names = options.flags.get("image") or options.environment.get("IMAGE", "").split() or settings.images
     wanted = [settings.image(name) for name in names]
-    picked = [image for image in settings.images.values() if image in wanted]
+    selected = [image for image in settings.images.values() if image in wanted]
     tag = options.text("tag", "")
-    if tag and len(picked) > 1:
-        raise UsageError(f"tag {tag!r}: {several(picked)}, expected one: each has a tag of its own\n  {_PICK_ONE}")
-    return picked
+    if tag and len(selected) > 1:
+        found = _several(selected)
+        raise UsageError(f"tag {tag!r}: {found}, expected one: each has a tag of its own\n  {_SELECT_ONE}")
+    return selected
 
 
-def only(picked: Iterable[ImageSettings]) -> ImageSettings:
-    """The one image; raise UsageError if there are several, as a node takes one."""
-    first, *others = picked
+def only(selected: Iterable[ImageSettings]) -> ImageSettings:
+    """The only image; raise UsageError if there are several, because a node uses one."""
+    first, *others = selected
     if others:
-        raise UsageError(f"{several([first, *others])}, expected one\n  {_PICK_ONE}")
+        raise UsageError(f"{_several([first, *others])}, expected one\n  {_SELECT_ONE}")
     return first
 
 
-def several(picked: Iterable[ImageSettings]) -> str:
-    """What was found instead of one image."""
-    names = [image.name for image in picked]
+def _several(selected: Iterable[ImageSettings]) -> str:
+    names = [image.name for image in selected]
     return f"found {len(names)} images ({', '.join(names)})"
 
 
-_PICK_ONE = "pick it with --image NAME"
-
-
 def arches(options: Options, settings: Settings, every_arch: bool) -> tuple[Arch, ...]:
-    """The rows picked. With `every_arch` no --arch means the release set, else the one default arch."""
+    """The selected rows. Without --arch: with `every_arch` the release set, else the default arch."""
     rows = settings.select(_arch_names(options, settings, every_arch))
-    # A row without a runtime is one that links the toolchain's libc.
+    # A row without a runtime links the toolchain's libc.
     return tuple(replace(arch, runtime=None) for arch in rows) if options.flags.get("libc") else rows
 
 
@@ -57,7 +56,7 @@ def _arch_names(options: Options, settings: Settings, every_arch: bool) -> Itera
 
 
 def cflags(options: Options, image: ImageSettings) -> tuple[str, ...]:
-    """The compiler's flags: the user's, or the image's own; UsageError for what no shell could split."""
+    """The compiler's flags: the user's, else the image's; raise UsageError for what no shell could split."""
     given = options.text("cflags", "")
     try:
         return tuple(shlex.split(given)) or image.cflags

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from build.cache.installed import folder, version
-from build.compilers.children import Run, children
 from build.compilers.compiler import FREESTANDING, Compile, Job, Program, define_version, translation_units
 from build.config.arches import Arch
 from build.errors import CompileError
+from build.system import run
 
 # CPUs that zig spells otherwise than a GNU triple does.
 _CPUS = {"i386": "x86", "i486": "x86", "i586": "x86", "i686": "x86"}
@@ -28,39 +27,30 @@ class Zig:
 
     cache: Path | None
 
-    def identity(self, arch: Arch) -> str:  # noqa: ARG002
-        """`zig` and the wheel's version, for every arch the same."""
-        return f"zig {version('ziglang')}"
+    async def identity(self, arch: Arch) -> str:  # noqa: ARG002
+        """`zig` and the version of the wheel, the same for every arch."""
+        return _identity()
 
-    @contextmanager
-    def at_work(self, root: Path, jobs: Collection[Job]) -> Iterator[Compile]:  # noqa: ARG002
+    @asynccontextmanager
+    async def session(self, root: Path, jobs: Collection[Job], scratch: Path) -> AsyncIterator[Compile]:  # noqa: ARG002
         """See `Compiler`: zig needs no preparation."""
-        with children() as run:
-            yield partial(self._compile, run, root)
+        yield partial(self._compile, root, scratch)
 
-    def __call__(self, root: Path, program: Program, arch: Arch) -> bytes:
-        """Compile `program` of the checkout `root` with `zig cc`; raise CompileError with its own words."""
-        with children() as run:
-            return self._compile(run, root, program, arch)
-
-    def _compile(self, run: Run, root: Path, program: Program, arch: Arch) -> bytes:
-        with TemporaryDirectory(prefix=f"{program.name}-{arch.name}-") as scratch:
-            output = Path(scratch, program.name)
-            command = [str(self._binary), "cc", *self._flags(program, arch), "-o", str(output)]
-            command += translation_units(program, arch)
-            try:
-                status, words = run(command, root, self._environment(scratch))
-            except OSError as error:
-                raise CompileError(f"{program.name} for {arch.name}: can't run {self._binary}: {error}") from None
-            if status:
-                failure = f"{self.identity(arch)} failed with exit status {status}"
-                raise CompileError(f"{program.name} for {arch.name}: {failure}:\n{words}")
-            try:
-                return output.read_bytes()
-            except OSError as error:
-                raise CompileError(
-                    f"{program.name} for {arch.name}: {self.identity(arch)} left no binary: {error}"
-                ) from None
+    async def _compile(self, root: Path, scratch: Path, program: Program, arch: Arch) -> bytes:
+        output = scratch / f"{program.name}-{arch.name}"
+        command = [str(self._binary), "cc", *self._flags(program, arch), "-o", str(output)]
+        command += translation_units(program, arch)
+        what = f"{program.name} for {arch.name}"
+        try:
+            ended = await run(command, root, self._environment(str(scratch)))
+        except OSError as error:
+            raise CompileError(f"{what}: can't run {self._binary}: {error}") from None
+        if ended.status:
+            raise CompileError(f"{what}: {_identity()} failed with exit status {ended.status}:\n{ended.words}")
+        try:
+            return output.read_bytes()
+        except OSError as error:
+            raise CompileError(f"{what}: {_identity()} left no binary: {error}") from None
 
     def _flags(self, program: Program, arch: Arch) -> tuple[str, ...]:
         gnu_cpu, _, system = arch.triple.partition("-")
@@ -95,3 +85,7 @@ class Zig:
     @property
     def _binary(self) -> Path:
         return folder("ziglang") / ("zig.exe" if os.name == "nt" else "zig")
+
+
+def _identity() -> str:
+    return f"zig {version('ziglang')}"

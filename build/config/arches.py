@@ -9,7 +9,8 @@ from pathlib import Path
 
 from build.config.yaml import Node, load
 from build.errors import UsageError
-from build.oci.oci import FORMATS, PLATFORM, Platform
+from build.oci.media_types import FORMATS
+from build.oci.platform import PLATFORM, Platform
 from build.oci.reference import Repository, check_tag
 
 # Each with the compiler that it takes unless told otherwise.

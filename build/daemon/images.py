@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from build.daemon.client import explained, followed, inspected
 from build.errors import ImageError, PublishError
 from build.image.layer import File, tar
-from build.oci.oci import Platform
+from build.oci.platform import Platform
 from build.stores.registry.auth import Credentials
 from build.stores.store import Tag
 

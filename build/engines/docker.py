@@ -14,8 +14,8 @@ from build.config.arches import Arch
 from build.daemon.images import Context, build_image, checked_image, name_image, push_image, pushed_before
 from build.engines.embedded import ingredients, rendered
 from build.errors import BuildError, PublishError
-from build.events import DONE, IMAGE, PUSH
-from build.oci.oci import digest_of
+from build.report import DONE, IMAGE, PUSH
+from build.oci.descriptor import digest_of
 from build.release.build import Binaries, binary_path, image_plan, leave_binary, loadable_name
 from build.release.crew import side_by_side
 from build.release.publish import refuse, survey

@@ -1,185 +1,76 @@
-"""An arch's image on the embedded engine: Dockerfile.j2 and the binary in, the image out; or the one made before."""
+"""The embedded engine: images are assembled here, byte for byte the same everywhere, and need no daemon."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from sys import intern
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from build.cache.cache import Cache
-from build.cache.inputs import Ingredients
-from build.cache.installed import version
+from build.cache.inputs import Inputs
+from build.compilers import elf
 from build.compilers.binary import Binary
-from build.config.arches import Arch, ImageSettings
-from build.config.revision import Revision
-from build.errors import ImageError
-from build.image.layer import File, layer
-from build.oci.oci import Blob, Content, Format, Image, Platform, digest_of, dump, image
-
-if TYPE_CHECKING:
-    from build.image.dockerfile import Recipe
-
-
-# They have a say in what is made, or in whether it may be.
-_LIBRARIES = (("jinja2",), ("dockerfile_parse",), ("elftools", "pyelftools"))
+from build.engines.engine import Built
+from build.engines.files import keep
+from build.errors import ImageError, UsageError
+from build.image.assemble import assemble, image_inputs
+from build.image.spec import Spec
+from build.oci.image import Image
+from build.oci.media_types import OCI, Format
+from build.oci.reference import Tag
+from build.report import Result
+from build.stores.archive.write import Entry, archive
+from build.stores.store import Store
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What an image is made from, but for its binary. `binary_path` is where Dockerfile.j2 finds that."""
+class Embedded:
+    """Assembles images and publishes them to any store. In a `dry` run no file is written."""
 
-    root: Path
-    settings: ImageSettings
-    arch: Arch
-    tag: str
-    revision: Revision
-    form: Format
-    binary_path: str
+    cache: Cache
+    dry: bool
 
-    @property
-    def variables(self) -> Mapping[str, object]:
-        """What Dockerfile.j2 may name."""
-        settings, revision = self.settings, self.revision
-        computed = {
-            "org.opencontainers.image.version": self.tag,
-            "org.opencontainers.image.revision": revision.name,
-            "org.opencontainers.image.created": revision.created,
-        }
-        return {
-            "arch": self.arch.name,
-            "platform": str(self.arch.platform),
-            "binary": self.binary_path,
-            "image": settings,
-            "tag": self.tag,
-            "rev": revision.name,
-            "created": revision.created,
-            "labels": dict(sorted({**settings.labels, **computed}.items())),
-        }
+    def accept(self, tag: Tag, form: Format) -> None:
+        """Layouts take only OCI media types: raise UsageError for others."""
+        if tag.repository.on_disk and form is not OCI:
+            raise UsageError(
+                f"{tag}: found format {form.name}, expected oci: OCI layouts always use OCI media types"
+                "\n  use --format oci, or publish to a registry"
+            )
 
+    async def make(self, spec: Spec, binary: Binary) -> Built:
+        """Assemble the image, or take it from the cache. Raises ElfError or ImageError."""
+        elf.check(binary.data, spec.arch.elf, spec.binary_path)
+        image = assemble(spec, binary.data, binary.digest, self.cache)
+        return Built(spec, binary, Result(spec.names[0], image.digest, str(image.platform), "made"), image)
 
-def assembled(plan: Plan, binary: Binary, cache: Cache, recipe: Recipe | None = None) -> Image:
-    """The image of `plan`; its Dockerfile may have been read already, as a `recipe`.
+    async def export(self, built: Built) -> Result:
+        """Write bin/NAME-ARCH.tar, which loads as the name that the image is published as."""
+        spec, image = built.spec, _image(built)
+        name = spec.names[0]
+        packed = archive([Entry(image, name, spec.tag)], spec.revision.time)
 
-    The key of a cached image holds the digest of its binary, the row, and the code that checked and assembled it: what
-    is found under it has passed the same check. Raises ImageError for a Dockerfile that can't be used, ElfError for a
-    binary that is not its row's.
-    """
-    key = _ingredients(plan, _template(plan), binary.digest).key
-    packed = cache.get(key)
-    if packed is None or not _is_valid(plan, packed):
-        packed = _packed(*_assemble(plan, recipe or recipe_of(plan), binary.read()))
-        cache.put(key, packed)
-    return _unpacked(plan.arch.platform, packed, cache.later(key, packed))
+        def inputs(before: Collection[str]) -> Inputs:
+            used = image_inputs(spec, built.binary.digest, self.cache, before)
+            return replace(used, settings={**used.settings, "it loads as": name})
 
+        result = Result(f"{spec.binary_path}.tar", image.digest, str(image.platform), "made")
+        return keep(spec.root, self.cache, result, packed, inputs, self.dry)
 
-def ingredients(plan: Plan, binary: Binary, cache: Cache, before: Iterable[str]) -> Ingredients:
-    """All that the image of `plan` is made from; of files that are neither its binary nor its Dockerfile, those that
-    the cache knows of, else those that were used `before` and are there.
-    """
-    found = _ingredients(plan, _template(plan), binary.digest)
-    entry = cache.get(found.key)
-    known = json.loads(entry.partition(b"\n")[0])["others"] if entry else before
-    others = [path for path in known if path not in found.files and (plan.root / path).is_file()]
-    return found.and_files({path: digest_of(_file(plan, path)) for path in others})
+    async def archive(self, built: Built, name: str) -> bytes:
+        """An archive that loads as `name` (NAME:TAG)."""
+        return archive([Entry(_image(built), name, name.rpartition(":")[2])], built.spec.revision.time)
+
+    async def target(self, built: Built, tag: Tag, store: Store, held: str | None) -> Image | None:  # noqa: ARG002
+        """The image, whose bytes are known before anything is published."""
+        return _image(built)
+
+    async def publish(self, built: Built, tag: Tag, store: Store) -> Image:
+        """Move the tag; the content is in the store already."""
+        await store.put_tag(tag.repository, tag.name, _image(built))
+        return _image(built)
 
 
-def rendered(plan: Plan) -> str:
-    """The Dockerfile of `plan`; raise ImageError if its template can't be read or rendered."""
-    from build.image import dockerfile
-
-    return dockerfile.render(_template(plan), plan.settings.dockerfile, plan.variables)
-
-
-def recipe_of(plan: Plan) -> Recipe:
-    """What the Dockerfile of `plan` asks for; raise ImageError if it can't be used."""
-    from build.image import dockerfile
-
-    return dockerfile.read(rendered(plan), f"{plan.settings.dockerfile} for {plan.arch.name}")
-
-
-def _template(plan: Plan) -> str:
-    try:
-        return _file(plan, plan.settings.dockerfile).decode()
-    except UnicodeDecodeError as error:
-        raise ImageError(f"{plan.settings.dockerfile}: byte {error.start} is not UTF-8") from None
-
-
-def _ingredients(plan: Plan, template: str, binary: str) -> Ingredients:
-    settings = {
-        "TAG": plan.tag,
-        "REV": plan.revision.name,
-        "SOURCE_DATE_EPOCH": str(plan.revision.time),
-        "FORMAT": plan.form.name,
-        f"the row of {plan.arch.name}": repr(plan.arch),
-        **{name.replace("_", "-"): str(value) for name, value in vars(plan.settings).items()},
-        **{library: version(library, *distribution) for library, *distribution in _LIBRARIES},
-    }
-    return Ingredients(settings, {plan.settings.dockerfile: digest_of(template.encode()), plan.binary_path: binary})
-
-
-def _packed(image: Image, others: Mapping[str, str]) -> bytes:
-    """A cache entry: a line that says what follows it, then the bytes of manifest, config and layers."""
-    content = image.read()
-    blobs = (image.manifest, content.config, *content.layers)
-    listed = {"others": others, "blobs": [[blob.media_type, len(blob.data)] for blob in blobs]}
-    return dump(listed) + b"\n" + b"".join(blob.data for blob in blobs)
-
-
-def _is_valid(plan: Plan, packed: bytes) -> bool:
-    """Whether none of the other files in a cached image has changed since."""
-    others = json.loads(packed.partition(b"\n")[0])["others"]
-    return all(digest_of(_file(plan, path)) == digest for path, digest in others.items())
-
-
-def _unpacked(platform: Platform, packed: bytes, again: Callable[[], bytes]) -> Image:
-    """The image in a cache entry, which will be read again for its content."""
-    return Image(platform, next(_blobs(packed)), _Packed(again))
-
-
-@dataclass(frozen=True, slots=True)
-class _Packed:
-    entry: Callable[[], bytes]
-
-    def __call__(self) -> Content:
-        _, config, *layers = _blobs(self.entry())
-        return Content(config, tuple(layers))
-
-
-def _blobs(packed: bytes) -> Iterator[Blob]:
-    line, _, data = packed.partition(b"\n")
-    for media_type, size in json.loads(line)["blobs"]:
-        yield Blob(intern(media_type), data[:size])
-        data = data[size:]
-
-
-def _assemble(plan: Plan, recipe: Recipe, binary: bytes) -> tuple[Image, Mapping[str, str]]:
-    """The image, and path and digest of each file in it that is not the binary."""
-    from build.compilers import elf
-    from build.image import dockerfile
-
-    elf.check(binary, plan.arch.elf, plan.binary_path)
-    files, others = [], {}
-    for copy in recipe.copies:
-        if copy.source == plan.binary_path:
-            files.append(File(copy.target, 0o755, binary))
-            continue
-        data = _file(plan, copy.source)
-        others[copy.source] = digest_of(data)
-        runs = os.access(plan.root / copy.source, os.X_OK)
-        files.append(File(copy.target, 0o755 if runs else 0o644, data))
-    config = dockerfile.config(recipe, plan.arch.platform, plan.revision.created)
-    return image(config, [layer(files, plan.revision.time)], plan.form), others
-
-
-def _file(plan: Plan, path: str) -> bytes:
-    try:
-        return (plan.root / path).read_bytes()
-    except OSError as error:
-        raise ImageError(
-            f"{path}: can't be read for the image of {plan.arch.name}: {error.strerror}"
-            f"\n  it is named by {'arches.yaml' if path == plan.settings.dockerfile else plan.settings.dockerfile}"
-        ) from None
+def _image(built: Built) -> Image:
+    if built.image is None:
+        raise ImageError(f"{built.result.name}: made by another engine")
+    return built.image

@@ -9,8 +9,8 @@ from build.compilers.binary import Binary
 from build.image.spec import Spec
 from build.oci.image import Image
 from build.oci.media_types import Format
-from build.oci.reference import Repository, Tag
-from build.report import Report, Result
+from build.oci.reference import Tag
+from build.report import Result
 from build.stores.store import Store
 
 
@@ -28,7 +28,7 @@ class Built:
 
 
 class Engine(Protocol):
-    """Makes images and brings them to stores. Every method raises BuildError, in a dry run nothing is changed."""
+    """Makes images and publishes them. Every method raises BuildError; in a dry run nothing is changed."""
 
     def accept(self, tag: Tag, form: Format) -> None:
         """Raise UsageError if images of this engine can't be published under `tag` in this format."""
@@ -47,8 +47,8 @@ class Engine(Protocol):
         daemon's push will tell.
         """
 
-    async def upload(self, built: Built, tag: Tag, store: Store, listed: Repository | None, report: Report) -> None:
-        """The content of the image in the repository of `tag`, and in `listed`, without moving any tag."""
+    async def publish(self, built: Built, tag: Tag, store: Store) -> Image:
+        """Make `tag` refer to the image, and return it as it is published.
 
-    async def publish(self, built: Built, tag: Tag, store: Store, listed: Repository | None, report: Report) -> Image:
-        """Make `tag` refer to the image, whose content then is in `listed`, too; return the image as published."""
+        What `target` returned is in the store by now.
+        """

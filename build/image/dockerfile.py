@@ -17,7 +17,7 @@ from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 from build.errors import ImageError
-from build.oci.oci import Platform
+from build.oci.platform import Platform
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from build.errors import ImageError
-from build.oci.oci import Layer, digest_of
+from build.oci.descriptor import digest_of
+from build.oci.image import Layer
 
 BLOCK = 512
 # ustar's octal fields end here: mtime in the year 2242, size at 8 GiB.

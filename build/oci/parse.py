@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from build.errors import ImageError
-from build.oci.oci import FORMATS, INDEXES, MANIFESTS, Descriptor, Platform
-from build.oci.reference import DIGEST
+from build.oci.descriptor import DIGEST, Descriptor
+from build.oci.media_types import INDEXES, MANIFESTS
+from build.oci.platform import Platform
 
-CONFIGS = {form.config for form in FORMATS.values()}
 _WORD = re.compile(r"[A-Za-z0-9._-]*")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
 _KINDS = {dict: "an object", list: "a list", str: "a text", int: "a number"}
@@ -156,3 +156,11 @@ def _optional(members: Mapping[str, Any], name: str, kind: type, default: Any) -
 def _shown(value: object) -> str:
     text = ascii(value)
     return text if len(text) <= 80 else text[:80] + "…"
+
+
+def media_type_of(manifest: bytes, otherwise: str) -> str:
+    """The media type that a manifest declares; `otherwise` if it declares none, or is not a manifest."""
+    try:
+        return json.loads(manifest).get("mediaType") or otherwise
+    except (ValueError, AttributeError, RecursionError):
+        return otherwise

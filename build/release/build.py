@@ -1,207 +1,210 @@
-"""How the binaries, images and archives of a release are made, each only if it is not there already."""
+"""Sources to binaries, binaries to images: each is made only if it does not exist yet, and as early as possible."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from build.cache.cache import Cache
-from build.cache.inputs import Ingredients, changes, remember, remembered
+from build.cache.inputs import Inputs
 from build.compilers import elf
-from build.compilers.binary import Binary, ingredients
-from build.compilers.compiler import Job, Program
+from build.compilers.binary import Binary, binary_inputs
+from build.compilers.compiler import Compile, Compiler, Job, Program
 from build.config.arches import Arch
-from build.engines.embedded import Plan, assembled, recipe_of
-from build.engines.embedded import ingredients as image_ingredients
-from build.errors import CompileError
-from build.events import COMPILE, DONE, FAILED, IMAGE, WAIT, Event
-from build.files import differs, write_whole
-from build.oci.oci import Image
-from build.release.crew import results
-from build.release.outcomes import Outcome, begun_in_turn, failed, finished
-from build.release.release import Made, Workshop
-from build.stores import archive
+from build.config.release import Release
+from build.config.revision import Revision
+from build.engines.engine import Built, Engine
+from build.engines.files import BIN, keep
+from build.errors import CompileError, all_of
+from build.image.spec import Spec
+from build.oci.media_types import Format
+from build.release.side_by_side import started
+from build.report import COMPILE, DONE, FAILED, IMAGE, WAIT, Event, Report, Result
+from build.system import scratch
 
-BIN = "bin"
-# One compiler fills one core. While some compile, what is compiled already becomes an image.
-COMPILERS = os.cpu_count() or 1
-
-Binaries = Mapping[Arch, Outcome[Binary]]
-Found = Mapping[Program, Binaries]
+# A compiler keeps one core busy.
+_COMPILERS = os.cpu_count() or 1
 
 
-@contextmanager
-def binaries(shops: Sequence[Workshop], programs: Sequence[Program]) -> Iterator[Found]:
-    """The binary of every program and arch: compiled before, or under way. Each is yet to be checked against its row.
+@dataclass(frozen=True, eq=False)
+class Build:
+    """How one image of a run is built: from which checkout and revision, by which compiler and engine.
 
-    They raise CompileError; whatever compiles is gone when the context ends.
-    """
-    shop = shops[0]  # in all that matters here they are alike
-    found: dict[Job, str] = {}
-    begun: dict[Job, Outcome[Binary]] = {}
-    for program in programs:
-        try:
-            found |= _keys(shop, program)
-        except CompileError as error:  # as where a source is not there
-            if len(programs) == 1:
-                raise
-            begun |= {(program, arch): failed(error) for arch in shop.release.arches}
-    known = {job: _compiled_before(shop.cache, key) for job, key in found.items()}
-    missing = [job for job, binary in known.items() if binary is None]
-    _tell_of_changes(shop)
-    if missing:
-        shop.cache.sign()  # zig keeps things there, too, and a run may be killed before it keeps any of ours
-
-    def tell(program: Program, arch: Arch, stage: str, text: str = "") -> None:
-        shop.release.report(Event(text, program.name, arch.name, stage))
-
-    def compiled(job: Job) -> Binary:
-        try:
-            tell(*job, COMPILE)
-            data = compile_for(*job)
-            shop.cache.put(found[job], data)
-        except BaseException:
-            tell(*job, FAILED)
-            raise
-        tell(*job, DONE, f"{job[1].name}: {job[0].name} is compiled, {len(data)} bytes")
-        return Binary.kept(shop.cache, found[job], data)
-
-    def unchanged(program: Program, arch: Arch, binary: Binary) -> Outcome[Binary]:
-        tell(program, arch, DONE, f"{arch.name}: {program.name} is unchanged, {binary.size} bytes")
-        return finished(binary)
-
-    # The compiler leaves first: what still compiles then, as after Ctrl-C, ends with it, and the makers have no wait.
-    with ThreadPoolExecutor(COMPILERS) as makers, shop.compiler.at_work(shop.root, missing) as compile_for:
-        for job in missing:
-            tell(*job, WAIT)
-        begun |= {job: unchanged(*job, binary) for job, binary in known.items() if binary is not None}
-        begun |= zip(missing, begun_in_turn(makers, COMPILERS, compiled, missing), strict=True)
-        yield {program: {arch: begun[program, arch] for arch in shop.release.arches} for program in programs}
-
-
-def _keys(shop: Workshop, program: Program) -> dict[Job, str]:
-    needed = ingredients(shop.root, program, shop.release.arches, shop.compiler)
-    return {(program, arch): each.key for arch, each in needed.items()}
-
-
-def _compiled_before(cache: Cache, key: str) -> Binary | None:
-    data = cache.get(key)
-    return None if data is None else Binary.kept(cache, key, data)
-
-
-def _tell_of_changes(shop: Workshop) -> None:
-    files = shop.revision.changed
-    if files:
-        named = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
-        words = (
-            f"{named}: changed and not committed, so REV is {shop.revision.name}, and nobody else gets these digests"
-        )
-        shop.release.report(words)
-
-
-def leave_binaries(shop: Workshop, program: Program, found: Binaries) -> list[Made]:
-    """`bin/NAME-A` for every arch, or none of them: raises CompileError, or ElfError for one that is not its row's."""
-    results(found.values())
-    for arch, binary in found.items():
-        elf.check(binary.result().read(), arch.elf, binary_path(program.name, arch))
-    return [leave_binary(shop, program, arch, binary.result()) for arch, binary in found.items()]
-
-
-def finish_images(shop: Workshop, found: Binaries, pool: Executor) -> Mapping[Arch, Outcome[Image]]:
-    """The image of every arch, from its binary, which is left in `bin` once it has proved to be its row's.
-
-    They raise CompileError, ElfError or ImageError.
+    The images of a run differ only in their `releases` (the same one for each registry) and `cflags`. Temporary files
+    go below the folder `scratch`. In a `dry` run nothing is changed.
     """
 
-    tell = shop.release.tell
+    releases: tuple[Release, ...]
+    root: Path
+    revision: Revision
+    cflags: tuple[str, ...]
+    form: Format
+    compiler: Compiler
+    engine: Engine
+    cache: Cache
+    scratch: Path
+    report: Report
+    dry: bool = False
 
-    def assembling(arch: Arch) -> Image:
-        plan = image_plan(shop, arch)
-        try:
-            # While a compiler works there is time for this; with no compiler there is a cached image as a rule.
-            recipe = None if found[arch].is_there else recipe_of(plan)
-            binary = found[arch].result()
-            tell(arch, IMAGE)
-            image = assembled(plan, binary, shop.cache, recipe)
-            leave_binary(shop, shop.program(), arch, binary)
-        except BaseException:
-            tell(arch, FAILED)
-            raise
-        tell(arch, DONE)
-        return image
+    @property
+    def release(self) -> Release:
+        """The first release: they differ only in their registries."""
+        return self.releases[0]
 
-    return dict(zip(found, begun_in_turn(pool, 1, assembling, found), strict=True))
+    @property
+    def arches(self) -> tuple[Arch, ...]:
+        """The arches of the release."""
+        return self.release.arches
 
+    def program(self, companion: str = "") -> Program:
+        """The image's program, or one of its companions; both have the version `vTAG-REV`."""
+        image = self.release.image
+        sources = image.companions[companion] if companion else image.sources
+        return Program(companion or image.name, sources, self.cflags, f"v{self.release.tag}-{self.revision.name}")
 
-def all_images(found: Binaries, images: Mapping[Arch, Outcome[Image]]) -> list[Image]:
-    """Every image, once all are finished; a failed compilation explains more than what followed from it."""
-    results(found.values())
-    return results(images.values())
+    def spec(self, arch: Arch) -> Spec:
+        """What the image of `arch` is made from, but for its binary."""
+        release = self.release
+        names = tuple(dict.fromkeys(f"{_loadable(each, arch)}:{each.tag}" for each in self.releases))
+        path = binary_path(release.image.name, arch)
+        return Spec(self.root, release.image, arch, release.tag, self.revision, self.form, path, names)
 
-
-def leave_archives(shop: Workshop, found: Binaries, images: Sequence[Image]) -> list[Made]:
-    """`bin/NAME-A.tar` for every arch: its image, which loads under the name that it is published as."""
-    release = shop.release
-    made = []
-    for arch, image in zip(release.arches, images, strict=True):
-        name = f"{loadable_name(shop, arch)}:{release.tag}"
-        packed = archive.write([archive.Entry(image, name, release.tag)], shop.revision.time)
-
-        def needed(before: Collection[str], arch: Arch = arch, name: str = name) -> Ingredients:
-            used = image_ingredients(image_plan(shop, arch), found[arch].result(), shop.cache, before)
-            return replace(used, settings={**used.settings, "it loads as": name})
-
-        path = binary_path(release.image.name, arch) + ".tar"
-        made.append(_leave(shop, path, packed, image.digest, arch, needed))
-    return made
+    def stage(self, arch: Arch, stage: str, text: str = "", size: int = 0) -> None:
+        """Report the stage that an arch has reached."""
+        self.report(Event(text, self.release.image.name, arch.name, stage, size))
 
 
-def loadable_name(shop: Workshop, arch: Arch) -> str:
-    """What an arch's image is called in a daemon or a container engine, without its tag."""
-    repository = shop.release.arch_tag(arch).repository
-    return repository.name.rpartition("/")[2] if repository.on_disk else str(repository)
-
-
-def leave_binary(shop: Workshop, program: Program, arch: Arch, binary: Binary) -> Made:
-    """`bin/NAME-A`; the binary has proved to be its row's."""
-
-    def needed(_: Collection[str]) -> Ingredients:
-        found = ingredients(shop.root, program, [arch], shop.compiler)[arch]
-        # Users know TAG and REV, of which VERSION is made.
-        settings = {"TAG": shop.release.tag, "REV": shop.revision.name, **found.settings}
-        return replace(found, settings={name: value for name, value in settings.items() if name != "VERSION"})
-
-    path = binary_path(program.name, arch)
-    return _leave(shop, path, binary.read(), binary.digest, arch, needed, mode=0o777)
-
-
-Needed = Callable[[Collection[str]], Ingredients]
-
-
-def _leave(shop: Workshop, path: str, data: bytes, digest: str, arch: Arch, needed: Needed, mode: int = 0o666) -> Made:
-    """Write a file unless it is there, and note what it was made from, as `needed` tells of the files of before."""
-    target = shop.root / path
-    if not differs(target, data, mode):
-        return Made(path, digest, str(arch.platform), "kept")
-    before = remembered(shop.cache, path)
-    now = needed(before.files if before else ())
-    why = changes(before, now) or (f"{path} {'is another' if target.exists() else 'is not there'}",)
-    if not shop.release.dry:
-        write_whole(target, data, mode)
-        remember(shop.cache, path, now)
-    return Made(path, digest, str(arch.platform), "made", why)
-
-
-def image_plan(shop: Workshop, arch: Arch) -> Plan:
-    """What an arch's image is made from, but for its binary."""
-    release = shop.release
-    path = binary_path(release.image.name, arch)
-    return Plan(shop.root, release.image, arch, release.tag, shop.revision, shop.form, path)
+Binaries = Mapping[Job, Awaitable[Binary]]
+Images = Mapping[Arch, Awaitable[Built]]
 
 
 def binary_path(program: str, arch: Arch) -> str:
-    """Where a program's binary lies, seen from the checkout."""
+    """Where a program's binary is, relative to the checkout."""
     return f"{BIN}/{program}-{arch.name}"
+
+
+def _loadable(release: Release, arch: Arch) -> str:
+    repository = release.arch_tag(arch).repository
+    return repository.name.rpartition("/")[2] if repository.on_disk else str(repository)
+
+
+@asynccontextmanager
+async def compiling(builds: Sequence[Build], programs: Sequence[Program]) -> AsyncIterator[Binaries]:
+    """The binary of every program for every arch, compiled before or now; each is yet to be checked against its row.
+
+    Awaiting one raises CompileError if it can't be compiled. When the context ends, no compiler is left running.
+    """
+    build = builds[0]  # for compiling, the builds of a run are all alike
+    keys: dict[Job, str] = {}
+    failures: dict[Job, CompileError] = {}
+    for program in programs:
+        try:
+            inputs = await binary_inputs(build.root, program, build.arches, build.compiler)
+            keys |= {(program, arch): each.key for arch, each in inputs.items()}
+        except CompileError as error:  # such as a missing source
+            if len(programs) == 1:
+                raise
+            failures |= {(program, arch): error for arch in build.arches}
+    known = {job: build.cache.get(key) for job, key in keys.items()}
+    missing = [job for job, data in known.items() if data is None]
+    _warn_of_changes(build)
+
+    async with AsyncExitStack() as stack:
+        session: list[Compile] = []
+        if missing:
+            build.cache.sign()  # zig writes there, too
+            folder = stack.enter_context(scratch(build.scratch))
+            session.append(await stack.enter_async_context(build.compiler.session(build.root, missing, folder)))
+        idle = asyncio.Semaphore(_COMPILERS)
+
+        def report(job: Job, stage: str, text: str = "") -> None:
+            build.report(Event(text, job[0].name, job[1].name, stage))
+
+        async def binary(job: Job) -> Binary:
+            program, arch = job
+            if job in failures:
+                raise failures[job]
+            if (data := known.pop(job)) is not None:
+                report(job, DONE, f"{arch.name}: {program.name} unchanged, {len(data)} bytes")
+                return Binary.of(data)
+            async with idle:
+                report(job, COMPILE)
+                try:
+                    data = await session[0](program, arch)
+                except BaseException:
+                    report(job, FAILED)
+                    raise
+            build.cache.put(keys[job], data)
+            report(job, DONE, f"{arch.name}: {program.name} compiled, {len(data)} bytes")
+            return Binary.of(data)
+
+        for job in missing:
+            report(job, WAIT)
+        jobs = [(program, arch) for program in programs for arch in build.arches]
+        yield await stack.enter_async_context(started({job: binary(job) for job in jobs}))
+
+
+def _warn_of_changes(build: Build) -> None:
+    files = build.revision.changed
+    if files:
+        named = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+        rev = build.revision.name
+        build.report(f"{named}: uncommitted changes: REV is {rev}, and these digests can't be reproduced elsewhere")
+
+
+async def keep_binaries(build: Build, program: Program, binaries: Binaries) -> list[Result]:
+    """Write `bin/NAME-ARCH` for every arch, or for none.
+
+    Raises CompileError, or ElfError for a binary that is not what its row requires.
+    """
+    compiled = dict(zip(build.arches, await all_of(binaries[program, arch] for arch in build.arches), strict=True))
+    for arch, binary in compiled.items():
+        elf.check(binary.data, arch.elf, binary_path(program.name, arch))
+    return [await keep_binary(build, program, arch, binary) for arch, binary in compiled.items()]
+
+
+async def keep_binary(build: Build, program: Program, arch: Arch, binary: Binary) -> Result:
+    """Write `bin/NAME-ARCH`; the binary has been checked."""
+    made_from = (await binary_inputs(build.root, program, [arch], build.compiler))[arch]
+
+    def inputs(_: Collection[str]) -> Inputs:
+        # Users know TAG and REV, of which VERSION is made.
+        settings = {"TAG": build.release.tag, "REV": build.revision.name, **made_from.settings}
+        return replace(made_from, settings={name: value for name, value in settings.items() if name != "VERSION"})
+
+    result = Result(binary_path(program.name, arch), binary.digest, str(arch.platform), "made")
+    return keep(build.root, build.cache, result, binary.data, inputs, build.dry, executable=True)
+
+
+@asynccontextmanager
+async def imaging(builds: Sequence[Build], binaries: Binaries) -> AsyncIterator[Mapping[Build, Images]]:
+    """The image of every arch of every build, made as soon as its binary is there; the binary is kept in `bin`.
+
+    Awaiting one raises CompileError, ElfError or ImageError.
+    """
+
+    async def image(build: Build, arch: Arch) -> Built:
+        program = build.program()
+        try:
+            binary = await binaries[program, arch]
+            build.stage(arch, IMAGE)
+            built = await build.engine.make(build.spec(arch), binary)
+            await keep_binary(build, program, arch, binary)
+        except BaseException:
+            build.stage(arch, FAILED)
+            raise
+        build.stage(arch, DONE)
+        return built
+
+    parts = {(at, arch): image(build, arch) for at, build in enumerate(builds) for arch in build.arches}
+    async with started(parts) as tasks:
+        yield {build: {arch: tasks[at, arch] for arch in build.arches} for at, build in enumerate(builds)}
+
+
+async def export(build: Build, images: Images) -> list[Result]:
+    """Every image where the user finds it, once all of them are made."""
+    return [await build.engine.export(built) for built in await all_of(images.values())]

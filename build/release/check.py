@@ -11,8 +11,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 
 from build.errors import ImageError, PublishError
-from build.events import Event, Report
-from build.oci.oci import INDEXES, LARGEST_MANIFEST, MANIFESTS, Blob, Descriptor, Platform
+from build.report import Event, Report
+from build.oci.descriptor import Blob, Descriptor
+from build.oci.media_types import INDEXES, LARGEST_MANIFEST, MANIFESTS
+from build.oci.platform import Platform
 from build.oci.parse import read_manifest
 from build.oci.reference import Reference, Repository
 from build.release.crew import side_by_side

@@ -1,4 +1,4 @@
-"""Take away what the tasks made in a checkout, and nothing that anybody else put there."""
+"""Removes what the tasks made in a checkout, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 
 from build.cache.cache import Cache
 from build.config.arches import ImageSettings
+from build.engines.files import BIN
 from build.errors import BuildError
-from build.files import leftovers
 from build.oci.reference import Repository
-from build.stores.layout import Layout
+from build.stores.layout.clean import clean_layout
+from build.system import leftovers
 
 
 @dataclass(frozen=True)
 class Removed:
-    """A path that was removed, or with a dry run would be."""
+    """A path that was removed, or would be by a dry run."""
 
     name: str
     change: str = "removed"
@@ -33,21 +34,20 @@ def clean(
     repositories: Iterable[Repository],
     dry: bool,
 ) -> list[Removed]:
-    """Remove the binaries and archives of `images` for `arches`, docker-bake.json, our tags on disk, and the cache.
+    """Remove the binaries and archives of `images` for `arches`, docker-bake.json, our tags in layouts, and the cache.
 
     Raises BuildError if the system refuses.
     """
     programs = [name for image in images for name in (image.name, *image.companions)]
-    made = [root / "bin" / f"{program}-{arch}{end}" for program in programs for arch in arches for end in ("", ".tar")]
+    made = [root / BIN / f"{program}-{arch}{end}" for program in programs for arch in arches for end in ("", ".tar")]
     made.append(root / "docker-bake.json")
     gone = [path for file in made for path in (file, *leftovers(file)) if path.is_file()]
     try:
         if not dry:
             for path in gone:
                 path.unlink()
-            _remove_if_empty(root / "bin")
-        layout = Layout(root)
-        gone += [path for repository in repositories if repository.on_disk for path in layout.clean(repository, dry)]
+            _remove_if_empty(root / BIN)
+        gone += [path for each in repositories if each.on_disk for path in clean_layout(root / each.name, dry)]
         gone += cache.clear(dry)
         if not dry:
             _remove_if_empty(cache.folder.parent)

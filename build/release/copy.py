@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from build.errors import ImageError, PublishError
-from build.files import write_whole
+from build.system import write_whole
 from build.image.layer import LARGEST
-from build.oci.oci import FORMATS, OCI, Blob, Image, Index
+from build.oci.descriptor import Blob
+from build.oci.image import Image, Index
+from build.oci.media_types import FORMATS, OCI
 from build.release.crew import results
 from build.release.release import Made, Release
 from build.release.senders import Senders

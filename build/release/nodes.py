@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 
 from build.errors import ImageError, PublishError, UsageError
-from build.oci.oci import INDEXES
+from build.oci.media_types import INDEXES
 from build.release.release import Release
 from build.release.senders import at_work
 

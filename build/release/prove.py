@@ -10,7 +10,9 @@ from build.config.arches import Arch
 from build.errors import BuildError, ImageError, PublishError
 from build.image.rootfs import USUAL_PATH, Command, Files, program
 from build.image.tar import Tape
-from build.oci.oci import LARGEST_MANIFEST, Descriptor, Platform
+from build.oci.descriptor import Descriptor
+from build.oci.media_types import LARGEST_MANIFEST
+from build.oci.platform import Platform
 from build.oci.parse import CONFIGS, ConfigClaims, ImageClaims, read_config
 from build.oci.reference import Repository
 

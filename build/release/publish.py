@@ -1,212 +1,248 @@
-"""How images and their manifest list reach a sink: blobs, then manifests by digest, then tags, the list's tag last.
+"""How images and their manifest list reach a store: blobs, manifests by digest, then tags, the list's tag last.
 
-Whatever stops this half-way, every tag is absent, old or complete, and doing it again finishes the work.
+If a run stops half-way, every tag is absent, old or complete, and running it again finishes the work.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Generic, Protocol, TypeVar
 
-from build.errors import BuildError, PublishError
-from build.events import FAILED, PUSH
-from build.image.validate import validate
-from build.oci.oci import Blob, Image, Index, index
-from build.oci.reference import Repository
-from build.release.outcomes import Outcome
-from build.release.senders import made, together, together_at_most
-from build.stores.store import Sink, Tag
+from build.config.arches import Arch
+from build.config.release import Release
+from build.errors import BuildError, PublishError, all_of
+from build.oci.image import Image, Index
+from build.oci.reference import Tag
+from build.report import DONE, FAILED, PUSH, Event, Report, Result
+from build.stores.store import Store
+from build.stores.transfer import transfer
 
-# Of an image as a rule: a layer and a config.
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+# Blobs of an image, usually: a layer and a config.
 _BLOBS = 2
-# Bytes that are no reason for a round trip.
-SMALL = 1 << 16
+
+Digests = Mapping[Tag, str | None]
+Listing = Callable[[Sequence[Image]], Index]
+
+
+async def no_condition() -> None:
+    """Tags may move as soon as the content is there."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """What publishing may do: move tags that are there (`overwrite`), or nothing but say what it would (`dry`).
+class Destination:
+    """One release in one store, and what may be done there.
 
-    `before_tags` is called once all content is in the sink and before the first tag moves; if it raises, none does.
-    `told` hears of each image, by its tag, what stage it is at, and how many bytes the sink has just taken.
+    `before_tags` is awaited when all content is in the store and before the first tag moves; if it raises, none moves.
+    With `overwrite`, existing tags are moved; a `dry` run changes nothing.
     """
 
+    release: Release
+    store: Store
+    report: Report
     overwrite: bool = False
     dry: bool = False
-    before_tags: Callable[[], None] = lambda: None
-    told: Callable[[Tag, str, int], None] = lambda _tag, _stage, _size: None
+    before_tags: Callable[[], Awaitable[None]] = no_condition
+
+    def stage(self, arch: Arch, stage: str, text: str = "", size: int = 0) -> None:
+        """Report the stage that an arch has reached."""
+        self.report(Event(text, self.release.image.name, arch.name, stage, size))
+
+
+class Publisher(Protocol[T_contra]):
+    """What publishes images of some type; see `Engine`."""
+
+    async def target(self, built: T_contra, tag: Tag, store: Store, held: str | None) -> Image | None:
+        """The image that publishing would put under `tag`, or None if that is known only afterwards."""
+
+    async def publish(self, built: T_contra, tag: Tag, store: Store) -> Image:
+        """Make `tag` refer to the image, and return it as it is published."""
+
+
+class Unchanged:
+    """Publishes images as they are."""
+
+    async def target(self, built: Image, tag: Tag, store: Store, held: str | None) -> Image | None:  # noqa: ARG002
+        """The image itself."""
+        return built
+
+    async def publish(self, built: Image, tag: Tag, store: Store) -> Image:
+        """Move the tag; the content is in the store already."""
+        await store.put_tag(tag.repository, tag.name, built)
+        return built
+
+
+async def digests_of(store: Store, tags: Iterable[Tag]) -> dict[Tag, str | None]:
+    """What each tag refers to now: a digest, or None for no such tag."""
+    wanted = list(tags)
+    found = await all_of(store.digest(tag.repository, tag.name) for tag in wanted)
+    return dict(zip(wanted, found, strict=True))
+
+
+async def publish(
+    to: Destination, publisher: Publisher[T], images: Mapping[Arch, Awaitable[T]], listing: Listing | None
+) -> list[Result]:
+    """Make the tag of every arch refer to its image, which may still be in the making, and the list's tag to them all.
+
+    Without a `listing`, there is no list. What is in the store already is not sent again. Raises ImageError for an
+    image that contradicts itself, before any of it is sent, and PublishError if a tag would have to be moved without
+    permission, if the store fails, or if another run interferes.
+    """
+    tags = {arch: to.release.arch_tag(arch) for arch in images}
+    list_tag = to.release.list_tag() if listing else None
+    held = await digests_of(to.store, [*([list_tag] if list_tag else []), *tags.values()])
+    # Where there is no tag yet, none can move: an image leaves while others are still being compiled.
+    early = to.store.keeps_tags and not any(held.values()) and not to.dry
+    work = _Publication(to, publisher, tags, list_tag, held, early)
+    if early:
+        work.expect()
+    made = dict(zip(tags, await all_of(work.ready(arch, images[arch]) for arch in tags), strict=True))
+    targets = {arch: target for arch, (_, target) in made.items()}
+    index = _index(listing, targets)
+    work.refuse_to_move(targets, index)
+    new = [arch for arch, target in targets.items() if target is None or target.digest != held[tags[arch]]]
+    list_is_new = list_tag is not None and (index is None or index.digest != held[list_tag])
+    if (new or list_is_new) and not to.dry:
+        if not early:
+            known = [(arch, image) for arch, image in targets.items() if image]
+            await all_of(work.send(arch, image, own=arch in new, listed=list_is_new) for arch, image in known)
+        await to.before_tags()
+        published = dict(zip(new, await all_of(work.publish(arch, made[arch][0]) for arch in new), strict=True))
+        late = [arch for arch in new if targets[arch] is None]
+        targets |= published
+        if list_is_new:
+            await all_of(work.send(arch, published[arch], own=False, listed=True) for arch in late)
+            index = await work.publish_list(_index(listing, targets))
+        await work.verify(targets, index)
+    return work.results(targets, index)
 
 
 @dataclass(frozen=True)
-class Change:
-    """What a tag refers to now, and the digest that it referred to before, or None."""
+class _Publication(Generic[T]):
+    """The tags of a release, the digests that they refer to now, and the steps that bring images under them."""
 
-    tag: Tag
-    target: Image | Index
-    before: str | None
+    to: Destination
+    publisher: Publisher[T]
+    tags: Mapping[Arch, Tag]
+    list_tag: Tag | None
+    held: Digests
+    early: bool
+
+    def expect(self) -> None:
+        for tag in self.tags.values():
+            self.to.store.expect(tag.repository, _BLOBS)
+            if self.list_tag and self.to.store.is_distant:
+                self.to.store.expect(self.list_tag.repository, _BLOBS)
+
+    async def ready(self, arch: Arch, image: Awaitable[T]) -> tuple[T, Image | None]:
+        """An image once it is made; without any tag in the way, its content is sent at once."""
+        try:
+            built = await image
+        except BaseException:
+            self.to.stage(arch, FAILED)
+            raise
+        self.to.stage(arch, PUSH)
+        tag = self.tags[arch]
+        target = await self.publisher.target(built, tag, self.to.store, self.held[tag])
+        if self.early and target:
+            await self.send(arch, target, own=True, listed=True)
+        return built, target
+
+    async def send(self, arch: Arch, image: Image, *, own: bool, listed: bool) -> None:
+        """Content to the image's own repository, to the list's, or to both."""
+        home = self.tags[arch].repository
+        places = [*([home] if own else []), *([self.list_tag.repository] if self.list_tag and listed else [])]
+        try:
+            await transfer(self.to.store, image, home, places, lambda size: self.to.stage(arch, PUSH, size=size))
+        except BuildError:
+            self.to.stage(arch, FAILED)
+            raise
+
+    def refuse_to_move(self, targets: Mapping[Arch, Image | None], index: Index | None) -> None:
+        if self.to.store.keeps_tags and not self.to.overwrite:
+            wanted = {self.tags[arch]: target.digest if target else None for arch, target in targets.items()}
+            if self.list_tag and index:
+                wanted = {self.list_tag: index.digest, **wanted}
+            refuse_to_move(self.held, wanted)
+
+    async def publish(self, arch: Arch, built: T) -> Image:
+        return await self.publisher.publish(built, self.tags[arch], self.to.store)
+
+    async def publish_list(self, index: Index | None) -> Index | None:
+        if self.list_tag and index:
+            self.refuse_to_move({}, index)
+            if index.digest != self.held[self.list_tag]:
+                await self.to.store.put_tag(self.list_tag.repository, self.list_tag.name, index)
+        return index
+
+    async def verify(self, targets: Mapping[Arch, Image | None], index: Index | None) -> None:
+        """No registry can lock tags: read them back, and raise PublishError if another run moved one meanwhile."""
+        wanted = {self.tags[arch]: image.digest for arch, image in targets.items() if image}
+        if self.list_tag and index:
+            wanted = {self.list_tag: index.digest, **wanted}
+        found = await digests_of(self.to.store, wanted)
+        lost = [tag for tag, digest in wanted.items() if found[tag] != digest]
+        if lost:
+            lines = [f"  {tag}: found {found[tag]}, expected {wanted[tag]}" for tag in lost]
+            raise PublishError(
+                "another run published at the same time: these tags are not as this run left them\n"
+                + "\n".join(lines)
+                + "\n  to decide the winner, rerun it with --overwrite"
+            )
+
+    def results(self, targets: Mapping[Arch, Image | None], index: Index | None) -> list[Result]:
+        results = []
+        if self.list_tag:
+            results.append(_result(self.list_tag, index.digest if index else None, None, self.held[self.list_tag]))
+            self.to.report(_line(results[-1], self.to.dry))
+        for arch, target in targets.items():
+            tag = self.tags[arch]
+            results.append(_result(tag, target.digest if target else None, str(arch.platform), self.held[tag]))
+            self.to.stage(arch, DONE, _line(results[-1], self.to.dry))
+        return results
 
 
-# By repository; each is good for one blob.
-Uploads = Mapping[Repository, list[asyncio.Task[str]]]
-Held = Mapping[Tag, str | None]
-Images = Mapping[Tag, Outcome[Image]]
+def _index(listing: Listing | None, targets: Mapping[Arch, Image | None]) -> Index | None:
+    known = [image for image in targets.values() if image]
+    return listing(known) if listing and len(known) == len(targets) else None
 
 
-async def survey(sink: Sink, tags: Collection[Tag]) -> Held:
-    """What each tag refers to now: a digest, or None for no such tag."""
-    asked = (sink.digest(tag.repository, tag.name) for tag in tags)
-    return dict(zip(tags, await together_at_most(sink.at_once, asked), strict=True))
-
-
-def refuse_to_move(sink: Sink, wanted: Mapping[Tag, Image | Index], held: Held) -> None:
-    """Raise PublishError if a tag refers to something else already, in a sink where tags are kept."""
-    moved = [tag for tag, target in wanted.items() if held[tag] not in (None, target.digest)]
-    if sink.keeps_tags:
-        refuse({tag: f"{wanted[tag].digest} or nothing" for tag in moved}, held)
-
-
-def refuse(moved: Mapping[Tag, str], held: Held) -> None:
-    """Raise PublishError if any tag would be moved; each with what was expected under it."""
+def refuse_to_move(held: Digests, wanted: Mapping[Tag, str | None]) -> None:
+    """Raise PublishError if a tag refers to something other than the wanted digest."""
+    moved = [tag for tag, digest in wanted.items() if held[tag] not in (None, digest)]
     if moved:
-        raise not_moved(f"{tag}: found {held[tag]}, expected {expected}" for tag, expected in moved.items())
+        raise not_moved(
+            f"{tag}: found {held[tag]}, expected {wanted[tag] or 'what this daemon pushed'} or no tag" for tag in moved
+        )
 
 
-def not_moved(found: Iterable[str]) -> PublishError:
-    """What is raised where tags would be moved unasked; `found` is a line for each."""
+def not_moved(lines: Iterable[str]) -> PublishError:
+    """The error for tags that would have to be moved; one line for each."""
     return PublishError(
-        "a tag that others may use is not moved unasked\n"
-        + "\n".join(f"  {line}" for line in found)
+        "refusing to move an existing tag (use --overwrite)\n"
+        + "\n".join(f"  {line}" for line in lines)
         + "\n  publish under another TAG, or move it with --overwrite"
     )
 
 
-async def publish(
-    sink: Sink,
-    images: Images,
-    list_tag: Tag | None,
-    order: Order,
-    listing: Callable[[Sequence[Image]], Index] = index,
-) -> list[Change]:
-    """Bring the tags of `images`, which may still be in the making, and `list_tag` to refer to them.
-
-    What is there already is not sent. Raises ImageError for an image that contradicts itself, before any of it is sent,
-    and PublishError if a tag would have to be moved unasked, if the sink fails, or if another run got in between.
-    """
-    held = await survey(sink, [*images, *([list_tag] if list_tag else [])])
-    listed = list_tag.repository if list_tag else None
-    # Where no tag is there is none to move: an image leaves for afar while others are still being compiled.
-    early = sink.keeps_tags and not any(held.values()) and not order.dry
-    if early:
-        first = [tag.repository for tag, _ in zip(images, range(_images_at_once(sink)), strict=False)]
-        courier = _Courier(sink, order.told, _opened(sink, first, listed if sink.is_far else None))
-        ready = await courier.deliver(images, images, listed)
-    else:
-        courier = _Courier(sink, order.told, {})
-        ready = await together_at_most(lambda: 1, map(made, images.values()))
-    wanted: dict[Tag, Image | Index] = {list_tag: listing(ready)} if list_tag else {}
-    wanted |= zip(images, ready, strict=True)
-    if not order.overwrite:
-        refuse_to_move(sink, wanted, held)
-    new = {tag: target for tag, target in wanted.items() if held[tag] != target.digest}
-    if new and not order.dry:
-        if not early:
-            await courier.deliver(images, new, listed if list_tag in new else None)
-        await asyncio.to_thread(order.before_tags)
-        await _move_tags(sink, new, wanted, list_tag)
-    return [Change(tag, target, held[tag]) for tag, target in wanted.items()]
+def refuse_plan(steps: Iterable[Result]) -> None:
+    """Raise PublishError if a step of a plan would be refused."""
+    lines = [f"{step.name}: {'; '.join(step.why)}" for step in steps if step.change == "refused"]
+    if lines:
+        raise not_moved(lines)
 
 
-@dataclass(frozen=True)
-class _Courier:
-    """Brings images to a sink, and tells of each what has become of it."""
-
-    sink: Sink
-    told: Callable[[Tag, str, int], None]
-    uploads: Uploads
-
-    async def deliver(self, images: Images, new: Container[Tag], listed: Repository | None) -> list[Image]:
-        """Blobs, then the manifest by digest: to a tag's home if it is among the new, and to the list's repository.
-
-        In the list's repository they are mounted from their home; but to a registry far away small ones go straight.
-        """
-        leaving = (self._leave(tag, image, listed, tag in new) for tag, image in images.items())
-        return await together_at_most(partial(_images_at_once, self.sink), leaving)
-
-    async def _leave(self, tag: Tag, running: Outcome[Image], listed: Repository | None, is_new: bool) -> Image:
-        image = await made(running)
-        try:
-            await self._deliver(tag, image, listed, is_new)
-        except BuildError:
-            self.told(tag, FAILED, 0)
-            raise
-        return image
-
-    async def _deliver(self, tag: Tag, image: Image, listed: Repository | None, is_new: bool) -> None:
-        blobs = validate(image).blobs
-        sink, home = self.sink, tag.repository
-        places = [place for place in (home if is_new else None, listed) if place]
-        mounted = [blob for blob in blobs if listed and (not sink.is_far or len(blob.data) > SMALL)]
-        straight = [(place, blob) for place in places for blob in blobs if place == home or blob not in mounted]
-        await together(self._send(tag, *each) for each in straight)
-        if listed:
-            await together(self._mount(tag, listed, blob) for blob in mounted)
-        await together(self._send_manifest(tag, place, image.manifest) for place in places)
-
-    async def _send(self, tag: Tag, place: Repository, blob: Blob) -> None:
-        upload = ""
-        if waiting := self.uploads.get(place):
-            with suppress(
-                PublishError
-            ):  # one that could not be opened is opened again, and if that fails, too, it is told
-                upload = await waiting.pop()
-        self.told(tag, PUSH, await self.sink.put_blob(place, blob, upload=upload))
-
-    async def _mount(self, tag: Tag, place: Repository, blob: Blob) -> None:
-        self.told(tag, PUSH, await self.sink.put_blob(place, blob, tag.repository))
-
-    async def _send_manifest(self, tag: Tag, place: Repository, manifest: Blob) -> None:
-        await self.sink.put_manifest(place, manifest)
-        self.told(tag, PUSH, len(manifest.data))
+def _result(tag: Tag, digest: str | None, platform: str | None, held: str | None) -> Result:
+    place = "layout" if tag.repository.on_disk else "registry"
+    if digest and digest == held:
+        return Result(str(tag), digest, platform, "kept")
+    why = f"the {place} has another digest: {held}" if held else f"not in the {place}"
+    return Result(str(tag), digest, platform, "moved" if held else "pushed", (why,))
 
 
-def _images_at_once(sink: Sink) -> int:
-    return max(1, sink.at_once() // _BLOBS)
-
-
-def _opened(sink: Sink, homes: Iterable[Repository], listed: Repository | None) -> Uploads:
-    """Uploads for all blobs that are to come, which takes a round trip while the compilers work."""
-    uploads: dict[Repository, list[asyncio.Task[str]]] = {}
-    for place in (place for home in homes for place in (home, listed) if place):
-        opened = [asyncio.ensure_future(sink.open_upload(place)) for _ in range(_BLOBS)]
-        for each in opened:
-            each.add_done_callback(_heard)
-        uploads.setdefault(place, []).extend(opened)
-    return uploads
-
-
-def _heard(ended: asyncio.Task[str]) -> None:
-    # Of an upload that nobody comes for any more nobody needs to hear that it failed.
-    if not ended.cancelled():
-        ended.exception()
-
-
-async def _move_tags(
-    sink: Sink, new: Mapping[Tag, Image | Index], wanted: Mapping[Tag, Image | Index], last: Tag | None
-) -> None:
-    """Move the `new` tags, and see whether they and their kin then are what is `wanted`: no registry can lock them."""
-    moving = (sink.put_tag(tag.repository, tag.name, target) for tag, target in new.items() if tag != last)
-    await together_at_most(sink.at_once, moving)
-    if last and last in new:
-        await sink.put_tag(last.repository, last.name, new[last])
-    found = await survey(sink, wanted)
-    lost = [tag for tag, target in wanted.items() if found[tag] != target.digest]
-    if lost:
-        lines = [f"  {tag}: found {found[tag]}, expected {wanted[tag].digest}" for tag in lost]
-        raise PublishError(
-            "another run has published at the same time: these tags are not what this run made them\n"
-            + "\n".join(lines)
-            + "\n  decide which of the two it shall be, and run that again with --overwrite"
-        )
+def _line(result: Result, dry: bool) -> str:
+    if result.change == "kept":
+        return f"{result.name}: already published"
+    return f"{result.name}: {'would be ' if dry else ''}{result.change}"

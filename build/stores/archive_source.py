@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from build.errors import PublishError
-from build.oci.oci import LARGEST_MANIFEST, Blob, digest_of, media_type_of
-from build.oci.reference import DIGEST, Repository
+from build.oci.descriptor import Blob, digest_of
+from build.oci.media_types import LARGEST_MANIFEST
+from build.oci.parse import media_type_of
+from build.oci.descriptor import DIGEST
+from build.oci.reference import Repository
 from build.stores.archive import REFERENCE
 
 # In bytes. A release takes some 30 KB, with libc in its programs some MB.

@@ -13,8 +13,8 @@ from threading import Lock
 
 from build.config.arches import Arch
 from build.errors import BuildError
-from build.events import DONE, FAILED, VERIFY
-from build.oci.oci import Image
+from build.report import DONE, FAILED, VERIFY
+from build.oci.image import Image
 from build.release.build import Binaries, all_images, binaries, finish_images
 from build.release.crew import results, side_by_side
 from build.release.everywhere import in_each

@@ -10,7 +10,7 @@ import pytest
 from tests.support.checkout import RELEASE, REPOSITORIES, Checkout, Run, ended
 from tests.support.registries import Recorder, recording, registry, whole_tags
 
-TOLD = "another run has published at the same time"
+TOLD = "another run published at the same time"
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ def test_two_registries_get_both(two: Checkout, recorder: Recorder) -> None:
     assert [run.digests[name] for name in a] == [run.digests[name] for name in b]
     message = two.refuses(1, "all-push", "--registry", places[0], "--registry", "localhost:1", "--timeout", "5")
     assert message.startswith("2 of 2 images failed\npause: 1 of 2 registries failed\nlocalhost:1: ")
-    assert message.count("run this again: what is done is not repeated") == 1
+    assert message.count("retry: finished work is kept") == 1
 
 
 def test_both_are_copied_through_one_archive(two: Checkout, recorder: Recorder) -> None:

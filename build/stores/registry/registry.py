@@ -8,7 +8,9 @@ from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
 from build.errors import PublishError
-from build.oci.oci import INDEXES, LARGEST_MANIFEST, MANIFESTS, Blob, Image, Index, digest_of
+from build.oci.descriptor import Blob, digest_of
+from build.oci.image import Image, Index
+from build.oci.media_types import INDEXES, LARGEST_MANIFEST, MANIFESTS
 from build.oci.reference import Repository
 from build.stores.registry.faults import Answer, TransientError, refusal
 from build.stores.registry.login import Login

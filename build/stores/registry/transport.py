@@ -20,7 +20,7 @@ import h11
 
 from build import trace
 from build.errors import PublishError
-from build.oci.oci import LARGEST_MANIFEST
+from build.oci.media_types import LARGEST_MANIFEST
 from build.stores.registry.connections import Host
 from build.stores.registry.faults import (
     Answer,

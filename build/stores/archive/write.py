@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from build.image.layer import File, tar
-from build.oci.oci import Blob, Content, Image, Index, dump
+from build.oci.descriptor import Blob
+from build.oci.image import Image, Index, dump
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 REFERENCE = "org.opencontainers.image.ref.name"
@@ -28,17 +29,16 @@ class Entry:
     reference: str
 
 
-def write(entries: Sequence[Entry], time: int) -> bytes:
+def archive(entries: Sequence[Entry], time: int) -> bytes:
     """The archive that holds `entries`, in their order; `time` (seconds since the epoch) dates the files in it."""
     images = [image for entry in entries for image in _images(entry.target)]
-    read = {image.digest: image.read() for image in images}
     blobs = [each.target.manifest for each in entries] + [image.manifest for image in images]
-    blobs += [blob for content in read.values() for blob in content.blobs]
-    saved = [_saved(read[each.target.digest], each.name) for each in entries if isinstance(each.target, Image)]
+    blobs += [blob for image in images for blob in image.blobs]
+    saved = [_saved(each.target, each.name) for each in entries if isinstance(each.target, Image)]
     contents = {
         "oci-layout": LAYOUT,
         "index.json": dump({"schemaVersion": 2, "manifests": [_described(entry) for entry in entries]}),
-        # `docker save` had no manifest lists when it came to this form.
+        # `docker save` had no manifest lists when this form came up.
         "manifest.json": dump(saved),
         **{_path(blob): blob.data for blob in blobs},
     }
@@ -51,8 +51,8 @@ def _described(entry: Entry) -> dict[str, object]:
     return entry.target.descriptor.fields() | {"annotations": annotations}
 
 
-def _saved(content: Content, name: str) -> dict[str, object]:
-    return {"Config": _path(content.config), "RepoTags": [name], "Layers": [_path(layer) for layer in content.layers]}
+def _saved(image: Image, name: str) -> dict[str, object]:
+    return {"Config": _path(image.config), "RepoTags": [name], "Layers": [_path(layer) for layer in image.layers]}
 
 
 def _images(target: Image | Index) -> Sequence[Image]:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 from build.errors import PublishError
-from build.files import leftovers, write_if_changed, write_whole
-from build.oci.oci import Blob, Image, Index, digest_of, dump, media_type_of
-from build.oci.reference import DIGEST, Repository
-from build.stores.archive import LAYOUT
+from build.oci.descriptor import DIGEST, Blob, Descriptor, digest_of
+from build.oci.image import Image, Index, dump
+from build.oci.parse import media_type_of
+from build.oci.reference import Repository
+from build.system import leftovers, write_if_changed, write_whole
 
 _LOCK = ".lock"
 _TAG = "org.opencontainers.image.ref.name"
@@ -33,7 +35,7 @@ class Layout:
 
     base: Path
     keeps_tags = False
-    is_far = False
+    is_distant = False
 
     async def digest(self, repository: Repository, tag: str) -> str | None:
         """The digest under `tag`, or None; what is damaged, or not all there, is not there."""
@@ -48,30 +50,17 @@ class Layout:
         if not DIGEST.fullmatch(digest) or not self._path(repository, digest).is_file():
             return None
         data = self._read(repository, digest)
-        return Blob(media_type_of(data, (entry or {}).get("mediaType", "")), data)
+        return Blob.of(media_type_of(data, (entry or {}).get("mediaType", "")), data)
 
-    async def blob(self, repository: Repository, digest: str, most: int = sys.maxsize) -> bytes:
-        """The bytes of a blob; raise PublishError if they are missing or damaged, or more than `most`."""
-        return self._read(repository, digest, most)
+    async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:
+        return Blob.of(descriptor.media_type, self._read(repository, descriptor.digest, descriptor.size))
 
-    def at_once(self) -> int:
-        """A disk has one thing done after another."""
-        return 1
-
-    async def open_upload(self, repository: Repository) -> str:  # noqa: ARG002
+    def expect(self, repository: Repository, blobs: int) -> None:
         """A folder needs no preparation."""
-        return ""
 
-    async def put_blob(
-        self,
-        repository: Repository,
-        blob: Blob,
-        source: Repository | None = None,  # noqa: ARG002
-        upload: str = "",  # noqa: ARG002
-    ) -> int:
-        """Store a blob, and return its size; `source`, a repository that has it already, is of no use here."""
+    async def put_blob(self, repository: Repository, blob: Blob, mount_from: Repository | None = None) -> int:
         self._write(repository, blob)
-        return len(blob.data)
+        return blob.size
 
     async def put_manifest(self, repository: Repository, manifest: Blob) -> None:
         """Store a manifest under its digest."""
@@ -89,7 +78,7 @@ class Layout:
             index["manifests"] = [*others, target.descriptor.fields() | {"annotations": annotations}]
             write_whole(folder / "index.json", dump(index))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing is kept open."""
 
     def clean(self, repository: Repository, dry: bool = False) -> list[Path]:

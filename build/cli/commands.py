@@ -1,0 +1,221 @@
+"""One coroutine for each task: what it takes from the user, and the pipeline call.
+
+Imports are inside the functions: git answers while they load, and `invoke --list` loads none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from build.cli import options as given
+from build.cli import setup
+from build.cli.options import Options
+from build.errors import UsageError
+
+if TYPE_CHECKING:
+    from build.cli.ci import Job
+    from build.cli.nodes import Setting
+    from build.config.release import Release
+    from build.release.clean import Removed
+    from build.report import Result
+    from build.verify.verdicts import Verdict
+
+
+async def build(options: Options) -> list[Result]:
+    """The program of every selected image and arch."""
+    async with setup.builds(options, every_arch=False) as builds:
+        from build.release import pipeline
+
+        return await pipeline.build(builds)
+
+
+async def orphan(options: Options) -> list[Result]:
+    """The companions of every selected image."""
+    async with setup.builds(options, every_arch=False) as builds:
+        from build.release import pipeline
+
+        return await pipeline.companions(builds)
+
+
+async def container(options: Options) -> list[Result]:
+    """The image of the selected arch."""
+    return await _container(options, every_arch=False)
+
+
+async def all_container(options: Options) -> list[Result]:
+    """The image of every arch of the release."""
+    return await _container(options, every_arch=True)
+
+
+async def push(options: Options) -> list[Result]:
+    """The image of the selected arch, published."""
+    return await _push(options, every_arch=False, with_list=False)
+
+
+async def all_push_images(options: Options) -> list[Result]:
+    """The image of every arch, published."""
+    return await _push(options, every_arch=True, with_list=False)
+
+
+async def all_push(options: Options) -> list[Result]:
+    """The image of every arch and the manifest list, published."""
+    return await _push(options, every_arch=True, with_list=True)
+
+
+async def plan(options: Options) -> list[Result]:
+    """What `all_push` would do."""
+    async with setup.builds(replace(options, dry=True), every_arch=True) as builds, setup.stores(options) as store:
+        from build.release import pipeline
+
+        return await pipeline.plan(
+            builds, {build: setup.destinations(options, build.releases, store) for build in builds}
+        )
+
+
+async def verify(options: Options) -> list[Verdict]:
+    """The checks of every arch."""
+    async with setup.builds(options, every_arch=True) as builds:
+        from build.release.verify import verify
+
+        return await verify(builds, setup.verification(options))
+
+
+async def push_manifest(options: Options) -> list[Result]:
+    """The manifest list of what is published."""
+    from build.release import pipeline
+    from build.system import scratch
+
+    with scratch(setup.scratch_base(options)) as folder:
+        async with setup.stores(options) as store:
+            images = [setup.destinations(options, releases, store) for releases in setup.releases(options)]
+            return await pipeline.push_manifest(images, folder)
+
+
+async def check(options: Options) -> list[Result]:
+    """Proof of a reference, or of the release; raise UsageError if both are asked for."""
+    from build.oci.reference import Reference
+    from build.release.check import check_reference, check_release
+    from build.release.side_by_side import each_separately
+    from build.system import scratch
+
+    text = options.flags.get("reference")
+    if text:
+        for flag in ("arch", "image", "registry", "tag"):
+            if options.flags.get(flag):
+                raise UsageError(f"--{flag} selects a part of the release, but {text!r} is a reference\n  omit one")
+    with scratch(setup.scratch_base(options)) as folder:
+        async with setup.stores(options) as store:
+            if text:
+                reference = Reference.parse(text)
+                return await check_reference(store(str(reference.repository)), reference, options.report, folder)
+
+            async def checked(releases: Sequence[Release]) -> list[Result]:
+                parts = {
+                    each.registry: check_release(each, store(each.registry), options.report, folder)
+                    for each in releases
+                }
+                return await each_separately("registries", parts, options.report)
+
+            images = {releases[0].image.name: checked(releases) for releases in setup.releases(options)}
+            return await each_separately("images", images, options.report)
+
+
+async def copy(options: Options) -> list[Result]:
+    """Copy releases from SRC to DST."""
+    from build.oci.reference import archive_file, check_registry
+    from build.release import pipeline
+    from build.system import scratch
+
+    source, target = (check_registry(options.flags[side]) for side in ("src", "dst"))
+    origins, targets = zip(*setup.releases(options, [source, target]), strict=True)
+    with scratch(setup.scratch_base(options)) as folder:
+        async with setup.stores(options) as store:
+            to = [
+                each
+                for release in targets
+                for each in setup.destinations(
+                    options, [release], (lambda _: store(source)) if archive_file(target) else store
+                )
+            ]
+            return await pipeline.copy(origins, store(source), to, options.root, folder)
+
+
+async def matrix(options: Options) -> list[Job]:
+    """The jobs that CI may fan out to."""
+    from build.cli.ci import fan_out
+
+    (release, *_), *_ = setup.releases(options)
+    return fan_out(release.arches)
+
+
+async def bake(options: Options) -> list[Result]:
+    """docker-bake.json."""
+    forced = replace(options, flags={**options.flags, "compiler": "kube-cross", "engine": "embedded"})
+    async with setup.builds(forced, every_arch=True) as builds:
+        from build.release.bake import bake
+
+        return bake(builds, setup.toolchain(options))
+
+
+async def use(options: Options) -> list[Setting]:
+    """Settings for nodes; raise UsageError for several images or registries, because a node uses one."""
+    from build.cli.nodes import settings
+    from build.cli.selection import only
+
+    images = setup.releases(options)
+    only(releases[0].image for releases in images)
+    release, *others = images[0]
+    if others:
+        raise UsageError(f"{len(others) + 1} registries, expected one\n  run it once for each")
+    async with setup.stores(options) as store:
+        return await settings(release, store(release.registry))
+
+
+async def kube_cross(options: Options) -> list[Result]:
+    """Build the kube-cross image in the daemon from `build/compilers/kube-cross.Dockerfile`."""
+    from build.daemon.toolchain import build_toolchain
+    from build.report import Result
+
+    name = setup.toolchain(options)
+    if options.dry:
+        return [Result(name, None, None, "made")]
+    recipe = (options.root / "build/compilers/kube-cross.Dockerfile").read_bytes()
+    daemon = await setup.connection(options)()
+    return [Result(name, await build_toolchain(daemon, recipe, name, options.report), None, "made")]
+
+
+async def clean(options: Options) -> list[Removed]:
+    """Remove what the tasks made: in `bin`, in the cache, and in the registry in force if that is a folder."""
+    from build.cache.cache import Cache
+    from build.oci.reference import Repository
+    from build.release.clean import clean
+
+    settings = setup.settings(options)
+    names = [
+        template.format(registry=registry, arch=arch)
+        for registry in given.registries(options, settings.defaults.registry)
+        for image in settings.images.values()
+        for arch in settings.arches
+        for template in (image.repository, image.arch_repository)
+    ]
+    repositories = [Repository.parse(name) for name in dict.fromkeys(names)]
+    cached = Cache(options.root / setup.CACHE)
+    return clean(options.root, cached, settings.images.values(), settings.arches, repositories, options.dry)
+
+
+async def _container(options: Options, *, every_arch: bool) -> list[Result]:
+    async with setup.builds(options, every_arch=every_arch) as builds:
+        from build.release import pipeline
+
+        return await pipeline.container(builds)
+
+
+async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[Result]:
+    async with setup.builds(options, every_arch=every_arch) as builds, setup.stores(options) as store:
+        from build.release import pipeline
+
+        to = {build: setup.destinations(options, build.releases, store) for build in builds}
+        verification = setup.verification(options) if options.flags.get("verify") else None
+        return await pipeline.push(builds, to, verification, with_list=with_list)

@@ -1,0 +1,244 @@
+"""From flags, environment and arches.yaml, in this order, to what the pipeline takes.
+
+Imports are inside the functions: git answers while they load, and `invoke --list` loads none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from build.cli import options as given
+from build.cli import selection
+from build.cli.options import Options
+from build.errors import UsageError
+
+if TYPE_CHECKING:
+    from build.cache.cache import Cache
+    from build.compilers.compiler import Compiler
+    from build.config.arches import Settings
+    from build.config.release import Release
+    from build.config.revision import Revision
+    from build.daemon.client import Daemon
+    from build.engines.engine import Engine
+    from build.release.build import Build
+    from build.release.publish import Destination
+    from build.release.verify import Verification
+    from build.stores.registry.credentials import Credentials
+    from build.stores.store import Store
+
+# A folder of our own in one that other tools use, too.
+CACHE = ".cache/pause"
+# Each engine with its default compiler.
+ENGINES = {"embedded": "zig", "docker": "kube-cross"}
+
+Stores = Callable[[str], "Store"]
+Connect = Callable[[], Awaitable["Daemon"]]
+
+
+def settings(options: Options) -> Settings:
+    """arches.yaml; raise UsageError if it is invalid."""
+    from build.config.arches import read_settings
+
+    return read_settings(options.root / "arches.yaml")
+
+
+def releases(options: Options, registries: Sequence[str] = (), *, every_arch: bool = True) -> list[tuple[Release, ...]]:
+    """For each image the same release in each registry; raise UsageError for a name that breaks the grammar."""
+    from build.config.release import Release
+    from build.oci.reference import check_tag
+
+    table = settings(options)
+    arches = selection.arches(options, table, every_arch)
+    places = registries or given.registries(options, table.defaults.registry)
+    images = []
+    for image in selection.images(options, table):
+        tag = check_tag(options.text("tag", image.tag))
+        images.append(tuple(Release(image, arches, registry, tag) for registry in places))
+    for release in chain(*images):
+        release.list_tag()
+        for arch in arches:
+            release.arch_tag(arch)
+    return images
+
+
+@asynccontextmanager
+async def builds(options: Options, *, every_arch: bool) -> AsyncIterator[list[Build]]:
+    """How each image is built. Without --arch: with `every_arch` the release set, else the default arch."""
+    from build.config.revision import ask
+
+    revision = asyncio.create_task(
+        ask(options.root, options.text("rev", ""), options.environment.get("SOURCE_DATE_EPOCH"))
+    )
+    try:
+        await asyncio.sleep(0)  # git starts, and answers while the rest is read
+        yield await _builds(options, revision, every_arch)
+    finally:
+        revision.cancel()
+
+
+async def _builds(options: Options, revision: Awaitable[Revision], every_arch: bool) -> list[Build]:
+    from build.cache.cache import Cache
+    from build.oci.media_types import FORMATS
+    from build.release.build import Build
+
+    table = settings(options)
+    compiler_name = options.one_of("engine", table.defaults.engine, ENGINES)
+    images = releases(options, every_arch=every_arch)
+    given.access(options)  # what is wrong is reported before anything is compiled
+    kept = Cache(options.root / CACHE, keep=not options.dry)
+    connect = connection(options)
+    form = options.one_of("format", table.defaults.format, FORMATS)
+    cflags = [selection.cflags(options, each[0].image) for each in images]
+    compiler = _compiler(options, compiler_name, connect)
+    engine = _engine(options, options.text("engine", table.defaults.engine), kept, connect)
+    known = await revision
+    return [
+        Build(
+            releases=each,
+            root=options.root,
+            revision=known,
+            cflags=flags,
+            form=form,
+            compiler=compiler,
+            engine=engine,
+            cache=kept,
+            scratch=scratch_base(options),
+            report=options.report,
+            dry=options.dry,
+        )
+        for each, flags in zip(images, cflags, strict=True)
+    ]
+
+
+def scratch_base(options: Options) -> Path:
+    """Where temporary files go: below the cache, or for a run that changes nothing there, in the system's folder."""
+    writable = os.access(options.root, os.W_OK) and not options.dry
+    return options.root / CACHE / "tmp" if writable else Path(tempfile.gettempdir(), f"pause-{os.getuid()}")
+
+
+@asynccontextmanager
+async def stores(options: Options) -> AsyncIterator[Stores]:
+    """Opens the store of a registry, a layout or an archive; registries on the same host share one.
+
+    All are closed when the context ends.
+    """
+    opened: dict[str, Store] = {}
+
+    def store(registry: str) -> Store:
+        host = registry.partition("/")[0]
+        if host not in opened:
+            opened[host] = _store(options, registry)
+        return opened[host]
+
+    try:
+        yield store
+    finally:
+        for each in opened.values():
+            await each.close()
+
+
+def _store(options: Options, registry: str) -> Store:
+    from build.oci.reference import archive_file
+
+    if file := archive_file(registry):
+        from build.stores.archive.archive import Archive
+
+        return Archive(options.root / file)
+    if registry.startswith("oci:"):
+        from build.stores.layout.layout import Layout
+
+        return Layout(options.root)
+    from build.stores.registry.registry import Registry
+
+    return Registry(registry.partition("/")[0], given.access(options))
+
+
+def destinations(options: Options, images: Sequence[Release], store: Stores) -> list[Destination]:
+    """Where each release goes."""
+    from build.release.publish import Destination
+
+    overwrite = bool(options.flags.get("overwrite"))
+    return [
+        Destination(each, store(each.registry), options.report, overwrite=overwrite, dry=options.dry) for each in images
+    ]
+
+
+def toolchain(options: Options) -> str:
+    """The kube-cross image in force, NAME:TAG."""
+    defaults = settings(options).defaults
+    name = options.text("kube_cross_image", defaults.kube_cross_image)
+    return f"{name}:{options.text('kube_cross_version', defaults.kube_cross_version)}"
+
+
+def connection(options: Options) -> Connect:
+    """Connects to the daemon, once."""
+    connecting: list[asyncio.Task[Daemon]] = []
+
+    async def connected() -> Daemon:
+        from build.daemon.client import connect
+
+        if not connecting:
+            connecting.append(asyncio.create_task(connect(options.environment)))
+        return await asyncio.shield(connecting[0])
+
+    return connected
+
+
+def _compiler(options: Options, default: str, connect: Connect) -> Compiler:
+    def zig() -> Compiler:
+        from build.compilers.zig import Zig
+
+        return Zig(None if options.dry else options.root / CACHE / "zig")
+
+    def kube_cross() -> Compiler:
+        from build.compilers.kube_cross import KubeCross
+
+        return KubeCross(connect, toolchain(options), options.report, may_pull=not options.dry)
+
+    def host() -> Compiler:
+        from build.compilers.host import Host
+
+        return Host()
+
+    compiler: Compiler = options.one_of("compiler", default, {"zig": zig, "kube-cross": kube_cross, "host": host})()
+    return compiler
+
+
+def _engine(options: Options, name: str, kept: Cache, connect: Connect) -> Engine:
+    if name == "docker":
+        from build.engines.docker import DockerEngine
+
+        return DockerEngine(connect, partial(_credentials, options), kept, options.dry, scratch_base(options))
+    from build.engines.embedded import Embedded
+
+    return Embedded(kept, options.dry)
+
+
+async def _credentials(options: Options, host: str) -> Credentials | None:
+    from build.stores.registry.credentials import credentials
+
+    return await credentials(given.docker_config(options), host)
+
+
+def verification(options: Options) -> Verification:
+    """What runs the programs; raise UsageError for an unknown driver, or if no image has the companion `orphan`."""
+    from build.release.verify import ORPHAN, Verification
+    from build.verify.drivers import choose
+
+    driver = choose(options.flags.get("with_") or "namespaces", connection(options), scratch_base(options))
+    images = settings(options).images.values()
+    found = [image.companions[ORPHAN] for image in images if ORPHAN in image.companions]
+    if not found:
+        raise UsageError(
+            f"arches.yaml: images: found no companion {ORPHAN!r}, expected one that leaves orphans behind"
+            f"\n  add it to an image, as {ORPHAN}: [{ORPHAN}.c]"
+        )
+    return Verification(cache(driver), found[0], bool(options.flags.get("allow_not_run")))

@@ -1,0 +1,89 @@
+"""Every arch run before it is published: what the checks need is built, and no tag moves until they have passed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from secrets import token_hex
+
+from build.compilers.compiler import Program
+from build.config.arches import Arch
+from build.engines.engine import Built
+from build.errors import all_of
+from build.release.build import Binaries, Build, Images, compiling, imaging
+from build.release.side_by_side import each_separately
+from build.verify.driver import Driver, Method, Subject
+from build.verify.verdicts import Verdict, plain, refuse
+from build.verify.verify import methods, run_checks, unverified
+
+# The companion that leaves orphans behind.
+ORPHAN = "orphan"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What runs the programs; the sources of `orphan`, in whichever image's row they are; and whether arches that can't
+    be run here are let pass.
+    """
+
+    driver: Callable[[], Driver]
+    orphan: tuple[str, ...]
+    allow_not_run: bool
+
+
+async def verify(builds: Sequence[Build], verification: Verification) -> list[Verdict]:
+    """Build what would be published, and run all checks on every arch, one image after another."""
+    one_at_a_time = asyncio.Lock()  # the checks of two images would slow each other down
+    async with compiling(builds, [b.program() for b in builds]) as binaries, imaging(builds, binaries) as images:
+
+        async def verified(build: Build) -> list[Verdict]:
+            await all_of(images[build].values())
+            async with one_at_a_time:
+                return await _checked(build, verification, images[build])
+
+        parts = {build.release.image.name: verified(build) for build in builds}
+        return await each_separately("images", parts, builds[0].report)
+
+
+def gate(
+    build: Build, verification: Verification, images: Images, one_at_a_time: asyncio.Lock
+) -> Callable[[], Awaitable[None]]:
+    """What raises VerifyError unless every arch passes. However often it is awaited, the programs run once."""
+    verdicts: list[Verdict] = []
+
+    async def passed() -> None:
+        async with one_at_a_time:
+            if not verdicts:
+                verdicts.extend(await _checked(build, verification, images))
+                build.report(f"{build.release.image.name}, run the way pods run it:\n{plain(verdicts)}")
+        refuse(verdicts, verification.allow_not_run)
+
+    return passed
+
+
+async def _checked(build: Build, verification: Verification, images: Images) -> list[Verdict]:
+    driver = verification.driver()
+    found = methods(driver, build.arches)
+    runnable = [arch for arch, method in found.items() if isinstance(method, Method)]
+    image = build.release.image.name
+    if build.dry:
+        return unverified(image, found)
+    orphan = replace(build.program(), name=ORPHAN, sources=verification.orphan)
+    clean = replace(build, revision=replace(build.revision, changed=()))  # uncommitted changes were reported before
+    async with compiling([clean], [orphan]) as orphans:
+        built = dict(zip(runnable, await all_of(images[arch] for arch in runnable), strict=True))
+        subjects = {arch: await _subject(build, arch, built[arch], orphans, orphan) for arch in runnable}
+    return await run_checks(image, driver, found, subjects, build.report)
+
+
+async def _subject(build: Build, arch: Arch, built: Built, orphans: Binaries, orphan: Program) -> Subject:
+    name = f"localhost/verify-{token_hex(6)}:{arch.name}"
+    return Subject(
+        arch,
+        built.binary.data,
+        build.program().version,
+        (await orphans[orphan, arch]).data,
+        partial(build.engine.archive, built, name),
+    )
