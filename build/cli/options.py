@@ -11,7 +11,7 @@ from build.errors import UsageError
 from build.report import Report, silent
 
 if TYPE_CHECKING:
-    from build.stores.registry.registry import Access
+    from build.stores.registry.access import Access
 
 # Seconds for all requests of a run to registries, waiting included.
 TIMEOUT = 300
@@ -81,7 +81,7 @@ def docker_config(options: Options) -> Path:
 
 def access(options: Options) -> Access:
     """How registries are reached: credentials, certificates, proxies, timeout."""
-    from build.stores.registry.registry import Access
+    from build.stores.registry.access import Access
 
     environment = options.environment
     # Like Docker and other Go programs, read both spellings, the upper-case one first.

@@ -1,42 +1,28 @@
-"""Who we are to a registry: Docker's config.json, and the challenges of a registry that wants to know.
+"""Authentication: the challenge of a registry, and the exchange of credentials for a token.
 
 RFC 9110 for the challenge, RFC 7617 for Basic, and distribution's token specification for Bearer.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlencode
 
-from build import trace
 from build.errors import PublishError
-
-# Docker Hub's credentials stand under an address of their own.
-_HUB_HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """A user's name and password, or a token that stands for both. None of it is ever shown."""
-
-    username: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
-
-    @property
-    def basic(self) -> str:
-        """The value of an `Authorization` header."""
-        return "Basic " + b64encode(f"{self.username}:{self.password}".encode()).decode()
+from build.oci.reference import Repository
+from build.stores.registry.access import redacted, resolved
+from build.stores.registry.credentials import Credentials, credentials
+from build.stores.registry.explain import refusal
+from build.stores.registry.http import Http, Response
 
 
 @dataclass(frozen=True)
 class Challenge:
-    """What a 401 asks for: a scheme (lower case) and its parameters."""
+    """What a 401 requires: a scheme (lower case) and its parameters."""
 
     scheme: str
     parameters: Mapping[str, str]
@@ -52,71 +38,20 @@ class TokenRequest:
     body: bytes | None = field(repr=False)
 
 
-def credentials(config_file: Path, host: str) -> Credentials | None:
-    """What config.json and its helpers know for `host`, or None. Raises PublishError if they can't be asked."""
-    try:
-        known = json.loads(config_file.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        raise PublishError(
-            f"{config_file}: can't be read as JSON\n  repair it, or log in again: docker login {host}"
-        ) from None
-    if not isinstance(known, dict):
-        raise PublishError(f"{config_file}: expected a JSON object\n  log in again: docker login {host}")
-    if not any(known.get(key) for key in ("auths", "credsStore", "credHelpers")):
-        return None
-    # The import is heavy, and most registries that need no log-in never come here.
-    import warnings
-
-    from docker import auth, errors
-
-    # Of a helper that is not there it warns, and fails as well.
-    warnings.filterwarnings("ignore", module=r"docker\.credentials")
-    try:
-        config = auth.load_config(config_path=str(config_file))
-        place = "https://index.docker.io/v1/" if host in _HUB_HOSTS else host
-        if helper := config.get_credential_store(place):
-            trace.command([f"docker-credential-{helper}", "get"])
-        found = config.resolve_authconfig(place)
-    except errors.InvalidConfigFile as error:
-        raise PublishError(f"{config_file}: {error}\n  log in again: docker login {host}") from None
-    except errors.DockerException as error:
-        # What a helper says when it fails is shown, but not an answer that it gave all the same.
-        words = str(error.__cause__ or error).partition(" exited with ")[0] if "Secret" in str(error) else str(error)
-        raise PublishError(f"{config_file}: the credential helper for {host} failed: {words}") from None
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise _unusable(config_file, host) from None
-    if not found:
-        return None
-    known = {key.lower(): value for key, value in found.items()}  # helpers' answers come in capitals
-    parts = [known.get(key, "") for key in ("username", "password", "identitytoken")]
-    if not all(isinstance(part, str) for part in parts):
-        raise _unusable(config_file, host)
-    return Credentials(*parts)
-
-
-def _unusable(config_file: Path, host: str) -> PublishError:
-    return PublishError(
-        f"{config_file}: what it or its credential helper has for {host} is none of Docker's credentials"
-        f"\n  log in again: docker login {host}"
-    )
-
-
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf'\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))\s*')
 _SCHEME = re.compile(rf"\s*({_WORD})(?:\s+|$|,)")
 
 
 def challenge(header: str) -> Challenge:
-    """The challenge of a `WWW-Authenticate` header that we answer best: Bearer, else Basic, else its first."""
+    """The preferred challenge of a `WWW-Authenticate` header: Bearer, else Basic, else the first."""
     found = list(_challenges(header))
     order = {"bearer": 0, "basic": 1}
     return min(found, key=lambda each: order.get(each.scheme, 2), default=Challenge("", {}))
 
 
 def _challenges(header: str) -> Iterator[Challenge]:
-    """RFC 9110, 11.6.1: commas part challenges and their parameters alike; a name without `=` begins a challenge."""
+    """RFC 9110, 11.6.1: commas separate challenges as well as parameters; a name without `=` begins a challenge."""
     at, scheme, parameters = 0, "", dict[str, str]()
     while at < len(header):
         if scheme and (match := _PARAMETER.match(header, at)):
@@ -133,7 +68,7 @@ def _challenges(header: str) -> Iterator[Challenge]:
 
 
 def token_request(asked: Challenge, known: Credentials | None) -> TokenRequest:
-    """The request for the token that `asked` wants: with credentials if we have any, else as nobody in particular."""
+    """The request for the token that `asked` requires, with credentials if there are any, else anonymous."""
     realm = asked.parameters.get("realm", "")
     wanted = {"service": asked.parameters.get("service", ""), "scope": asked.parameters.get("scope", "")}
     if known and known.identity_token:
@@ -144,3 +79,49 @@ def token_request(asked: Challenge, known: Credentials | None) -> TokenRequest:
     query = urlencode([("service", wanted["service"]), *scopes])
     joint = "&" if "?" in realm else "?"
     return TokenRequest("GET", f"{realm}{joint}{query}", {"Authorization": known.basic} if known else {}, None)
+
+
+class Authenticator:
+    """Answers the challenges of the registry `host`."""
+
+    def __init__(self, host: str, http: Http) -> None:
+        self._host = host
+        self._http = http
+        self._known: asyncio.Task[Credentials | None] | None = None
+
+    async def answer(self, origin: str, response: Response, repository: Repository) -> str:
+        """The `Authorization` that answers the challenge of a 401 from `origin`, the URL of the registry.
+
+        Raises PublishError if there are no credentials, or the token server refuses them.
+        """
+        asked = challenge(response.headers.get("www-authenticate", ""))
+        known = await self._credentials()
+        if asked.scheme == "basic" and known and not known.identity_token:
+            return known.basic
+        if asked.scheme != "bearer":
+            raise PublishError(
+                f"{self._host} requires {asked.scheme or 'unknown'} credentials for {repository.name}:"
+                f" found none in {self._http.access.config_file}\n  log in first: docker login {self._host}"
+            )
+        if not asked.parameters.get("realm"):
+            raise PublishError(f"{self._host} requires a token for {repository.name}: found no realm, expected its URL")
+        request = token_request(asked, known)
+        realm = resolved(f"{origin}/v2/", request.url, "realm")
+        given = await self._http.request(request.method, realm, request.body, request.headers)
+        if given.status != 200:
+            raise PublishError(refusal(request.method, realm, given) + f"\n  log in first: docker login {self._host}")
+        try:
+            found = json.loads(given.data)
+            token = str(found.get("token") or found["access_token"])
+        except (ValueError, KeyError, AttributeError, RecursionError):
+            token = ""
+        if not (token.isascii() and token.isprintable() and token):  # it goes into a header
+            raise PublishError(f"{redacted(realm)}: expected a JSON object with a token")
+        return f"Bearer {token}"
+
+    async def _credentials(self) -> Credentials | None:
+        """Looked up once, because a credential helper is a program that may take its time."""
+        if self._known is None:
+            timeout = self._http.retries.left()
+            self._known = asyncio.ensure_future(credentials(self._http.access.config_file, self._host, timeout))
+        return await asyncio.shield(self._known)

@@ -1,0 +1,133 @@
+"""Blobs in a registry (distribution-spec, "Pulling blobs", "Pushing blobs"): streamed and hashed as they pass."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from build.errors import PublishError
+from build.oci.descriptor import Blob, Descriptor
+from build.oci.reference import Repository
+from build.stores.registry.access import host_of, redacted, resolved
+from build.stores.registry.explain import TransientError, refusal
+from build.stores.registry.http import Response
+from build.stores.registry.session import Session
+from build.stores.store import SMALL
+
+# How a registry says that it does not know an upload any more (distribution-spec, "Error Codes": BLOB_UPLOAD_…).
+_UPLOAD_IS_GONE = (400, 404, 416)
+_NOT_ALLOWED = (401, 403)
+
+
+async def pull_blob(session: Session, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:
+    """The blob of a descriptor: in memory if small, else in a new file in `spool`."""
+    path = f"blobs/{descriptor.digest}"
+
+    async def pull() -> Blob:
+        if descriptor.size <= SMALL:
+            response = await session.send("GET", repository, path, (200,), most=descriptor.size)
+            blob = Blob.of(descriptor.media_type, response.data)
+            found, size = blob.digest, blob.size
+        else:
+            file, hashed, size = spool / os.urandom(8).hex(), hashlib.sha256(), 0
+            with file.open("wb") as output:
+
+                def receive(chunk: bytes) -> None:
+                    hashed.update(chunk)
+                    output.write(chunk)
+
+                await session.send("GET", repository, path, (200,), most=descriptor.size, receive=receive)
+                size = output.tell()
+            found = f"sha256:{hashed.hexdigest()}"
+            blob = Blob(descriptor.media_type, found, size, file)
+        if size != descriptor.size:
+            url = redacted(session.url(repository, path))
+            raise TransientError(f"{url}: found {size} bytes, expected {descriptor.size}")
+        session.agree(repository, path, found, descriptor.digest)
+        return blob
+
+    return await session.http.retries.retried(pull)
+
+
+async def push_blob(
+    session: Session, uploads: Uploads, repository: Repository, blob: Blob, mount_from: Repository | None
+) -> int:
+    """Store a blob, mounted from another repository if the registry agrees; return how many bytes were sent."""
+
+    async def push() -> int:
+        location = "" if mount_from else await uploads.opened(repository)
+        if not location:
+            response = await (
+                mount(session, repository, blob, mount_from) if mount_from else start(session, repository)
+            )
+            if response.status == 201:
+                return 0
+            location = _location(session, repository, response)
+        location += ("&" if urlsplit(location).query else "?") + "digest=" + quote(blob.digest, safe="")
+        headers = {"Content-Type": "application/octet-stream"}
+        stored = await session.send("PUT", repository, location, (201, *_UPLOAD_IS_GONE), blob, headers)
+        if stored.status != 201:
+            raise TransientError(refusal("PUT", location, stored))  # uploads expire: start another one
+        session.agree(repository, location, stored.headers.get("docker-content-digest"), blob.digest)
+        return blob.size
+
+    return await session.http.retries.retried(push)
+
+
+async def start(session: Session, repository: Repository) -> Response:
+    """Start an upload."""
+    return await session.send("POST", repository, "blobs/uploads/", (202,))
+
+
+async def mount(session: Session, repository: Repository, blob: Blob, source: Repository) -> Response:
+    """Mount a blob from another repository; where that is not possible, the answer starts an upload."""
+    path = f"blobs/uploads/?mount={blob.digest}&from={quote(source.name, safe='')}"
+    response = await session.send("POST", repository, path, (201, 202, *_NOT_ALLOWED))
+    # Whoever may write here need not be allowed to read there.
+    return await start(session, repository) if response.status in _NOT_ALLOWED else response
+
+
+def _location(session: Session, repository: Repository, started: Response) -> str:
+    """Where an upload continues: relative, absolute, or on another host."""
+    url = session.url(repository, "blobs/uploads/")
+    if "location" not in started.headers:
+        raise PublishError(f"POST {redacted(url)}: found no Location in the answer, expected an upload's")
+    location = resolved(url, started.headers["location"], "Location")
+    # A registry behind a proxy that terminates TLS may take the connection for plain HTTP.
+    plain = f"http://{host_of(session.origin)}/"
+    return f"{session.origin}/{location.removeprefix(plain)}" if location.startswith(plain) else location
+
+
+class Uploads:
+    """Uploads that are started ahead, which saves a round trip for blobs that are still being made."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._started: dict[Repository, list[asyncio.Task[str]]] = {}
+
+    def open_ahead(self, repository: Repository, count: int) -> None:
+        """Start so many uploads."""
+
+        async def started() -> str:
+            return _location(self._session, repository, await start(self._session, repository))
+
+        tasks = self._started.setdefault(repository, [])
+        tasks += [asyncio.create_task(self._session.http.retries.retried(started)) for _ in range(count)]
+
+    async def opened(self, repository: Repository) -> str:
+        """Where an upload that was started ahead continues, once; empty if there is none, or if it failed."""
+        tasks = self._started.get(repository)
+        with suppress(PublishError):  # another one is started, and if that fails too, it is reported
+            return await tasks.pop() if tasks else ""
+        return ""
+
+    async def close(self) -> None:
+        """Cancel what is not used."""
+        unused = [task for tasks in self._started.values() for task in tasks]
+        for task in unused:
+            task.cancel()
+        await asyncio.gather(*unused, return_exceptions=True)

@@ -1,0 +1,107 @@
+"""Retries: transient failures are retried until the one deadline of the run.
+
+Retried are lost connections, time-outs, incomplete answers, 429, and the 5xx of servers that are busy or starting
+(RFC 9110, 15.6; RFC 6585, 4), after a wait that doubles each time, with jitter, or is the server's `Retry-After`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from time import monotonic
+from typing import TypeVar
+
+from build.errors import PublishError
+from build.report import trace_retry
+from build.stores.registry.explain import TransientError
+
+T = TypeVar("T")
+
+TRIES = 7
+# Seconds before the second try; twice as long before each further one.
+FIRST_WAIT, LONGEST_WAIT = 0.2, 8
+# Requests in flight: enough to keep a core busy with a registry nearby, and for a distant one.
+_FEW, _MANY = 32, 256
+# Seconds that every request to a distant registry takes.
+_LONG = 0.05
+
+
+class Retries:
+    """The deadline of a run, and how many requests are in flight. `timeout` (seconds) starts to run now."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self.quickest = timeout
+        self._end = monotonic() + timeout
+        self._in_flight = asyncio.Semaphore(_FEW)
+        self._limit, self._made = _FEW, 0
+        self._since: tuple[float, float] | None = None
+
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self._end - monotonic()
+
+    async def retried(self, unit: Callable[[], Awaitable[T]]) -> T:
+        """The result of `unit`, repeated while it raises TransientError; then PublishError with the number of tries."""
+        async with self._in_flight:
+            start = monotonic()
+            for tried in range(1, TRIES + 1):
+                try:
+                    return await unit()
+                except TransientError as error:
+                    wait = max(error.wait or 0, _backoff(tried))
+                    spent = f" (tried {tried} times in {monotonic() - start:.0f} s)" if tried > 1 else ""
+                    if wait > self.left():
+                        asked = f"; it asks to wait {wait:.0f} s" if error.wait else ""
+                        raise PublishError(
+                            f"{error}{spent}{asked}\n  timed out: --timeout {self.timeout:g} (seconds)"
+                        ) from None
+                    if tried == TRIES:
+                        hint = "check that the registry is running, then retry: finished work is kept"
+                        raise PublishError(f"{error}{spent}\n  {hint}") from None
+                    trace_retry(error, wait)
+                await asyncio.sleep(wait)
+            raise AssertionError("the last try returns or raises")
+
+    def observe(self, took: float) -> None:
+        """Note that a request took so many seconds.
+
+        If none of the recent ones was quick, more may be in flight; but not while this process and its compilers keep a
+        core busy, because then that may be the reason.
+        """
+        self.quickest = min(self.quickest, took)
+        self._made += 1
+        self._since = self._since or (monotonic() - took, _cpu_time())
+        if self._made < _FEW or self._limit == _MANY:
+            return
+        (began, worked), self._since, self._made = self._since, (monotonic(), _cpu_time()), 0
+        if self.quickest > _LONG and self._since[1] - worked < self._since[0] - began:
+            self._limit = _MANY
+            for _ in range(_MANY - _FEW):
+                self._in_flight.release()
+
+
+def _cpu_time() -> float:
+    """Seconds of CPU time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
+
+
+def _backoff(tried: int) -> float:
+    # Half of it is jitter, so that clients that failed together do not return together.
+    return float(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tried - 1)) * random.uniform(0.5, 1))  # noqa: S311
+
+
+def retry_after(value: str) -> float | None:
+    """Seconds, which a server gives as such or as a date (RFC 9110, 10.2.3); None for anything else."""
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        date = parsedate_to_datetime(value)
+        return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,21 @@
+"""Tags in a registry (distribution-spec, "Checking if content exists in the registry")."""
+
+from __future__ import annotations
+
+from build.oci.reference import Repository
+from build.stores.registry.manifest import ACCEPT, pull_manifest
+from build.stores.registry.session import Session
+
+
+async def digest(session: Session, repository: Repository, tag: str) -> str | None:
+    """The digest that `tag` refers to, or None."""
+    path = f"manifests/{tag}"
+    response = await session.http.retries.retried(
+        lambda: session.send("HEAD", repository, path, (200, 404), headers={"Accept": ACCEPT})
+    )
+    if response.status == 404:
+        return None
+    if found := response.headers.get("docker-content-digest"):
+        return found
+    manifest = await pull_manifest(session, repository, tag)
+    return manifest.digest if manifest else None
