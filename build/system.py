@@ -7,14 +7,17 @@ import errno
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from build.errors import BuildError
 from build.report import trace_command
+
+T = TypeVar("T")
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
@@ -161,15 +164,18 @@ async def start(
     The caller ends it with `kill_group`; if this process dies first, the kernel kills it.
     """
     trace_command(command)
-    return await asyncio.create_subprocess_exec(
-        *with_parent(),
-        *command,
-        cwd=folder,
-        env=environment,
-        stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
+    # Cancelled halfway, asyncio would kill the command, but not what the command has started.
+    return await finish(
+        asyncio.create_subprocess_exec(
+            *with_parent(),
+            *command,
+            cwd=folder,
+            env=environment,
+            stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
     )
 
 
@@ -185,3 +191,23 @@ def kill_group(leader: asyncio.subprocess.Process) -> None:
     if leader.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(leader.pid, signal.SIGKILL)
+
+
+async def finish(work: Awaitable[T]) -> T:
+    """The result of `work`, which runs to its end even if this task is cancelled meanwhile.
+
+    In that case the next `await` of this task raises CancelledError, so the caller can enter a `try` that undoes the
+    work first.
+    """
+    task, current = asyncio.ensure_future(work), asyncio.current_task()
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+            if current:
+                current.uncancel()
+    if cancelled and current:
+        current.cancel()
+    return task.result()

@@ -126,20 +126,20 @@ async def copy(options: Options) -> list[Result]:
     """Copy releases from SRC to DST."""
     from build.oci.reference import archive_file, check_registry
     from build.release import pipeline
+    from build.release.copy import Destination
     from build.system import scratch
 
     source, target = (check_registry(options.flags[side]) for side in ("src", "dst"))
     origins, targets = zip(*setup.releases(options, [source, target]), strict=True)
     with scratch(setup.scratch_base(options)) as folder:
         async with setup.stores(options) as store:
-            to = [
-                each
-                for release in targets
-                for each in setup.destinations(
-                    options, [release], (lambda _: store(source)) if archive_file(target) else store
-                )
-            ]
-            return await pipeline.copy(origins, store(source), to, options.root, folder)
+            origin = setup.source(options, source, store)
+            if file := archive_file(target):
+                overwrite = bool(options.flags.get("overwrite"))
+                to = Destination(options.root / file, overwrite, options.dry, options.report)
+                return await pipeline.pack(origins, origin, targets, to, folder)
+            destinations = setup.destinations(options, targets, store)
+            return await pipeline.copy(origins, origin, destinations, folder)
 
 
 async def matrix(options: Options) -> list[Job]:

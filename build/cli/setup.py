@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from build.release.publish import Destination
     from build.release.verify import Verification
     from build.stores.registry.credentials import Credentials
-    from build.stores.store import Store
+    from build.stores.store import Source, Store
 
 # A folder of our own in one that other tools use, too.
 CACHE = ".cache/pause"
@@ -126,7 +126,7 @@ def scratch_base(options: Options) -> Path:
 
 @asynccontextmanager
 async def stores(options: Options) -> AsyncIterator[Stores]:
-    """Opens the store of a registry, a layout or an archive; registries on the same host share one.
+    """Opens the store of a registry or a layout; registries on the same host share one.
 
     All are closed when the context ends.
     """
@@ -145,13 +145,18 @@ async def stores(options: Options) -> AsyncIterator[Stores]:
             await each.close()
 
 
-def _store(options: Options, registry: str) -> Store:
+def source(options: Options, registry: str, store: Stores) -> Source:
+    """What a release is copied from: an archive, or a store."""
     from build.oci.reference import archive_file
 
     if file := archive_file(registry):
         from build.stores.archive.archive import Archive
 
         return Archive(options.root / file)
+    return store(registry)
+
+
+def _store(options: Options, registry: str) -> Store:
     if registry.startswith("oci:"):
         from build.stores.layout.layout import Layout
 

@@ -27,9 +27,7 @@ class Binary:
         return cls(data, digest_of(data))
 
 
-async def binary_inputs(
-    root: Path, program: Program, arches: Iterable[Arch], compiler: Compiler
-) -> dict[Arch, Inputs]:
+async def binary_inputs(root: Path, program: Program, arches: Iterable[Arch], compiler: Compiler) -> dict[Arch, Inputs]:
     """For each arch everything its binary is made from: sources, headers, flags, compiler, VERSION, row."""
     read = reader(root)
     made = {}

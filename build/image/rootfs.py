@@ -1,7 +1,7 @@
 """The files of an image as its layers stack them, and the program among them that a container starts with.
 
 image-spec layer.md, "Applying Changesets", for whiteouts; config.md for entrypoint, command, PATH and working folder.
-Of a file only its place is kept: nothing is unpacked to disk, and memory follows the number of files, not their size.
+Only the location of each file is kept: nothing is unpacked, and memory grows with the number of files, not their size.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from build.errors import ImageError
-from build.image.tar import Tape
+from build.image.tar import LayerReader
 
 MOST_ENTRIES = 1_000_000
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -22,8 +22,8 @@ _HARD_LINK, _SYMLINK, _FOLDER = b"1", b"2", b"5"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a file's content is: the layer, counted from 0, and the member of its archive, counted from 0."""
+class Location:
+    """Where a file's content is: layer and member of its archive, both counted from 0."""
 
     layer: int
     member: int
@@ -31,16 +31,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Command:
-    """What a container of the image starts: the words, and where a first word that is no absolute path is sought."""
+    """What a container starts: the arguments, and where a program that is not an absolute path is searched."""
 
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     path: str = USUAL_PATH
     folder: str = "/"
 
 
 @dataclass(frozen=True)
 class Program:
-    """The file that the kernel loads, under the path that was asked for, and the beginning of its content."""
+    """The file that the kernel loads: its path, and the beginning of its content."""
 
     path: str
     data: bytes = field(repr=False)
@@ -48,14 +48,14 @@ class Program:
 
 @dataclass(slots=True)
 class _Node:
-    """A file (`place`), a symlink (`target`), a folder (`children`), or something else.
+    """A file (`location`), a symlink (`target`), a folder (`children`), or something else.
 
-    `touched` is the last layer that put it, or something below it, there; `hidden` the last that hid what is below.
+    `touched` is the last layer that added it, or something below it; `hidden` the last one that hid what is below it.
     """
 
     touched: int
     mode: int = 0
-    place: Place | None = None
+    location: Location | None = None
     target: str | None = None
     children: dict[str, _Node] | None = None
     hidden: int = -1
@@ -69,10 +69,10 @@ class Files:
         self._layer = -1
         self._entries = 0
 
-    def add(self, tape: Tape) -> None:
-        """Put a layer on top; raise ImageError if its archive is not one, or is of more members than can be meant."""
+    def add(self, reader: LayerReader) -> None:
+        """Put a layer on top; raise ImageError if it is not a tar archive, or has too many members."""
         self._layer += 1
-        for member, entry in enumerate(tape.entries()):
+        for member, entry in enumerate(reader.entries()):
             parts = _parts(entry.name)
             if not parts or parts[-1] == "..":
                 continue
@@ -95,14 +95,14 @@ class Files:
                 elif entry.kind == _HARD_LINK:
                     linked = self._find(_parts(entry.target), follow_last=False)
                     if linked:
-                        new.mode, new.place, new.target = linked.mode, linked.place, linked.target
+                        new.mode, new.location, new.target = linked.mode, linked.location, linked.target
                 elif entry.is_file:
-                    new.place = Place(self._layer, member)
+                    new.location = Location(self._layer, member)
 
-    def file(self, path: str) -> tuple[int, Place] | None:
+    def file(self, path: str) -> tuple[int, Location] | None:
         """Permission bits and place of the file at an absolute path, all links followed, or None."""
         found = self._find(path.split("/"))
-        return (found.mode, found.place) if found and found.place else None
+        return (found.mode, found.location) if found and found.location else None
 
     def _new(self, mode: int) -> _Node:
         self._entries += 1
@@ -111,7 +111,7 @@ class Files:
         return _Node(self._layer, mode)
 
     def _hide(self, folder: _Node | None) -> None:
-        """Take away what lower layers put below a folder; a whiteout does not concern its own layer."""
+        """Remove what lower layers put below a folder; a whiteout does not affect its own layer."""
         pending = [folder] if folder else []
         while pending:
             here = pending.pop()
@@ -134,18 +134,18 @@ class Files:
         return trail[-1] if trail else None
 
     def _folder(self, parts: Iterable[str]) -> dict[str, _Node]:
-        """What is in a folder, which is made if need be."""
+        """The children of a folder, which is created if missing."""
         trail = self._trail(parts, make=True)
         if trail is None:
             raise ImageError(f"more than {_MOST_LINKS} links in the path {'/'.join(parts)!r}")
         for node in trail:
             node.touched = self._layer
         if trail[-1].children is None:
-            trail[-1].children, trail[-1].place = {}, None
+            trail[-1].children, trail[-1].location = {}, None
         return trail[-1].children
 
     def _trail(self, parts: Iterable[str], make: bool, follow_last: bool = True) -> list[_Node] | None:
-        """The nodes from the root to the path, links followed and never out of the root; None if it leads nowhere."""
+        """The nodes from the root to the path, following links but never out of the root; None if it leads nowhere."""
         trail, links = [self._root], 0
         pending = list(parts)[::-1]
         while pending:
@@ -157,7 +157,7 @@ class Files:
                 continue
             here = trail[-1]
             if here.children is None and make:
-                here.children, here.place = {}, None
+                here.children, here.location = {}, None
             node = (here.children or {}).get(part)
             if node is None and make and here.children is not None:
                 node = here.children[part] = self._new(0o755)
@@ -176,19 +176,19 @@ class Files:
         return trail
 
 
-def program(files: Files, command: Command, tape: Callable[[int], Tape], most: int) -> Program:
+def program(files: Files, command: Command, open_layer: Callable[[int], LayerReader], most: int) -> Program:
     """The program of `command`, or the interpreter of a script, and its first `most` bytes.
 
-    `tape` gives the layer of a number once more. Raises ImageError if a container could not start it.
+    `open_layer` opens the layer of a number again. Raises ImageError if a container could not start it.
     """
-    path = _sought(files, command)
+    path = _search(files, command)
     for _ in range(_MOST_INTERPRETERS):
-        mode, place = files.file(path) or (0, None)
-        if place is None:
+        mode, location = files.file(path) or (0, None)
+        if location is None:
             raise ImageError(f"no file {path!r} in its layers")
         if not mode & 0o111:
             raise ImageError(f"{path!r} is not executable: found mode {mode:04o}")
-        data = _content(tape(place.layer), place.member, max(most, _LONGEST_LINE))
+        data = _content(open_layer(location.layer), location.member, max(most, _LONGEST_LINE))
         if not data.startswith(b"#!"):
             return Program(path, data)
         words = data[2:_LONGEST_LINE].partition(b"\n")[0].split(None, 1)
@@ -201,8 +201,8 @@ def program(files: Files, command: Command, tape: Callable[[int], Tape], most: i
     raise ImageError(f"{path!r}: more than {_MOST_INTERPRETERS} scripts that are interpreters of each other")
 
 
-def _sought(files: Files, command: Command) -> str:
-    first = command.words[0]
+def _search(files: Files, command: Command) -> str:
+    first = command.arguments[0]
     if "/" in first:
         return _absolute(first, command.folder)
     for folder in command.path.split(":"):
@@ -210,12 +210,12 @@ def _sought(files: Files, command: Command) -> str:
         found = files.file(path)
         if found and found[0] & 0o111:
             return path
-    raise ImageError(f"no program {first!r} in its layers\n  sought in PATH {command.path!r}")
+    raise ImageError(f"no program {first!r} in its layers\n  searched in PATH {command.path!r}")
 
 
-def _content(tape: Tape, member: int, most: int) -> bytes:
-    for _ in islice(tape.entries(), member, None):
-        return tape.start(most)
+def _content(reader: LayerReader, member: int, most: int) -> bytes:
+    for _ in islice(reader.entries(), member, None):
+        return reader.read(most)
     raise ImageError(f"no member {member} in its archive")
 
 

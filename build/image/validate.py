@@ -2,50 +2,59 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 
 from build.errors import ImageError
-from build.oci.descriptor import Blob, digest_of
+from build.oci.descriptor import Blob
 from build.oci.image import Image
 from build.oci.media_types import FORMATS
 from build.oci.platform import Platform
 
-# Of what a layer unpacks to, in bytes: a few can be made to unpack to any number.
-_LARGEST = 1 << 30
+_CHUNK = 1 << 18
+# Bytes of a decompressed layer: a few compressed ones can decompress to any number.
+_LARGEST = 64 << 30
 
 
-def validate(each: Image) -> None:
-    """Prove from the bytes that config, layers and platform are what the manifest and the image say; or ImageError."""
-    claims = json.loads(each.manifest.data)
-    form = next((form for form in FORMATS.values() if form.manifest == each.manifest.media_type), None)
-    _agree("media type of the manifest", claims.get("mediaType"), form and form.manifest)
-    _agree("number of layers", len(each.layers), len(claims["layers"]))
-    for what, claim, blob in zip(
-        ("config", *("layer" for _ in claims["layers"])),
-        (claims["config"], *claims["layers"]),
-        (each.config, *each.layers),
+def validate(image: Image) -> None:
+    """Prove from the bytes that config, layers and platform are what manifest and image say; raise ImageError if not."""
+    manifest = json.loads(image.manifest.data)
+    form = next((form for form in FORMATS.values() if form.manifest == image.manifest.media_type), None)
+    _agree("media type of the manifest", manifest.get("mediaType"), form and form.manifest)
+    _agree("number of layers", len(image.layers), len(manifest["layers"]))
+    for what, expected, blob in zip(
+        ("config", *("layer" for _ in manifest["layers"])),
+        (manifest["config"], *manifest["layers"]),
+        (image.config, *image.layers),
         strict=True,
     ):
-        _agree(what, claim, blob.descriptor().fields())
+        _agree(what, expected, blob.descriptor().fields())
         _agree(f"media type of the {what}", blob.media_type, form and getattr(form, what))
-    config = json.loads(each.config.data)
-    _agree("platform", str(Platform.of(config)), str(each.platform))
+    config = json.loads(image.config.data)
+    _agree("platform", str(Platform.of(config)), str(image.platform))
     rootfs = config.get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    _agree("diff_ids", diff_ids, [digest_of(unpacked(layer)) for layer in each.layers])
+    _agree("diff_ids", diff_ids, [diff_id(layer) for layer in image.layers])
 
 
-def unpacked(layer: Blob) -> bytes:
-    """The tar archive in a layer; raise ImageError if it is not gzip, or too large."""
-    stream = zlib.decompressobj(wbits=31)
-    try:
-        archive = stream.decompress(layer.data, _LARGEST)
-    except zlib.error as error:
-        raise ImageError(f"layer {layer.digest}: not gzip: {error}") from None
-    if not stream.eof:
-        raise ImageError(f"layer {layer.digest}: cut short, or of more than {_LARGEST} bytes once unpacked")
-    return archive
+def diff_id(layer: Blob) -> str:
+    """The digest of the tar archive in a gzip layer (config.md, "Layer DiffID"), which is never whole in memory.
+
+    Raises ImageError if the layer is not gzip, or too large.
+    """
+    stream, hashed, size = zlib.decompressobj(wbits=31), hashlib.sha256(), 0
+    with layer.open() as file:
+        try:
+            while (chunk := stream.unconsumed_tail or file.read(_CHUNK)) and not stream.eof and size <= _LARGEST:
+                data = stream.decompress(chunk, _CHUNK)
+                size += len(data)
+                hashed.update(data)
+        except zlib.error as error:
+            raise ImageError(f"layer {layer.digest}: not gzip: {error}") from None
+    if not stream.eof or size > _LARGEST:
+        raise ImageError(f"layer {layer.digest}: truncated, or more than {_LARGEST} bytes when decompressed")
+    return f"sha256:{hashed.hexdigest()}"
 
 
 def _agree(what: str, found: object, expected: object) -> None:

@@ -1,4 +1,4 @@
-"""What somebody's index, manifest or config claims, read with nothing taken for granted.
+"""The one strict parser of indexes, manifests and configs that others wrote.
 
 image-spec 1.1: descriptor.md, image-index.md, manifest.md, config.md; Docker's manifest list and schema 2 have the same
 members. Every function raises ImageError that says what was found and what was expected.
@@ -23,8 +23,8 @@ _KINDS = {dict: "an object", list: "a list", str: "a text", int: "a number"}
 
 
 @dataclass(frozen=True)
-class ImageClaims:
-    """What an image's manifest refers to; of each layer also whether it says to fetch it from elsewhere (`urls`)."""
+class Manifest:
+    """What an image's manifest refers to, and for each layer whether it is to be fetched from elsewhere (`urls`)."""
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
@@ -32,30 +32,30 @@ class ImageClaims:
 
 
 @dataclass(frozen=True)
-class ConfigClaims:
-    """What a config says: platform, diff_ids, labels, and what a container starts (`words`), with PATH and folder."""
+class Config:
+    """The parts of a config that matter here: platform, diff_ids, labels, and the command with its PATH and folder."""
 
     platform: Platform
     diff_ids: tuple[str, ...]
     labels: Mapping[str, str]
-    words: tuple[str, ...]
+    command: tuple[str, ...]
     path: str | None
     folder: str
 
 
-def read_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | ImageClaims:
-    """The entries of an index, or the claims of an image's manifest. `media_type` is what led here says of it."""
+def parse_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | Manifest:
+    """The entries of an index, or an image's manifest. `media_type` is what the descriptor or header says, if anything."""
     members = _object(data)
     named = _optional(members, "mediaType", str, "") or media_type
     if media_type and named != media_type:
         raise ImageError(f"media type: found {_shown(named)}, expected {_shown(media_type)}")
-    if not named:  # a layout may have neither; then only one of the two shapes will do
+    if not named:  # layouts may have neither: the shape decides
         named = next(iter(sorted(INDEXES if "manifests" in members else MANIFESTS)))
     if named not in INDEXES | MANIFESTS:
         raise ImageError(f"media type: found {_shown(named)}, expected an index or an image's manifest")
     if members.get("schemaVersion") != 2:
         raise ImageError(f"schemaVersion: found {_shown(members.get('schemaVersion'))}, expected 2")
-    # Readers that go by the shape and readers that go by the media type must see the same.
+    # Readers that go by the shape and readers that go by the media type must see the same thing.
     strangers = ("config", "layers") if named in INDEXES else ("manifests",)
     for member in strangers:
         if members.get(member):
@@ -64,25 +64,25 @@ def read_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | Imag
         entries = _required(members, "manifests", list)
         return tuple(_descriptor(each, f"manifests[{at}]") for at, each in enumerate(entries))
     layers = _required(members, "layers", list)
-    return ImageClaims(
+    return Manifest(
         config=_descriptor(_required(members, "config", dict), "config"),
         layers=tuple(_descriptor(each, f"layers[{at}]") for at, each in enumerate(layers)),
         elsewhere=tuple(bool(each.get("urls")) or "foreign" in each["mediaType"] for each in layers),
     )
 
 
-def read_config(data: bytes) -> ConfigClaims:
-    """The claims of an image's config."""
+def parse_config(data: bytes) -> Config:
+    """An image's config."""
     members = _object(data)
     rootfs = _required(members, "rootfs", dict)
     settings = _optional(members, "config", dict, {})
     environment = dict(each.partition("=")[::2] for each in _texts(settings, "Env"))
     labels = _optional(settings, "Labels", dict, {})
-    return ConfigClaims(
+    return Config(
         platform=_platform(members),
         diff_ids=tuple(_texts(rootfs, "diff_ids")),
         labels={key: value for key, value in labels.items() if isinstance(value, str)},
-        words=(*_texts(settings, "Entrypoint"), *_texts(settings, "Cmd")),
+        command=(*_texts(settings, "Entrypoint"), *_texts(settings, "Cmd")),
         path=environment.get("PATH"),
         folder=_optional(settings, "WorkingDir", str, "") or "/",
     )
@@ -92,7 +92,7 @@ def _object(data: bytes) -> dict[str, Any]:
     try:
         members = json.loads(data, object_pairs_hook=_unique)
     except RecursionError:
-        raise ImageError("not JSON that can be meant: nested too deeply") from None
+        raise ImageError("not valid JSON: nested too deeply") from None
     except ValueError as error:
         raise ImageError(f"not JSON: {error}") from None
     if not isinstance(members, dict):
@@ -102,8 +102,8 @@ def _object(data: bytes) -> dict[str, Any]:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
-    if len(members) < len(pairs):  # one reader would take the first, another the last
-        raise ValueError("a member that is there twice")
+    if len(members) < len(pairs):  # some readers take the first, others the last
+        raise ValueError("a member occurs twice")
     return members
 
 

@@ -12,14 +12,14 @@ from build.compilers.compiler import Program
 from build.config.release import Release
 from build.errors import BuildError, all_of
 from build.oci.image import Image, Index, index_of
-from build.oci.reference import archive_file
 from build.release.build import Build, Images, compiling, export, imaging, keep_binaries
 from build.release.publish import Destination, Unchanged, no_condition, publish
 from build.release.side_by_side import each_separately, started
 from build.report import Result, silent
-from build.stores.store import Store
+from build.stores.store import Source
 
 if TYPE_CHECKING:
+    from build.release import copy as archives
     from build.release.verify import Verification
 
 # For each image the same release in each registry.
@@ -112,35 +112,41 @@ async def push_manifest(images: Sequence[Destinations], scratch: Path) -> list[R
     return await each_separately("images", parts, images[0][0].report)
 
 
-async def copy(
-    origins: Sequence[Release], source: Store, to: Sequence[Destination], root: Path, scratch: Path
-) -> list[Result]:
+async def copy(origins: Sequence[Release], source: Source, to: Sequence[Destination], scratch: Path) -> list[Result]:
     """The tags of `to`, from what the tags of `origins` refer to in `source`: the same bytes throughout.
 
-    Each destination is one image's. An archive, relative to `root`, holds all images or is not written. Raises
-    PublishError, ImageError or ElfError, before anything of a release is written, if it is not complete in `source`.
+    Each destination is for one image. Raises PublishError, ImageError or ElfError, before anything of a release is
+    written, if it is not complete in `source`.
     """
-    from build.release.copy import fetch_release, pack, refuse_docker_format
-
-    file = archive_file(to[0].release.registry)
-    on_disk = bool(file) or to[0].release.list_tag().repository.on_disk
-
-    async def fetched(origin: Release) -> Index:
-        index = await fetch_release(source, origin, scratch)
-        if on_disk:
-            refuse_docker_format(index, origin.list_tag())
-        return index
 
     async def copied(origin: Release, target: Destination) -> list[Result]:
-        index = await fetched(origin)
+        on_disk = target.release.list_tag().repository.on_disk
+        index = await _fetched(origin, source, scratch, on_disk=on_disk)
         images = dict(zip(target.release.arches, index.images, strict=True))
         async with started({arch: _known(image) for arch, image in images.items()}) as known:
             return await publish(target, Unchanged(), known, lambda _: index)
 
-    if file:
-        return pack(to, await all_of(map(fetched, origins)), root / file)
     parts = {origin.image.name: copied(origin, target) for origin, target in zip(origins, to, strict=True)}
     return await each_separately("images", parts, to[0].report)
+
+
+async def pack(
+    origins: Sequence[Release], source: Source, targets: Sequence[Release], to: archives.Destination, scratch: Path
+) -> list[Result]:
+    """An archive with what the tags of `origins` refer to in `source`, as `targets`; all of it, or no archive."""
+    from build.release.copy import pack
+
+    indexes = await all_of(_fetched(origin, source, scratch, on_disk=True) for origin in origins)
+    return pack(targets, indexes, to, scratch)
+
+
+async def _fetched(origin: Release, source: Source, scratch: Path, *, on_disk: bool) -> Index:
+    from build.release.copy import fetch_release, refuse_docker_format
+
+    index = await fetch_release(source, origin, scratch)
+    if on_disk:
+        refuse_docker_format(index, origin.list_tag())
+    return index
 
 
 async def each_image(builds: Sequence[Build], parts: Mapping[Build, Awaitable[Sequence[Result]]]) -> list[Result]:

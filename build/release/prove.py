@@ -2,33 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from build.compilers import elf
 from build.config.arches import Arch
-from build.errors import BuildError, ImageError, PublishError
-from build.image.rootfs import USUAL_PATH, Command, Files, program
-from build.image.tar import Tape
-from build.oci.descriptor import Descriptor
-from build.oci.media_types import LARGEST_MANIFEST
+from build.errors import BuildError, ImageError, PublishError, all_of
+from build.image.rootfs import USUAL_PATH, Command, Files, Program, program
+from build.image.tar import LayerReader
+from build.image.validate import validate
+from build.oci.descriptor import Blob, Descriptor
+from build.oci.image import Image
+from build.oci.media_types import CONFIGS, LARGEST_MANIFEST, MANIFESTS
+from build.oci.parse import Config, Manifest, parse_config, parse_manifest
 from build.oci.platform import Platform
-from build.oci.parse import CONFIGS, ConfigClaims, ImageClaims, read_config
-from build.oci.reference import Repository
+from build.oci.reference import Repository, Tag
+from build.stores.store import Source
 
-# A blob is in memory as it came.
-_LARGEST_BLOB = 4 << 30
-# A program that is checked whole is one of ours.
-_LARGEST_PROGRAM = 64 << 20
+# Bytes.
+_LARGEST_BLOB, _LARGEST_PROGRAM = 64 << 30, 64 << 20
 # BuildKit's platform for attestations.
 _UNKNOWN = Platform("unknown", "unknown")
-# containerd's platforms.Normalize: these variants go without saying.
+# containerd's platforms.Normalize: these variants are implied.
 _IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
+# What Python raises for JSON that is malformed, or not of the expected shape.
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError, RecursionError)
+
+
+async def fetch_image(source: Source, tag: Tag, arch: Arch, spool: Path) -> Image:
+    """The image of `arch` under `tag`, proved: one platform in its config, in the row, and in its program's ELF header.
+
+    Large layers are files in `spool`. Raises PublishError if there is no image or it can't be fetched, ImageError or
+    ElfError if it is not what it should be; each message names the arch.
+    """
+    try:
+        image = await _fetched(source, tag, spool)
+        if image.platform != arch.platform:
+            raise ImageError(f"found platform {image.platform}, expected {arch.platform}\n  build and push it again")
+        await asyncio.to_thread(validate, image)
+        found = await asyncio.to_thread(_entrypoint, parse_config(image.config.data), image.layers, sys.maxsize)
+        elf.check(found.data, arch.elf, "its program")
+        return image
+    except BuildError as error:
+        raise type(error)(f"{arch.name}: {tag}: {error}") from None
+    except _MALFORMED as error:
+        raise ImageError(f"{arch.name}: {tag}: its config or a layer is malformed: {error!r}") from None
+
+
+async def _fetched(source: Source, tag: Tag, spool: Path) -> Image:
+    manifest = await source.manifest(tag.repository, tag.name)
+    if manifest is None:
+        raise PublishError("no such image\n  push it first: invoke push --arch …")
+    if manifest.media_type not in MANIFESTS:
+        raise ImageError(f"found {manifest.media_type}, expected an image's manifest")
+    parsed = parse_manifest(manifest.data, manifest.media_type)
+    if not isinstance(parsed, Manifest):
+        raise ImageError("found an index, expected an image's manifest")
+    wanted = (parsed.config, *parsed.layers)
+    config, *layers = await all_of(source.blob(tag.repository, each, spool) for each in wanted)
+    return Image(parse_config(config.data).platform, manifest, config, tuple(layers))
+
+
+def _entrypoint(config: Config, layers: Sequence[Blob], most: int, files: Files | None = None) -> Program:
+    """The first `most` bytes of the program that a container starts; raise ImageError if it could not start one."""
+    if not config.command or not config.command[0]:
+        raise ImageError("its config names no entrypoint and no command")
+    if files is None:
+        files = Files()
+        for layer in layers:
+            with layer.open() as stream:
+                files.add(LayerReader(stream, _is_gzip(layer.media_type) is not False))
+    path = USUAL_PATH if config.path is None else config.path
+    command = Command(config.command, path, config.folder)
+    return program(files, command, lambda number: _reader(layers[number]), most)
+
+
+def _reader(layer: Blob) -> LayerReader:
+    return LayerReader(layer.open(), _is_gzip(layer.media_type) is not False)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with something that is published; or, with no `fault`, what could not be proved of it."""
+    """What is wrong with something that is published or, if it is not a `fault`, what could not be proved."""
 
     where: str
     text: str
@@ -40,127 +98,129 @@ class Finding:
 
 @dataclass(frozen=True)
 class Subject:
-    """An image in a repository: what its manifest claims, what the list's entry says, and the row that it should be of.
+    """An image in a repository: its manifest, what the list's entry says, and the row that it should match.
 
-    `name` is what it was asked for by, without the digest; `fetch` gets the blob of a digest that has at most so many
-    bytes, or raises PublishError.
+    `name` is the name that led here, without the digest.
     """
 
-    fetch: Callable[[str, int], bytes]
+    source: Source = field(repr=False)
     repository: Repository
     name: str
     digest: str
-    claims: ImageClaims
+    manifest: Manifest
     listed: Platform | None = None
     arch: Arch | None = None
 
-    def blob(self, descriptor: Descriptor) -> bytes:
-        """The bytes that a descriptor stands for."""
-        return self.fetch(descriptor.digest, descriptor.size)
-
     def fault(self, digest: str, text: str) -> Finding:
-        """Something that is wrong with the blob of this digest."""
+        """Something that is wrong with the blob with this digest."""
         return Finding(f"{self.repository}@{digest}", text)
 
     def note(self, digest: str, text: str) -> Finding:
-        """Something that is not proved of the blob of this digest."""
+        """Something that is not proved of the blob with this digest."""
         return Finding(f"{self.repository}@{digest}", text, fault=False)
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What came of it; `config` is None for what is no image, and for one whose config can't be read."""
+    """The findings about an image; `config` is None for what is not an image, and for one whose config is invalid."""
 
     subject: Subject
-    config: ConfigClaims | None
+    config: Config | None
     findings: tuple[Finding, ...]
 
 
-def prove(subject: Subject) -> Proof:
-    """Fetch all of an image and prove it; one layer at a time is in memory."""
+async def prove(subject: Subject, spool: Path) -> Proof:
+    """Fetch all of an image and prove it. Large layers are files in `spool`, a folder for this image only."""
     findings: list[Finding] = []
-    steps = _prove(subject)
-    while True:
-        try:
-            findings.append(next(steps))
-        except StopIteration as end:
-            return Proof(subject, end.value, tuple(findings))
+    config = await _prove(subject, spool, findings)
+    return Proof(subject, config, tuple(findings))
 
 
-def _prove(subject: Subject) -> Generator[Finding, None, ConfigClaims | None]:
-    claims = subject.claims
-    data = yield from _fetched(subject, claims.config, LARGEST_MANIFEST)
-    if subject.listed == _UNKNOWN or claims.config.media_type not in CONFIGS:
-        for layer, elsewhere in zip(claims.layers, claims.elsewhere, strict=True):
+async def _prove(subject: Subject, spool: Path, findings: list[Finding]) -> Config | None:
+    manifest = subject.manifest
+    blob = await _blob(subject, manifest.config, spool, findings, LARGEST_MANIFEST)
+    if subject.listed == _UNKNOWN or manifest.config.media_type not in CONFIGS:
+        for layer, elsewhere in zip(manifest.layers, manifest.elsewhere, strict=True):
             if not elsewhere:
-                yield from _fetched(subject, layer)
-        what = "an attestation" if subject.listed == _UNKNOWN else f"no image but {claims.config.media_type}"
-        yield subject.note(subject.digest, f"{what}: its digests are proved, and no platform is asked for")
+                await _blob(subject, layer, spool, findings)
+        what = "an attestation" if subject.listed == _UNKNOWN else f"not an image but {manifest.config.media_type}"
+        findings.append(subject.note(subject.digest, f"{what}: its digests are proved; no platform is expected"))
         return None
     config = None
-    if data is not None:
+    if blob is not None:
         try:
-            config = read_config(data)
+            config = parse_config(blob.data)
         except ImageError as error:
-            yield subject.fault(claims.config.digest, f"config: {error}")
-    files = yield from _stacked(subject, config)
+            findings.append(subject.fault(manifest.config.digest, f"config: {error}"))
+    layers = await _layers(subject, config, spool, findings)
     if config:
-        yield from _platform(subject, config.platform)
-        yield from _program(subject, config, files)
+        findings += _platform(subject, config.platform)
+        findings += await asyncio.to_thread(_program, subject, config, layers)
     return config
 
 
-def _fetched(
-    subject: Subject, blob: Descriptor, largest: int = _LARGEST_BLOB
-) -> Generator[Finding, None, bytes | None]:
-    """The bytes of a blob, of the right digest and size; None after a fault."""
-    if blob.size > largest:
-        yield subject.fault(blob.digest, f"size: found {blob.size} bytes, expected {largest} at most")
+async def _blob(
+    subject: Subject, wanted: Descriptor, spool: Path, findings: list[Finding], largest: int = _LARGEST_BLOB
+) -> Blob | None:
+    """A blob of the right digest and size; None after a fault."""
+    if wanted.size > largest:
+        findings.append(subject.fault(wanted.digest, f"size: found {wanted.size} bytes, expected {largest} at most"))
         return None
     try:
-        data = subject.blob(blob)
+        return await subject.source.blob(subject.repository, wanted, spool)
     except PublishError as error:
-        yield subject.fault(blob.digest, str(error))
+        findings.append(subject.fault(wanted.digest, str(error)))
         return None
-    if len(data) != blob.size:
-        yield subject.fault(blob.digest, f"size: found {len(data)} bytes, expected {blob.size} as its descriptor says")
-        return None
-    return data
 
 
-def _stacked(subject: Subject, config: ConfigClaims | None) -> Generator[Finding, None, Files | None]:
-    """The files of all layers, each of the right diff_id; None if a layer's can't be told."""
-    claims, files, whole = subject.claims, Files(), True
+@dataclass(frozen=True)
+class _Layers:
+    """The layers of an image, and the files as they stack them."""
+
+    blobs: tuple[Blob, ...]
+    files: Files
+
+
+async def _layers(subject: Subject, config: Config | None, spool: Path, findings: list[Finding]) -> _Layers | None:
+    """All layers, each with the right diff_id; None if one can't be read."""
+    manifest, files, blobs, complete = subject.manifest, Files(), list[Blob](), True
     diff_ids = list(config.diff_ids) if config else []
-    if config and len(diff_ids) != len(claims.layers):
-        text = f"diff_ids: found {len(diff_ids)}, expected {len(claims.layers)}, one for each layer"
-        yield subject.fault(claims.config.digest, text)
+    if config and len(diff_ids) != len(manifest.layers):
+        text = f"diff_ids: found {len(diff_ids)}, expected {len(manifest.layers)}, one for each layer"
+        findings.append(subject.fault(manifest.config.digest, text))
         diff_ids = []
-    for number, layer in enumerate(claims.layers):
-        compressed = _is_gzip(layer.media_type)
-        if claims.elsewhere[number]:
-            yield subject.note(layer.digest, "a layer to be fetched from elsewhere: nothing of it is proved")
-            whole = False
+    for number, layer in enumerate(manifest.layers):
+        if manifest.elsewhere[number]:
+            findings.append(subject.note(layer.digest, "a layer that is stored elsewhere: nothing is proved"))
+            complete = False
             continue
-        data = yield from _fetched(subject, layer)
-        if data is None:
-            whole = False
-        elif compressed is None:
-            yield subject.note(layer.digest, f"{layer.media_type}: its digest is proved, its diff_id and files are not")
-            whole = False
+        blob = await _blob(subject, layer, spool, findings)
+        if blob is None:
+            complete = False
+        elif _is_gzip(layer.media_type) is None:
+            text = f"{layer.media_type}: its digest is proved, its diff_id and files are not"
+            findings.append(subject.note(layer.digest, text))
+            complete = False
         else:
+            blobs.append(blob)
             try:
-                tape = Tape(data, compressed)
-                if whole:
-                    files.add(tape)
-                found = tape.digest()
+                found = await asyncio.to_thread(_stack, files if complete else None, blob)
                 if diff_ids and found != diff_ids[number]:
-                    yield subject.fault(layer.digest, f"diff_id: found {found}, expected {diff_ids[number]}")
+                    text = f"diff_id: found {found}, expected {diff_ids[number]}"
+                    findings.append(subject.fault(layer.digest, text))
             except ImageError as error:
-                yield subject.fault(layer.digest, f"layer: {error}")
-                whole = False
-        del data
-    return files if whole else None
+                findings.append(subject.fault(layer.digest, f"layer: {error}"))
+                complete = False
+    return _Layers(tuple(blobs), files) if complete else None
+
+
+def _stack(files: Files | None, blob: Blob) -> str:
+    """Add a layer's files to the others; return its diff_id."""
+    with blob.open() as stream:
+        reader = LayerReader(stream, bool(_is_gzip(blob.media_type)))
+        if files:
+            files.add(reader)
+        return reader.digest()
 
 
 def _is_gzip(media_type: str) -> bool | None:
@@ -171,7 +231,7 @@ def _is_gzip(media_type: str) -> bool | None:
 
 
 def _platform(subject: Subject, found: Platform) -> Iterator[Finding]:
-    config = subject.claims.config.digest
+    config = subject.manifest.config.digest
     if not found.os or not found.architecture:
         yield subject.fault(config, f"platform: found {str(found) or 'none'} in the config, expected os/architecture")
         return
@@ -182,7 +242,7 @@ def _platform(subject: Subject, found: Platform) -> Iterator[Finding]:
     if listed and _normal(found) != _normal(listed):
         yield subject.fault(config, f"platform: found {found} in the config, expected {listed} of the list's entry")
     elif listed and found != listed:
-        yield subject.note(config, f"platform: {found} in the config, and {listed}, which means the same, in the list")
+        yield subject.note(config, f"platform: {found} in the config and {listed} in the list mean the same")
 
 
 def _normal(platform: Platform) -> Platform:
@@ -190,29 +250,24 @@ def _normal(platform: Platform) -> Platform:
     return Platform(platform.os, platform.architecture, variant)
 
 
-def _program(subject: Subject, config: ConfigClaims, files: Files | None) -> Iterator[Finding]:
-    promise = subject.arch.elf if subject.arch else elf.PROMISES.get(config.platform.architecture)
-    unproved = None
+def _program(subject: Subject, config: Config, layers: _Layers | None) -> list[Finding]:
+    expected = subject.arch.elf if subject.arch else elf.PROMISES.get(config.platform.architecture)
+    reason = None
     if config.platform.os != "linux":
-        unproved = f"it is for {config.platform.os or 'no os'}"
-    elif not config.words or not config.words[0]:
-        unproved = "its config names no entrypoint and no command"
-    elif promise is None:
-        unproved = f"what an ELF header says on {config.platform.architecture} is not known here"
-    elif files is None:
-        unproved = "not all of its layers could be read"
-    if unproved or files is None or promise is None:
-        yield subject.note(subject.digest, f"no program is proved: {unproved}")
-        return
-
-    def tape(number: int) -> Tape:
-        layer = subject.claims.layers[number]
-        return Tape(subject.blob(layer), bool(_is_gzip(layer.media_type)))
-
-    command = Command(config.words, USUAL_PATH if config.path is None else config.path, config.folder)
+        reason = f"it is for {config.platform.os or 'no os'}"
+    elif not config.command or not config.command[0]:
+        reason = "its config names no entrypoint and no command"
+    elif expected is None:
+        reason = f"the ELF header for {config.platform.architecture} is not known here"
+    elif layers is None:
+        reason = "not all of its layers could be read"
+    if reason or layers is None or expected is None:
+        return [subject.note(subject.digest, f"no program is proved: {reason}")]
     try:
-        found = program(files, command, tape, _LARGEST_PROGRAM if subject.arch else elf.HEADER)
-        judge = elf.check if subject.arch else elf.check_start
-        judge(found.data, promise, f"program {found.path!r}")
+        most = _LARGEST_PROGRAM if subject.arch else elf.HEADER
+        found = _entrypoint(config, layers.blobs, most, layers.files)
+        check = elf.check if subject.arch else elf.check_start
+        check(found.data, expected, f"program {found.path!r}")
     except BuildError as error:
-        yield subject.fault(subject.digest, str(error))
+        return [subject.fault(subject.digest, str(error))]
+    return []

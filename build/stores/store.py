@@ -1,4 +1,4 @@
-"""The protocol of all stores: layout, archive and registry."""
+"""The protocols of stores: layouts and registries are read and written, archives are read, and written as a whole."""
 
 from __future__ import annotations
 
@@ -13,11 +13,30 @@ from build.oci.reference import Repository
 SMALL = 1 << 20
 
 
-class Store(Protocol):
-    """Where repositories live. Every method raises PublishError for what the store, or the way to it, does wrong.
+class Source(Protocol):
+    """Where repositories are read. Content is verified against its digest as it is read.
 
-    Content is verified against its digest as it is read.
+    Every method raises PublishError for what the source, or the way to it, does wrong.
     """
+
+    async def digest(self, repository: Repository, name: str) -> str | None:
+        """The digest that the tag `name` refers to, or None."""
+
+    async def manifest(self, repository: Repository, reference: str) -> Blob | None:
+        """The manifest that a tag or digest refers to, or None."""
+
+    async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:
+        """The content of a descriptor, with its size and digest verified; if larger than SMALL, in a file.
+
+        The file is the source's own, or a new one in the folder `spool`.
+        """
+
+    async def close(self) -> None:
+        """Close connections and files that are kept open."""
+
+
+class Store(Source, Protocol):
+    """Where repositories are read and written."""
 
     @property
     def keeps_tags(self) -> bool:
@@ -27,29 +46,14 @@ class Store(Protocol):
     def is_distant(self) -> bool:
         """Whether a round trip costs more than sending a small blob twice, as far as is known yet."""
 
-    async def digest(self, repository: Repository, tag: str) -> str | None:
-        """The digest that `tag` refers to, or None."""
-
-    async def manifest(self, repository: Repository, reference: str) -> Blob | None:
-        """The manifest that a tag or digest refers to, or None."""
-
-    async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:
-        """The content of a descriptor, with its size and digest verified; if larger than SMALL, in a file.
-
-        The file is the store's own, or a new one in the folder `spool`.
-        """
-
     def expect(self, repository: Repository, blobs: int) -> None:
         """Prepare to receive this many blobs, which saves a round trip while the compilers are at work."""
 
     async def put_blob(self, repository: Repository, blob: Blob, mount_from: Repository | None = None) -> int:
         """Store a blob, and return how many bytes were sent; `mount_from` is a repository here that has it."""
 
-    async def put_manifest(self, repository: Repository, manifest: Blob) -> None:
+    async def put_manifest(self, repository: Repository, content: Blob) -> None:
         """Store a manifest under its digest; what it refers to is stored already."""
 
-    async def put_tag(self, repository: Repository, tag: str, target: Image | Index) -> None:
-        """Make `tag` refer to `target`; what its manifest refers to is stored already."""
-
-    async def close(self) -> None:
-        """Close connections and files that are kept open."""
+    async def put_tag(self, repository: Repository, name: str, target: Image | Index) -> None:
+        """Make the tag `name` refer to `target`; what its manifest refers to is stored already."""

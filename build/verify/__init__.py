@@ -1,1 +1,1 @@
-"""Runs what was built as pods run it: the checks, and the drivers that start programs. Reading images is elsewhere."""
+"""Runs what was built as pods run it: the checks, and the drivers that start programs. Compiling is elsewhere."""

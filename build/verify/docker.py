@@ -1,4 +1,4 @@
-"""Containers of a Docker daemon, through docker-py: the image itself is run, with no network."""
+"""Containers of a Docker daemon: the image itself is run, without a network."""
 
 from __future__ import annotations
 
@@ -6,178 +6,212 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from secrets import token_hex
+from typing import TYPE_CHECKING
 
 from build.config.arches import Arch
-from build.daemon.client import explained, followed, inspected
+from build.daemon.client import Daemon
 from build.daemon.images import checked_image
 from build.errors import BuildError
 from build.image.layer import File, tar
-from build.verify.driver import Ended, Running, Site, Subject, Way
-from build.verify.emulators import in_a_container
-from build.verify.processes import Process, Watch
+from build.system import finish
+from build.verify.driver import Ended, Method, Running, Site, Subject
+from build.verify.emulators import method_in_container
+from build.verify.processes import Process, until
 
 if TYPE_CHECKING:
     from docker import APIClient
 
-# Seconds until a container's first process is there, on a machine that has a lot to do.
+# Seconds until a container's first process exists, or has ended after a kill, on a busy machine.
 _PATIENCE = 30
+_LABEL = "io.k8s.pause.verify"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Docker:
-    """The driver that runs images in a daemon on this machine: what happens in it is read from /proc."""
+    """The driver that runs images in a daemon on this machine: processes are watched through /proc."""
 
-    client: Callable[[], APIClient]
+    connect: Callable[[], Awaitable[Daemon]]
     name: str = "docker"
     direct: bool = False
+    _daemon: Daemon | None = None
 
-    def prepare(self) -> None:
-        """See whether a daemon answers."""
-        self.client()
+    async def prepare(self) -> None:
+        """Connect to the daemon."""
+        await self._connected()
 
-    def way(self, arch: Arch) -> Way:
-        """Natively, or as binfmt_misc is set up."""
-        by = in_a_container(arch)
-        return Way(f"docker, {by or 'native'}", native=not by)
+    async def _connected(self) -> Daemon:
+        if self._daemon is None:
+            self._daemon = await self.connect()
+        return self._daemon
 
-    @contextmanager
-    def site(self, subject: Subject, watch: Watch) -> Iterator[Site]:
+    def method(self, arch: Arch) -> Method:
+        """Natively, or through binfmt_misc."""
+        return method_in_container(self.name, arch)
+
+    @asynccontextmanager
+    async def site(self, subject: Subject) -> AsyncIterator[Site]:
         """The daemon with the image."""
-        client, archive = self.client(), subject.image()
-        # The last of its names takes an image along: one that was there with none must be given none.
-        there = _found_nameless(client, archive)
-        words, name = ("", there) if there else _load(client, archive, subject.arch)
+        daemon, archive = await self._connected(), await subject.archive()
+        config, name = _identity(archive)
+        existing = await daemon.inspect(config)
+        # Loading would name an image that has no name, and removing its last name removes the image.
+        is_kept = existing is not None and not existing["RepoTags"]
+        image = config if is_kept else await finish(_load(daemon, archive, subject.arch))
         try:
-            checked_image(client, name, subject.arch.platform, None)
-            yield _Daemon(client, name, subject, watch)
+            await checked_image(daemon, image, subject.arch.platform, None)
+            yield _Site(daemon, image, subject)
         finally:
-            if words == "Loaded image":  # one without a name was there before
-                with explained(f"{name}: docker rmi"):
-                    client.remove_image(name, force=True)
+            if name and not is_kept:
+                await finish(daemon.call(f"{name}: docker rmi", lambda client: client.remove_image(name, force=True)))
 
 
-def _found_nameless(client: APIClient, archive: bytes) -> str:
-    """The id of the archive's image, if the daemon has it under no name; else nothing."""
+def _identity(archive: bytes) -> tuple[str, str]:
+    """The digest of the config of the archive's image, and its name, which may be empty."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         listing = files.extractfile("manifest.json")
         [entry] = json.load(listing) if listing else [{}]
-    digest = "sha256:" + re.sub(r".*/|\.json", "", entry["Config"])
-    found = inspected(client, digest)
-    return digest if found and not found["RepoTags"] else ""
+    return "sha256:" + re.sub(r".*/|\.json", "", entry["Config"]), next(iter(entry.get("RepoTags") or ()), "")
 
 
-def _load(client: APIClient, archive: bytes, arch: Arch) -> tuple[str, str]:
-    """What the daemon says that it did, and the image's name or id."""
-    doing = f"{arch.name}: docker load"
-    with explained(doing):
-        lines = client.load_image(archive)  # type: ignore[no-untyped-call]
-    words, _, name = "".join(str(line.get("stream", "")) for line in followed(lines, doing)).strip().partition(": ")
-    return words, name
+async def _load(daemon: Daemon, archive: bytes, arch: Arch) -> str:
+    """Load the archive; return the name of the image, or its id."""
+    lines = await daemon.stream(
+        f"{arch.name}: docker load",
+        lambda client: client.load_image(archive),  # type: ignore[no-untyped-call]
+    )
+    # "Loaded image: NAME", or "Loaded image ID: DIGEST"
+    return "".join(str(line.get("stream", "")) for line in lines).strip().partition(": ")[2]
 
 
 @dataclass(frozen=True)
-class _Daemon:
-    client: APIClient
+class _Site:
+    daemon: Daemon
     image: str
     subject: Subject
-    watch: Watch
 
-    @contextmanager
-    def start(self, *arguments: str, first: bool = True) -> Iterator[Running]:
-        from docker.types import LogConfig
+    @asynccontextmanager
+    async def start(self, *arguments: str, first: bool = True) -> AsyncIterator[Running]:
+        name, arch = f"verify-{token_hex(6)}", self.subject.arch
 
-        client = self.client
-        with explained(f"{self.subject.arch.name}: docker create"):
-            container = client.create_container(
+        def start(client: APIClient) -> str:
+            from docker.types import LogConfig
+
+            container: str = client.create_container(
                 self.image,
                 list(arguments),
-                labels=["io.k8s.pause.verify"],
-                platform=str(self.subject.arch.platform),
+                name=name,
+                labels=[_LABEL],
+                platform=str(arch.platform),
                 host_config=client.create_host_config(
                     network_mode="none", pid_mode=None if first else "host", log_config=LogConfig(type="json-file")
                 ),
             )["Id"]
+            client.put_archive(name, "/", tar([File("/orphan", 0o755, self.subject.orphan)], 0))
+            client.start(name)
+            return container
+
         try:
-            with explained(f"{self.subject.arch.name}: docker start"):
-                client.put_archive(container, "/", tar([File("/orphan", 0o755, self.subject.orphan)], 0))
-                client.start(container)
-            yield _Container(client, container, self)
+            # A request that is under way can't be cancelled, and what it creates could not be removed.
+            container = await finish(self.daemon.call(f"{arch.name}: docker run", start))
+            yield _Container(self.daemon, container, arch.name, await self._executed(container))
         finally:
-            with explained(f"{self.subject.arch.name}: docker rm"):
-                client.remove_container(container, v=True, force=True)
+            await finish(self.daemon.call(f"{arch.name}: docker rm", lambda client: _remove(client, name)))
+
+    async def _executed(self, container: str) -> Process:
+        """The container's first process, once the runtime has executed the program, or it has ended.
+
+        It is recognised by its cgroup, because the daemon may run in another PID namespace.
+        """
+        found: list[Process] = []
+
+        async def executed() -> bool:
+            found[:] = [process for process in _processes() if _is_of(container, process)]
+            return bool(found) or not await _is_running(self.daemon, container, self.subject.arch.name)
+
+        if not await until(executed, _PATIENCE):
+            raise BuildError(
+                f"{self.subject.arch.name}: container {container[:12]} is running, but its processes are not visible"
+                " here\n  run this on the daemon's machine, or use --with namespaces"
+            )
+        return found[0] if found else Process(0)
 
 
-@dataclass
+def _remove(client: APIClient, container: str) -> None:
+    from docker.errors import NotFound
+
+    with suppress(NotFound):  # it was never created
+        client.remove_container(container, v=True, force=True)
+
+
+@dataclass(frozen=True)
 class _Container:
-    client: APIClient
+    daemon: Daemon
     id: str
-    site: _Daemon
-    _found: list[Process] = field(default_factory=list)
+    arch: str
+    process: Process
 
-    @property
-    def process(self) -> Process:
-        """The one process here whose cgroup bears the container's id: the daemon may count in another namespace."""
-        if not self._found:
-            ran = self.site.watch.until(lambda: bool(self._look()) or not self._state()["Running"], _PATIENCE)
-            if not self._found and not ran:
-                raise BuildError(
-                    f"{self.site.subject.arch.name}: container {self.id[:12]} runs, but its processes are not seen here"
-                    "\n  run this on the daemon's own machine, or do without it: --with namespaces"
-                )
-        return self._found[0] if self._found else Process(0)
+    async def send(self, number: int) -> None:
+        def kill(client: APIClient) -> None:
+            from docker.errors import APIError
 
-    def _look(self) -> list[Process]:
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with suppress(OSError):
-                    if self.id in (entry / "cgroup").read_text() and self._is_it(Process(int(entry.name))):
-                        self._found.append(Process(int(entry.name)))
-        return self._found
-
-    def _is_it(self, process: Process) -> bool:
-        # Before it becomes the program it is the runtime, and says so.
-        return not process.status().get("Name", "runc").startswith(("runc", "crun", "exe"))
-
-    def _state(self) -> dict[str, Any]:
-        with explained(f"{self.id[:12]}: docker inspect"):
-            state: dict[str, Any] = self.client.inspect_container(self.id)["State"]
-            return state
-
-    def send(self, number: int) -> None:
-        from docker.errors import APIError
-
-        with explained(f"{self.id[:12]}: docker kill"):
             try:
-                self.client.kill(self.id, number)
+                client.kill(self.id, number)
             except APIError as error:
-                if error.status_code != 409:  # it does not run any more
+                if error.status_code != 409:  # it is not running
                     raise
 
-    def outcome(self, seconds: float) -> Ended | None:
-        if not self.site.watch.until(lambda: not self._state()["Running"], seconds):
-            return None
-        with explained(f"{self.id[:12]}: docker logs"):
-            out, err = (
-                self.client.logs(self.id, stdout=out, stderr=not out).decode(errors="replace") for out in (True, False)
-            )
-        return Ended(self._state()["ExitCode"], out, err)
+        await self.daemon.call(f"{self.arch}: docker kill", kill)
 
-    def cut(self) -> Ended:
-        self.send(9)
-        ended = self.outcome(_PATIENCE)
+    async def ended(self, seconds: float) -> Ended | None:
+        async def has_ended() -> bool:
+            return not await _is_running(self.daemon, self.id, self.arch)
+
+        if not await until(has_ended, seconds):
+            return None
+
+        def ended(client: APIClient) -> Ended:
+            stdout, stderr = (
+                client.logs(self.id, stdout=out, stderr=not out).decode(errors="replace") for out in (True, False)
+            )
+            return Ended(client.inspect_container(self.id)["State"]["ExitCode"], stdout, stderr)
+
+        return await self.daemon.call(f"{self.arch}: docker logs", ended)
+
+    async def kill(self) -> Ended:
+        await self.send(9)
+        ended = await self.ended(_PATIENCE)
         if ended is None:
-            raise BuildError(f"{self.site.subject.arch.name}: docker kill has done nothing in {_PATIENCE} s")
+            raise BuildError(f"{self.arch}: docker kill has had no effect for {_PATIENCE} s")
         return ended
 
-    def leave_orphans(self, count: int, seconds: float) -> Ended:
-        del seconds  # docker-py has its own limit
-        with explained(f"{self.site.subject.arch.name}: docker exec"):
-            run = self.client.exec_create(self.id, ["/orphan", str(count)])["Id"]
-            out, err = self.client.exec_start(run, demux=True)
-            status = self.client.exec_inspect(run)["ExitCode"]
-        return Ended(status, (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace"))
+    async def leave_orphans(self, count: int, seconds: float) -> Ended:
+        def orphan(client: APIClient) -> Ended:
+            run = client.exec_create(self.id, ["/orphan", str(count)])["Id"]
+            stdout, stderr = ((data or b"").decode(errors="replace") for data in client.exec_start(run, demux=True))
+            return Ended(client.exec_inspect(run)["ExitCode"], stdout, stderr)
+
+        return await self.daemon.call(f"{self.arch}: docker exec orphan", orphan, seconds)
+
+
+async def _is_running(daemon: Daemon, container: str, arch: str) -> bool:
+    def is_running(client: APIClient) -> bool:
+        return bool(client.inspect_container(container)["State"]["Running"])
+
+    return await daemon.call(f"{arch}: docker inspect", is_running)
+
+
+def _processes() -> list[Process]:
+    return [Process(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _is_of(container: str, process: Process) -> bool:
+    try:
+        cgroup = Path(f"/proc/{process.pid}/cgroup").read_text()
+    except OSError:
+        return False
+    return container in cgroup and not process.ended() and not process.is_runtime()

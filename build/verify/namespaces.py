@@ -1,69 +1,70 @@
-"""Plain namespaces, with no daemon: `unshare` and `nsenter` of util-linux, which every Linux has.
+"""Plain namespaces, without a daemon: `unshare` and `nsenter` of util-linux, which every Linux system has.
 
-Python learnt to make namespaces in 3.12 only, and a process of many threads must not fork to prepare one by itself. Who
-is not root gets a user namespace about the others.
+Before Python 3.12 the standard library can't make namespaces. A user who is not root gets a user namespace around them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from build import trace
+from build import system
 from build.config.arches import Arch
 from build.errors import BuildError
-from build.verify.driver import Ended, Running, Site, Subject, Way
-from build.verify.emulators import by_any_means
-from build.verify.processes import Process, Watch, kill_group
+from build.verify.driver import Ended, Method, Running, Site, Subject
+from build.verify.emulators import method_on_host
+from build.verify.processes import Process, until
 
-# Seconds until a namespace is there, on a machine that has a lot to do.
+# Seconds until a namespace exists, on a busy machine.
 _PATIENCE = 30
-_OTHERS = "or let an engine do it: --with docker or --with podman"
+_ENGINES = "or use a container engine: --with docker or --with podman"
 
 
 @dataclass(frozen=True)
 class Namespaces:
-    """The driver that needs no daemon."""
+    """The driver that needs no daemon. Programs are written to scratch folders below `base`."""
 
+    base: Path
     name: str = "namespaces"
     direct: bool = True
 
-    def prepare(self) -> None:
-        """See whether we may make namespaces."""
-        command = [*_unshare(), "true"]
-        trace.command(command)
-        probe = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_PATIENCE)
-        if probe.returncode:
-            who = "root" if os.geteuid() == 0 else "no root"
+    async def prepare(self) -> None:
+        """Make a PID namespace as a probe."""
+        try:
+            probe = await system.run([*_unshare(), "true"], timeout=_PATIENCE)
+        except TimeoutError:
+            raise BuildError(f"namespaces: unshare has not ended after {_PATIENCE} s\n  {_ENGINES}") from None
+        if probe.status:
+            user = "root" if os.geteuid() == 0 else "a user who is not root"
             raise BuildError(
-                f"namespaces: found {who} and {probe.stderr.strip() or 'no word'}, expected a PID namespace to be made"
-                "\n  be root where capabilities are not dropped, allow user namespaces"
-                f" (sysctl kernel.unprivileged_userns_clone=1),\n  {_OTHERS}"
+                f"namespaces: can't create a PID namespace as {user}: {probe.words or f'exit status {probe.status}'}"
+                "\n  run as root with CAP_SYS_ADMIN, allow user namespaces"
+                f" (sysctl kernel.unprivileged_userns_clone=1),\n  {_ENGINES}"
             )
 
-    def way(self, arch: Arch) -> Way:
-        """Natively, or with an emulator."""
-        return by_any_means(arch)
+    def method(self, arch: Arch) -> Method:
+        """Natively, with an emulator, or through binfmt_misc."""
+        return method_on_host(arch)
 
-    @contextmanager
-    def site(self, subject: Subject, watch: Watch) -> Iterator[Site]:
+    @asynccontextmanager
+    async def site(self, subject: Subject) -> AsyncIterator[Site]:
         """A folder with the programs."""
-        way = self.way(subject.arch)
-        with TemporaryDirectory(prefix="verify-") as folder:
-            programs = {"pause": subject.program, "orphan": subject.orphan}
-            for name, data in programs.items():
-                path = Path(folder, f"{name}-{subject.arch.name}")
+        emulator = self.method(subject.arch).emulator
+        with system.scratch(self.base) as folder:
+            for name, data in {"pause": subject.program, "orphan": subject.orphan}.items():
+                path = folder / f"{name}-{subject.arch.name}"
                 path.write_bytes(data)
                 path.chmod(0o755)
-            if not way.emulator and os.statvfs(folder).f_flag & os.ST_NOEXEC:
-                raise BuildError(f"{folder}: no program may run there\n  set TMPDIR to a folder that is not noexec")
-            yield _Folder(Path(folder), subject.arch.name, way.emulator, watch)
+            if not emulator and os.statvfs(folder).f_flag & os.ST_NOEXEC:
+                raise BuildError(
+                    f"{folder}: mounted noexec, so programs can't run there\n  use a checkout on another disk"
+                )
+            yield _Folder(folder.absolute(), subject.arch.name, emulator)
 
 
 @dataclass(frozen=True)
@@ -71,87 +72,71 @@ class _Folder:
     folder: Path
     arch: str
     emulator: tuple[str, ...]
-    watch: Watch
 
-    @contextmanager
-    def start(self, *arguments: str, first: bool = True) -> Iterator[Running]:
-        command = [*_with_us(), *(_unshare() if first else ()), *self.command("pause"), *arguments]
-        trace.command(command)
-        # A session of its own: Ctrl-C is for us, and we tell the others.
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as parent:
-            try:
-                yield _Pod(parent, self._started(parent, first), self)
-            finally:
-                # With PID 1 its namespace goes, also where unshare has forked and not yet asked for that.
-                kill_group(parent)
+    @asynccontextmanager
+    async def start(self, *arguments: str, first: bool = True) -> AsyncIterator[Running]:
+        child = await system.start([*(_unshare() if first else ()), *self.command("pause"), *arguments])
+        # Read by a task of its own: a read that is cancelled loses what it has read.
+        output = asyncio.create_task(child.communicate())
+        try:
+            yield _Running(child, output, await self._executed(child, first), self)
+        finally:
+            # With PID 1 the kernel kills the whole namespace. The group includes PID 1 even before unshare has asked
+            # for --kill-child.
+            system.kill_group(child)
+            await system.finish(output)
 
     def command(self, name: str) -> Sequence[str]:
         return (*self.emulator, str(self.folder / f"{name}-{self.arch}"))
 
-    def _started(self, parent: subprocess.Popen[str], first: bool) -> Process:
-        """The program, once it is neither us nor util-linux any more, or has ended."""
+    async def _executed(self, child: asyncio.subprocess.Process, first: bool) -> Process:
+        """The process of the program, once util-linux has executed it, or it has ended."""
         found: list[Process] = []
 
-        def there() -> bool:
-            found[:] = [Process(pid) for pid in Process(parent.pid).children()] if first else [Process(parent.pid)]
-            return parent.poll() is not None or bool(found and (found[0].ended() or _is_another(found[0])))
+        def executed() -> bool:
+            found[:] = [Process(pid) for pid in Process(child.pid).children()] if first else [Process(child.pid)]
+            return child.returncode is not None or bool(found and (found[0].ended() or _is_executed(found[0])))
 
-        if not self.watch.until(there, _PATIENCE):
-            raise BuildError(f"{self.arch}: no program is there after {_PATIENCE} s")
-        return found[0] if found else Process(parent.pid)
+        if not await until(executed, _PATIENCE):
+            raise BuildError(f"{self.arch}: the program has not started after {_PATIENCE} s")
+        return found[0] if found else Process(0)
 
 
 @dataclass(frozen=True)
-class _Pod:
-    parent: subprocess.Popen[str]
+class _Running:
+    child: asyncio.subprocess.Process
+    output: asyncio.Task[tuple[bytes, bytes]]
     process: Process
     site: _Folder
 
-    def send(self, number: int) -> None:
+    async def send(self, number: int) -> None:
         with suppress(ProcessLookupError):
             os.kill(self.process.pid, number)
 
-    def outcome(self, seconds: float) -> Ended | None:
-        if not self.site.watch.until(lambda: self.parent.poll() is not None, seconds):
-            return None
-        stdout, stderr = self.parent.communicate()
-        return Ended(self.parent.returncode, stdout, stderr)
+    async def ended(self, seconds: float) -> Ended | None:
+        done, _ = await asyncio.wait({self.output}, timeout=seconds)
+        return await self._ended() if done else None
 
-    def cut(self) -> Ended:
-        kill_group(self.parent)  # not the program alone: unshare would have words of its own for that
-        stdout, stderr = self.parent.communicate()
-        return Ended(self.parent.returncode, stdout, stderr)
+    async def kill(self) -> Ended:
+        system.kill_group(self.child)  # the whole group: unshare would report the signal that ended its child
+        return await self._ended()
 
-    def leave_orphans(self, count: int, seconds: float) -> Ended:
+    async def _ended(self) -> Ended:
+        stdout, stderr = await asyncio.shield(self.output)
+        return Ended(self.child.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+    async def leave_orphans(self, count: int, seconds: float) -> Ended:
         as_user = () if os.geteuid() == 0 else ("--user", "--preserve-credentials")
         enter = (_tool("nsenter"), f"--target={self.process.pid}", *as_user, "--pid", "--mount")
-        command = [*_with_us(), *enter, *self.site.command("orphan"), str(count)]
-        trace.command(command)
         try:
-            run = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                check=False,
-                capture_output=True,
-                text=True,
-                timeout=seconds,
-                start_new_session=True,
-            )
-        except subprocess.TimeoutExpired:
-            raise BuildError(f"{self.site.arch}: orphan {count} has not ended after {seconds} s") from None
-        return Ended(run.returncode, run.stdout, run.stderr)
+            run = await system.run([*enter, *self.site.command("orphan"), str(count)], timeout=seconds)
+        except TimeoutError:
+            raise BuildError(f"{self.site.arch}: orphan {count} has not ended after {seconds:g} s") from None
+        return Ended(run.status, run.stdout.decode(errors="replace"), run.stderr.decode(errors="replace"))
 
 
-def _is_another(process: Process) -> bool:
-    program = process.program()
-    return bool(program) and Path(program).name not in {"unshare", "setpriv"} and not program.endswith(" (deleted)")
+def _is_executed(process: Process) -> bool:
+    return Path(process.program()).name not in {"", "unshare", "setpriv"}
 
 
 def _unshare() -> tuple[str, ...]:
@@ -159,13 +144,8 @@ def _unshare() -> tuple[str, ...]:
     return (_tool("unshare"), *as_user, "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
-def _with_us() -> tuple[str, ...]:
-    """What lets a command end with us, even if we are killed."""
-    return (_tool("setpriv"), "--pdeathsig", "KILL")
-
-
 def _tool(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        raise BuildError(f"namespaces: {name} is not installed\n  apt-get install util-linux, {_OTHERS}")
+        raise BuildError(f"namespaces: {name} is not installed\n  apt-get install util-linux, {_ENGINES}")
     return found

@@ -1,169 +1,168 @@
-"""Containers of Podman, through its command: it has no daemon, and its Python library wants one."""
+"""Containers of Podman, through its command: there is no daemon, which its Python library requires."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from tempfile import TemporaryDirectory
 
-from build import trace
+from build import system
 from build.config.arches import Arch
 from build.errors import BuildError
-from build.verify.driver import Ended, Running, Site, Subject, Way
-from build.verify.emulators import in_a_container
-from build.verify.processes import Process, Watch
+from build.verify.driver import Ended, Method, Running, Site, Subject
+from build.verify.emulators import method_in_container
+from build.verify.processes import Process, until
 
-# Seconds for one command, on a machine that has a lot to do.
+# Seconds for one command, on a busy machine.
 _PATIENCE = 120
-# The exit statuses of podman run that need not be the container's (podman-run(1), "Exit Status").
-_ITS_OWN = (125, 126, 127)
+# The exit statuses that may be those of podman instead of the container (podman-run(1), "Exit Status").
+_PODMANS = (125, 126, 127)
 
 
 @dataclass(frozen=True)
 class Podman:
-    """The driver that runs images in Podman, as containers.conf and storage.conf have it."""
+    """The driver that runs images in Podman, configured by containers.conf and storage.conf.
 
+    The test helper is written to scratch folders below `base`, and mounted from there.
+    """
+
+    base: Path
     name: str = "podman"
     direct: bool = False
 
-    def prepare(self) -> None:
-        """See whether there is a Podman that works."""
+    async def prepare(self) -> None:
+        """Check that Podman is installed and works."""
         if shutil.which("podman") is None:
             raise BuildError("podman: not installed\n  apt-get install podman, or do without it: --with namespaces")
-        _podman("info")
+        await _podman("info")
 
-    def way(self, arch: Arch) -> Way:
-        """Natively, or as binfmt_misc is set up."""
-        by = in_a_container(arch)
-        return Way(f"podman, {by or 'native'}", native=not by)
+    def method(self, arch: Arch) -> Method:
+        """Natively, or through binfmt_misc."""
+        return method_in_container(self.name, arch)
 
-    @contextmanager
-    def site(self, subject: Subject, watch: Watch) -> Iterator[Site]:
+    @asynccontextmanager
+    async def site(self, subject: Subject) -> AsyncIterator[Site]:
         """Podman's storage with the image."""
-        with TemporaryDirectory(prefix="verify-") as folder:
-            orphan = Path(folder, "orphan")
+        archive = await subject.archive()
+        with system.scratch(self.base) as folder:
+            orphan = folder.absolute() / "orphan"
             orphan.write_bytes(subject.orphan)
             orphan.chmod(0o755)
-            before = set(_podman("images", "--all", "--quiet", "--no-trunc").split())
-            name = _podman("load", data=subject.image()).split()[-1]
-            there = _podman("image", "inspect", "--format=sha256:{{.Id}}", name).strip() in before
+            existing = set((await _podman("images", "--all", "--quiet", "--no-trunc")).split())
+            # A load that is killed would leave temporary files behind.
+            name = (await system.finish(_podman("load", data=archive))).split()[-1]
             try:
-                yield _Storage(name, subject, orphan, watch)
+                yield _Storage(name, subject.arch, orphan)
             finally:
-                if not there:
-                    _podman("rmi", "--force", name)
-                elif not name.startswith("sha256:"):
-                    _podman("untag", name, name)
+                await system.finish(_unload(name, existing))
+
+
+async def _unload(name: str, existing: set[str]) -> None:
+    """Remove the image, or only its name if podman had the image before."""
+    if await _podman("image", "inspect", "--format=sha256:{{.Id}}", name) not in existing:
+        await _podman("rmi", "--force", name)
+    elif not name.startswith("sha256:"):
+        await _podman("untag", name, name)
 
 
 @dataclass(frozen=True)
 class _Storage:
     image: str
-    subject: Subject
+    arch: Arch
     orphan: Path
-    watch: Watch
 
-    @contextmanager
-    def start(self, *arguments: str, first: bool = True) -> Iterator[Running]:
+    @asynccontextmanager
+    async def start(self, *arguments: str, first: bool = True) -> AsyncIterator[Running]:
         name = f"verify-{token_hex(6)}"
-        flags = [f"--name={name}", f"--platform={self.subject.arch.platform}", f"--volume={self.orphan}:/orphan:ro"]
+        flags = [f"--name={name}", f"--platform={self.arch.platform}", f"--volume={self.orphan}:/orphan:ro"]
         flags += ["--network=none", "--pull=never", "--log-driver=k8s-file", *([] if first else ["--pid=host"])]
-        # A session of its own: Ctrl-C is for us, and we tell the others.
-        command = ["podman", "run", *flags, self.image, *arguments]
-        trace.command(command)
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as run:
-            try:
-                yield _Container(name, run, self)
-            finally:
-                self.watch_gone(name, run)
-
-    def watch_gone(self, name: str, run: subprocess.Popen[str]) -> None:
-        """Have container and command end; the one may not be there yet, while the other makes it."""
+        await system.finish(_podman("create", *flags, self.image, *arguments))
+        attached = asyncio.create_task(system.run(["podman", "start", "--attach", name]))
         try:
-            _until_made(name, run)
-            _podman("rm", "--force", "--time=0", name)
+            yield _Container(name, attached, await self._executed(name, attached), self.arch.name)
         finally:
-            run.kill()
+            # Before the command is killed: halfway through a start, only podman knows what it has started.
+            await system.finish(_remove(name))
+            attached.cancel()
+            await system.finish(asyncio.wait({attached}))
+
+    async def _executed(self, name: str, attached: asyncio.Task[system.Completed]) -> Process:
+        """The container's first process, once the runtime has executed the program, or it has ended."""
+        found: list[Process] = []
+
+        async def executed() -> bool:
+            if not found:
+                pid = int(await _podman("inspect", "--format={{.State.Pid}}", name))
+                found[:] = [Process(pid)] if pid else []
+            return attached.done() or bool(found and not found[0].is_runtime())
+
+        if not await until(executed, _PATIENCE):
+            raise BuildError(f"{self.arch.name}: podman start has started nothing in {_PATIENCE} s")
+        return found[0] if found else Process(0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Container:
     name: str
-    run: subprocess.Popen[str]
-    site: _Storage
-    _found: list[Process] = field(default_factory=list)
+    attached: asyncio.Task[system.Completed]
+    process: Process
+    arch: str
 
-    @property
-    def process(self) -> Process:
-        """The container's first process."""
+    async def send(self, number: int) -> None:
+        await system.run(["podman", "kill", f"--signal={number}", self.name], timeout=_PATIENCE)
 
-        def there() -> bool:
-            if self.run.poll() is None:
-                _until_made(self.name, self.run)
-                pid = int(_podman("inspect", "--format={{.State.Pid}}", self.name))
-                self._found = [Process(pid)] if pid else []
-            return bool(self._found) or self.run.poll() is not None
-
-        if not self._found and not self.site.watch.until(there, _PATIENCE):
-            raise BuildError(f"{self.site.subject.arch.name}: podman run has started nothing in {_PATIENCE} s")
-        return self._found[0] if self._found else Process(0)
-
-    def send(self, number: int) -> None:
-        command = ["podman", "kill", f"--signal={number}", self.name]
-        trace.command(command)
-        subprocess.run(command, check=False, capture_output=True)
-
-    def outcome(self, seconds: float) -> Ended | None:
-        # After its container's end podman has some things to put away.
-        if not self.site.watch.until(lambda: self.run.poll() is not None, seconds + _PATIENCE / 4):
+    async def ended(self, seconds: float) -> Ended | None:
+        # After the container has ended, podman has to clean up before it ends.
+        done, _ = await asyncio.wait({self.attached}, timeout=seconds + _PATIENCE / 4)
+        if not done:
             return None
-        stdout, stderr = self.run.communicate()
-        if self.run.returncode in _ITS_OWN and stderr.startswith("Error: "):
-            raise BuildError(f"{self.site.subject.arch.name}: podman run: {stderr.strip()}")
-        return Ended(self.run.returncode, stdout, stderr)
-
-    def cut(self) -> Ended:
-        self.send(9)
-        ended = self.outcome(_PATIENCE)
-        if ended is None:
-            raise BuildError(f"{self.site.subject.arch.name}: podman kill has done nothing in {_PATIENCE} s")
+        ended = _ended(self.attached.result())
+        if ended.status in _PODMANS and ended.stderr.startswith("Error: "):
+            raise BuildError(f"{self.arch}: podman start: {ended.stderr.strip()}")
         return ended
 
-    def leave_orphans(self, count: int, seconds: float) -> Ended:
-        command = ["podman", "exec", self.name, "/orphan", str(count)]
-        trace.command(command)
+    async def kill(self) -> Ended:
+        await self.send(9)
+        ended = await self.ended(_PATIENCE)
+        if ended is None:
+            raise BuildError(f"{self.arch}: podman kill has had no effect for {_PATIENCE} s")
+        return ended
+
+    async def leave_orphans(self, count: int, seconds: float) -> Ended:
         try:
-            run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds)
-        except subprocess.TimeoutExpired:
-            raise BuildError(f"{self.site.subject.arch.name}: orphan {count} has not ended after {seconds} s") from None
-        return Ended(run.returncode, run.stdout, run.stderr)
+            run = await system.run(["podman", "exec", self.name, "/orphan", str(count)], timeout=seconds)
+        except TimeoutError:
+            raise BuildError(f"{self.arch}: orphan {count} has not ended after {seconds:g} s") from None
+        return _ended(run)
 
 
-def _until_made(name: str, run: subprocess.Popen[str]) -> None:
-    Watch().until(lambda: run.poll() is not None or _exists(name), _PATIENCE)
+async def _remove(container: str) -> None:
+    command = ("rm", "--force", "--time=0", container)
+    try:
+        await _podman(*command)
+    except BuildError:
+        # Podman refuses to kill a container that has ended since it looked; now it knows that.
+        await _podman(*command)
 
 
-def _exists(name: str) -> bool:
-    command = ["podman", "container", "exists", name]
-    trace.command(command)
-    return subprocess.run(command, check=False, capture_output=True, timeout=_PATIENCE).returncode == 0
+def _ended(run: system.Completed) -> Ended:
+    return Ended(run.status, run.stdout.decode(errors="replace"), run.stderr.decode(errors="replace"))
 
 
-def _podman(*words: str, data: bytes | None = None) -> str:
-    trace.command(["podman", *words])
-    run = subprocess.run(["podman", *words], input=data, check=False, capture_output=True, timeout=_PATIENCE)
-    if run.returncode:
-        raise BuildError(f"podman {words[0]}: {run.stderr.decode(errors='replace').strip() or run.returncode}")
+async def _podman(*words: str, data: bytes | None = None) -> str:
+    """What `podman WORDS` prints; raise BuildError if it fails."""
+    doing = f"podman {words[0]}"
+    try:
+        run = await system.run(["podman", *words], data=data, timeout=_PATIENCE)
+    except TimeoutError:
+        raise BuildError(f"{doing}: has not ended after {_PATIENCE} s") from None
+    except OSError as error:
+        raise BuildError(f"{doing}: can't be run: {error.strerror}") from None
+    if run.status:
+        reason = run.stderr.decode(errors="replace").strip() or f"exit status {run.status}"
+        raise BuildError(f"{doing}: {reason}")
     return run.stdout.decode(errors="replace").strip()

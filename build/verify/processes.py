@@ -1,84 +1,75 @@
-"""Processes as /proc of this machine shows them (proc(5)), and waiting for what they do."""
+"""Processes as /proc of this machine shows them (proc(5)), and polling for what they do."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from inspect import isawaitable
 from pathlib import Path
-from threading import Event
-from typing import Any
 
-from build.errors import BuildError
-
-# Seconds between two looks.
-_PACE = 0.001
+# Seconds between two polls.
+_INTERVAL = 0.001
+# What a container's first process is called until the runtime executes the container's program.
+_RUNTIMES = ("runc", "crun", "exe")
 
 
-class StoppedError(BuildError):
-    """Nobody waits for an answer any more, as after Ctrl-C."""
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Polls, until somebody sets `stop`."""
-
-    stop: Event = field(default_factory=Event)
-
-    def until(self, true: Callable[[], bool], seconds: float) -> bool:
-        """Poll until `true`, for so long at most; return whether it came to that. Raises StoppedError."""
-        deadline = time.monotonic() + seconds
-        while not true():
-            if self.stop.is_set():
-                raise StoppedError("stopped")
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_PACE)
-        return True
+async def until(true: Callable[[], bool | Awaitable[bool]], seconds: float) -> bool:
+    """Poll until `true` is true, for at most `seconds`; return whether it became true."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        answer = true()
+        if await answer if isawaitable(answer) else answer:
+            return True
+        if loop.time() >= deadline:
+            return False
+        await asyncio.sleep(_INTERVAL)
 
 
 @dataclass(frozen=True)
 class Process:
-    """A running process, by its number here."""
+    """A process, by its PID in the namespace of this process; PID 0 stands for one that was gone before it was seen."""
 
     pid: int
 
     def status(self) -> dict[str, str]:
-        """The fields of /proc/PID/status; none when the process is gone."""
+        """The fields of /proc/PID/status; empty if the process is gone."""
         lines = self._read("status").splitlines()
         return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
     def state(self) -> str:
-        """S: sleeps, R: runs, T: stopped, Z: a zombie, empty: gone."""
+        """S: sleeping, R: running, T: stopped, Z: zombie, empty: gone."""
         return self.status().get("State", "")[:1]
 
     def ended(self) -> bool:
-        """Whether nothing runs any more, though nobody may have asked yet how it ended."""
+        """Whether the process has ended, reaped or not."""
         return self.state() in ("Z", "X", "")
 
     def program(self) -> str:
-        """The path of its executable, or nothing if that can't be seen."""
+        """The path of its executable, or an empty string if that can't be read."""
         try:
             return str(Path(f"/proc/{self.pid}/exe").readlink())
         except OSError:
             return ""
 
-    def work(self) -> tuple[str, ...]:
-        """Its state, and what only grows as it runs: switches to and from it, and its CPU time (clock ticks)."""
+    def is_runtime(self) -> bool:
+        """Whether this is still the container runtime, which has yet to execute the container's program."""
+        return self.status().get("Name", "").startswith(_RUNTIMES)
+
+    def activity(self) -> tuple[str, ...]:
+        """Its state, and counters that grow as it runs: context switches, and CPU time in clock ticks."""
         status = self.status()
         ticks = self._read("stat").rpartition(")")[2].split()[11:13]
         return (status.get("State", "")[:1], *(status.get(f"{kind}_ctxt_switches", "") for kind in _SWITCHES), *ticks)
 
     def resident(self) -> int:
-        """Its resident memory in kB."""
+        """Its resident memory in kB, or 0 if that can't be read."""
         for line in self._read("smaps_rollup").splitlines():
             if line.startswith("Rss:"):
                 return int(line.split()[1])
-        return int(self.status().get("VmRSS", "0").split()[0])  # of a kernel without it, or if we may not look
+        # Some kernels have no smaps_rollup, and it may be off limits.
+        return int(self.status().get("VmRSS", "0").split()[0])
 
     def children(self) -> dict[int, str]:
         """PID and state of each child, zombies included."""
@@ -98,14 +89,3 @@ class Process:
 
 
 _SWITCHES = ("voluntary", "nonvoluntary")
-
-
-def kill_group(leader: subprocess.Popen[Any]) -> None:
-    """Kill a process that leads a group of its own, with all that is in it, unless it has ended."""
-    if leader.poll() is not None:
-        return
-    if os.name == "nt":
-        leader.kill()
-    else:
-        with suppress(ProcessLookupError):  # it has just ended by itself
-            os.killpg(leader.pid, signal.SIGKILL)

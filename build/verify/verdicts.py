@@ -1,4 +1,4 @@
-"""What became of the checks: a table for people, and one message if it is not good enough to publish."""
+"""The results of the checks: a table for people, and one message if an arch did not pass."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from build.errors import BuildError
 
 
 class VerifyError(BuildError):
-    """A program does not do what pods need of it, or was not run."""
+    """A program failed a check, or could not be run here."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check of one arch, with its figure, or with what failed."""
+    """The result of one check of one arch: its figure, or what failed."""
 
     check: str
     passed: bool
@@ -25,9 +25,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One arch of an image: how it was run (`way`), and what was found.
+    """The results of one arch of an image; `way` is the name of the method by which it was run.
 
-    With no way it was not run; `hint` says what would help.
+    None means that it was not run; then `hint` says why, and what would help.
     """
 
     arch: str
@@ -39,29 +39,29 @@ class Verdict:
     @property
     def failures(self) -> list[Finding]:
         """The checks that failed."""
-        return [each for each in self.findings if not each.passed]
+        return [finding for finding in self.findings if not finding.passed]
 
 
 def refuse(verdicts: Sequence[Verdict], allow_not_run: bool) -> None:
-    """Raise VerifyError unless every arch has passed, or was not run where that is allowed."""
-    several = _of_several(verdicts)
-    bad = [each for each in verdicts if each.failures]
-    not_run = [] if allow_not_run else [each for each in verdicts if each.way is None]
+    """Raise VerifyError unless every arch passed, or was not run and `allow_not_run` is set."""
+    several = _are_several_images(verdicts)
+    failed = [verdict for verdict in verdicts if verdict.failures]
+    not_run = [] if allow_not_run else [verdict for verdict in verdicts if verdict.way is None]
     lines = [
-        f"{f'{each.image}: ' if several else ''}{line}"
-        for each, line in (
-            *((each, f"{each.arch}: {one.check}: {one.figure}") for each in bad for one in each.failures),
+        f"{f'{verdict.image}: ' if several else ''}{line}"
+        for verdict, line in (
+            *((each, f"{each.arch}: {one.check}: {one.figure}") for each in failed for one in each.failures),
             *((each, each.hint.replace(":", ": not run:", 1)) for each in not_run),
         )
     ]
     if lines:
-        count = len({(each.image, each.arch) for each in (*bad, *not_run)})
-        allowed = "\n  or do without them: --allow-not-run" if not_run else ""
-        raise VerifyError(f"{count} of {len(verdicts)} arches have not passed\n" + "\n".join(lines) + allowed)
+        count = len({(verdict.image, verdict.arch) for verdict in (*failed, *not_run)})
+        allowed = "\n  or accept arches that can't be run here: --allow-not-run" if not_run else ""
+        raise VerifyError(f"{count} of {len(verdicts)} arches did not pass\n" + "\n".join(lines) + allowed)
 
 
 def shown(verdicts: Sequence[Verdict], terminal: bool) -> str:
-    """The table: of the terminal's width, or plain text."""
+    """The table, fitted to the terminal, or as plain text."""
     return rich(verdicts) if terminal else plain(verdicts)
 
 
@@ -75,7 +75,7 @@ def plain(verdicts: Sequence[Verdict]) -> str:
 
 
 def rich(verdicts: Sequence[Verdict], width: int | None = None) -> str:
-    """The table for a terminal, of its width unless told."""
+    """The table for a terminal; `width` defaults to that of the terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -95,16 +95,17 @@ _FAILED, _NOT_RUN = "FAILED", "not run"
 _STYLES = {_FAILED: "bold red", _NOT_RUN: "yellow"}
 
 
-def _of_several(verdicts: Sequence[Verdict]) -> bool:
+def _are_several_images(verdicts: Sequence[Verdict]) -> bool:
     return len({each.image for each in verdicts}) > 1
 
 
 def _rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
-    checks = list(dict.fromkeys(one.check for each in verdicts for one in each.findings))
+    checks = list(dict.fromkeys(finding.check for verdict in verdicts for finding in verdict.findings))
     rows = [["arch", "run", *checks]]
-    for each in verdicts:
-        found = {one.check: one.figure if one.passed else _FAILED for one in each.findings}
-        rows.append([each.arch, each.way or _NOT_RUN, *(found.get(check, "") for check in checks)])
-    if _of_several(verdicts):
-        return [[image, *row] for image, row in zip(["image", *(each.image for each in verdicts)], rows, strict=True)]
+    for verdict in verdicts:
+        cells = {finding.check: finding.figure if finding.passed else _FAILED for finding in verdict.findings}
+        rows.append([verdict.arch, verdict.way or _NOT_RUN, *(cells.get(check, "") for check in checks)])
+    if _are_several_images(verdicts):
+        images = ["image", *(verdict.image for verdict in verdicts)]
+        return [[image, *row] for image, row in zip(images, rows, strict=True)]
     return rows

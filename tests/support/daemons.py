@@ -1,4 +1,4 @@
-"""A real Docker daemon, the machine's or our own, and what stands in for the kube-cross image in it."""
+"""A real Docker daemon, the machine's or one of the tests' own, and a stand-in for the kube-cross image."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PACKAGES = (
     *(f"gcc-{cpu}-linux-gnu{'eabihf' * (cpu == 'arm')}" for cpu, _ in _CROSS),
     *(f"libc6-dev-{debian}-cross" for _, debian in _CROSS),
 )
-# Half of it all, which compiling never reads: documentation, link-time optimisation, sanitizers.
+# Half of the files, which compiling never reads: documentation, link-time optimisation, sanitizers.
 UNREAD = ("share/doc/*", "share/info/*", "share/locale/*", "share/man/*", "bin/*lto-dump*", "lib/gcc*lto1", "lib*san.*")
 
 
 @dataclass(frozen=True)
 class Docker:
-    """A daemon: where it listens, and if it is ours the parent of the first process of its namespaces."""
+    """A daemon: its address, and, if it is ours, the parent of the first process of its namespaces."""
 
     host: str
     process: subprocess.Popen[bytes] | None = None
@@ -40,7 +40,7 @@ class Docker:
         return self.process is not None
 
     def run(self, *words: str, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-        """`docker WORDS`, however it ends, with nobody's settings."""
+        """How `docker WORDS` ends, without any user's configuration."""
         command = [need("docker", "docker.io"), "--host", self.host, *words]
         environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "DOCKER_BUILDKIT": "0"}
         return subprocess.run(command, env=environment, input=data, check=False, capture_output=True, timeout=120)
@@ -56,28 +56,28 @@ class Docker:
         return found
 
     def toolchains(self, *only: str) -> list[str]:
-        """The containers that were made to compile in, also those that do not run."""
+        """The containers created for compiling, running or not."""
         return self("ps", "--all", "--quiet", "--no-trunc", f"--filter=label={LABEL}", *only).split()
 
     @property
     def enter(self) -> tuple[str, ...]:
-        """The words to run a command by in the namespaces of our daemon: processes, mounts and network."""
+        """The command prefix that enters the namespaces of our daemon: PID, mount and network."""
         assert self.process
         [first] = Process(self.process.pid).children()
         return (need("nsenter", "util-linux"), f"--target={first}", "--pid", "--mount", "--net")
 
     def kill(self) -> None:
-        """Have it die at once, with all that it runs: the first process of its namespace takes all others along."""
+        """Kill it with everything that it runs: when PID 1 of a namespace ends, the kernel kills all others."""
         assert self.process
         for each in Process(self.process.pid).children():
             os.kill(each, signal.SIGKILL)
         self.process.wait()
 
-    def import_(self, tape: Path | bytes, name: str) -> str:
-        """Make an image of a root folder's tar; returns its id."""
-        if isinstance(tape, bytes):
-            return self("import", "-", name, data=tape)
-        return self("import", str(tape), name)
+    def import_(self, tar: Path | bytes, name: str) -> str:
+        """Import a root filesystem as an image; returns its id."""
+        if isinstance(tar, bytes):
+            return self("import", "-", name, data=tar)
+        return self("import", str(tar), name)
 
 
 def machines() -> Docker | None:
@@ -91,16 +91,16 @@ def machines() -> Docker | None:
 
 @contextmanager
 def private(data: Path | None = None, bridge: bool = False) -> Iterator[Docker]:
-    """A daemon of our own, in namespaces that hold all that it runs and all its mounts; its images go with it.
+    """A daemon of our own, in namespaces that contain its processes and mounts; its images are removed with it.
 
-    The network is ours, so that registries on the loopback interface can be reached; there is no bridge. With `bridge`
-    there is one, in a network of the daemon's own that leads nowhere.
+    It shares our network, so that it reaches registries on the loopback interface, and has no bridge. With `bridge` it
+    has one, in an isolated network namespace of its own.
     """
     daemon, unshare = need("dockerd", "docker.io"), need("unshare", "util-linux")
     need("docker", "docker.io")
     if os.geteuid() != 0:
         lack("dockerd: needs root")
-    # The names of sockets have to be short.
+    # Paths of sockets have to be short.
     with TemporaryDirectory(prefix="docker") as folder, Path(folder, "log").open("w") as log:
         command = [unshare, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         if bridge:
@@ -134,7 +134,7 @@ def any_daemon() -> Iterator[Docker]:
 
 
 def toolchain_root() -> Path:
-    """The tar of a Debian with the release's cross compilers, made once for all runs on this machine."""
+    """The tar of a Debian with the release's cross compilers, built once per machine."""
     key = hashlib.sha256("\n".join((*PACKAGES, *UNREAD)).encode()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pause-image"
     made = cache / f"kube-cross-{key}.tar"

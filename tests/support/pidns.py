@@ -1,4 +1,4 @@
-"""Programs that run as PID 1 of a PID namespace of their own, and what the kernel tells of them."""
+"""Programs that run as PID 1 of their own PID namespace, and their state as /proc shows it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def until(what: str, true: Callable[[], bool], patience: float = PATIENCE) -> No
 
 @dataclass(frozen=True)
 class Process(proc.Process):
-    """A running process, as /proc shows it, with what these tests look at besides."""
+    """A process as /proc shows it, with what only these tests need."""
 
     def signals(self, field: str) -> set[int]:
         """The signals of SigBlk, SigIgn, SigPnd or ShdPnd."""
@@ -38,13 +38,13 @@ class Process(proc.Process):
         return {number for number in range(1, 65) if mask >> (number - 1) & 1}
 
     def naps(self) -> int:
-        """How often it has gone to sleep so far: unchanged, it has not been woken."""
+        """How often it has gone to sleep so far: while this is unchanged, nothing has woken it."""
         return int(self.status()["voluntary_ctxt_switches"])
 
     def await_ready(self, program: Path) -> None:
-        """Until it is `program`, and sleeps (pause does so only where it waits for signals), or has ended.
+        """Wait until it executes `program` and sleeps (pause sleeps only while it waits for signals), or has ended.
 
-        SigBlk can't tell: while a process waits for a signal, the kernel shows it as not blocked.
+        SigBlk is no help: the kernel shows a signal that a process waits for as not blocked.
         """
 
         def ready() -> bool:
@@ -56,14 +56,14 @@ class Process(proc.Process):
 
 @dataclass(frozen=True)
 class Pod:
-    """PID 1 of a namespace, its parent outside, and how to put others in."""
+    """PID 1 of a namespace, its parent outside, and the command prefix that runs others inside."""
 
     parent: subprocess.Popen[str]
     init: Process
     enter: tuple[str, ...]
 
     def run(self, *command: str) -> str:
-        """The stdout of a command in the namespace, until all that inherited it have closed it."""
+        """The stdout of a command in the namespace, once every process that inherited it has closed it."""
         return subprocess.run([*self.enter, *command], check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout
 
     def kill(self, number: signal.Signals) -> None:
@@ -96,7 +96,7 @@ def _unshare() -> tuple[str, ...]:
 
 @contextmanager
 def pod(*command: str, program: Path | None = None) -> Iterator[Pod]:
-    """Run `command` as PID 1, and wait until `program`, in the end its executable, is ready for signals."""
+    """Run `command` as PID 1, and wait until it executes `program` and is ready for signals."""
     parent = subprocess.Popen(
         [*_unshare(), *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""What a walk through docs/pods.md needs: its commands, a shell to run them in, and the images that they name."""
+"""What following docs/pods.md takes: its commands, a shell to run them in, and the images that they name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = (SOURCE / "docs/pods.md").read_text()
 
 
 def commands(section: str, kind: str = "sh") -> list[str]:
-    """The blocks of one kind below a heading of the page, in its order."""
+    """The code blocks of one kind below a heading of the page, in order."""
     _, found, text = PAGE.partition(f"\n## {section}\n")
     assert found, section
     return re.findall(rf"^```{kind}\n(.*?)^```$", text.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
@@ -27,7 +27,7 @@ def commands(section: str, kind: str = "sh") -> list[str]:
 
 @dataclass(frozen=True)
 class Shell:
-    """A shell in a checkout, with the words to start it by, and programs in place of the machine's."""
+    """A shell in a checkout; `enter` is its command prefix, and `folder` holds programs that hide the machine's."""
 
     checkout: Checkout
     enter: tuple[str, ...]
@@ -38,7 +38,7 @@ class Shell:
     def make(
         cls, checkout: Checkout, enter: Iterable[str], environment: Mapping[str, str], programs: Mapping[str, str]
     ) -> Shell:
-        """`programs` are the commands that stand behind names, without their arguments."""
+        """`programs` maps names to the commands that they run, to which arguments are added."""
         folder = checkout.side / "programs"
         folder.mkdir()
         for name, command in {"invoke": f"{sys.executable} -m invoke", **programs}.items():
@@ -47,7 +47,7 @@ class Shell:
         return cls(checkout, tuple(enter), environment, folder)
 
     def ends(self, script: str) -> subprocess.CompletedProcess[str]:
-        """Run commands until one fails."""
+        """Run the commands, and stop at the first that fails."""
         environment = self.checkout.environment(**self.environment)
         environment["PATH"] = f"{self.folder}:{os.environ['PATH']}"
         command = [*self.enter, "sh", "-e", "-c", f'cd "{self.checkout.root}"\n{script}']
@@ -62,7 +62,7 @@ class Shell:
 
 @dataclass(frozen=True)
 class Line:
-    """A process, as a container's `ps -o pid,stat,args` tells of it."""
+    """A line of a container's `ps -o pid,stat,args`."""
 
     pid: int
     state: str
@@ -70,7 +70,7 @@ class Line:
 
 
 def listed(text: str) -> list[Line]:
-    """The last listing of processes in what commands printed."""
+    """The last process listing in the output of some commands."""
     lines = text.rpartition("COMMAND\n")[2].splitlines()
     return [Line(int(pid), state, rest) for pid, state, rest in (line.split(maxsplit=2) for line in lines)]
 
@@ -80,7 +80,7 @@ def zombies(lines: Iterable[Line]) -> list[Line]:
 
 
 def busybox() -> bytes:
-    """A root folder's tar: Debian's static busybox, under all its names."""
+    """A root filesystem as tar: Debian's static busybox, under all its names."""
     program = need("busybox", "busybox-static")
     names = subprocess.run([program, "--list"], check=True, stdout=subprocess.PIPE, text=True).stdout.split()
     links = {f"bin/{name}": "busybox" for name in names if name != "busybox"}
@@ -88,7 +88,7 @@ def busybox() -> bytes:
 
 
 def nginx() -> bytes:
-    """A root folder's tar: Debian's nginx, and the libraries that it is linked with."""
+    """A root filesystem as tar: Debian's nginx, and the libraries that it is linked with."""
     program = need("nginx", "nginx")
     linked = subprocess.run(["ldd", program], check=True, stdout=subprocess.PIPE, text=True).stdout
     paths = re.findall(r"(/\S+) \(0x", linked)

@@ -1,14 +1,11 @@
-"""`all-push --verify`: no tag moves before every arch has passed; and the drivers that run images in an engine."""
+"""`all-push --verify` moves no tag before every arch has passed; `verify --with` runs images in container engines."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
-import resource
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -16,9 +13,9 @@ from build.errors import BuildError
 from build.image.layer import File, tar
 from build.verify.namespaces import Namespaces
 from tests.support.checkout import Checkout, results
-from tests.support.components import lack, need
+from tests.support.components import lack
 from tests.support.daemons import Docker
-from tests.support.pidns import until
+from tests.support.podman import Podman, own_podman
 from tests.support.registries import Recorder, fetch, registry
 
 REAPER = "    signal(SIGCHLD, SIG_IGN);\n"
@@ -26,16 +23,16 @@ REAPER = "    signal(SIGCHLD, SIG_IGN);\n"
 
 @pytest.fixture
 def arch() -> str:
-    """The arch that runs here with no emulator: the gate itself is the same for all."""
+    """The arch that runs here without an emulator; the gate is the same for all."""
     try:
-        Namespaces().prepare()
+        asyncio.run(Namespaces(Path()).prepare())
     except BuildError as error:
         lack(str(error))
     return {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}[os.uname().machine]
 
 
 def tags(recorder: Recorder) -> list[str]:
-    """The tags that were written, in this order."""
+    """The tags that were written, in order."""
     written = [line for line in recorder.lines if line.startswith("PUT ") and line.endswith("/manifests/3.1")]
     return [line.split("/")[2] for line in written]
 
@@ -43,7 +40,7 @@ def tags(recorder: Recorder) -> list[str]:
 def test_a_broken_pause_moves_no_tag(checkout: Checkout, recorder: Recorder, arch: str) -> None:
     checkout.edit("pause.c", REAPER, "")
     message = checkout.refuses(1, "all-push", "--verify", "--arch", arch, REGISTRY=recorder.host)
-    assert message.startswith(f"1 of 1 arches have not passed\n{arch}: orphans: ")
+    assert message.startswith(f"1 of 1 arches did not pass\n{arch}: orphans: ")
     assert tags(recorder) == []
     for name in ("pause", f"pause-{arch}"):
         assert fetch(recorder.host, f"{name}/manifests/3.1")[0] == 404
@@ -52,7 +49,7 @@ def test_a_broken_pause_moves_no_tag(checkout: Checkout, recorder: Recorder, arc
     assert checkout("push", "--arch", arch, REGISTRY=recorder.host).digests, "unasked, nothing is run"
 
 
-def test_a_sound_pause_moves_them(checkout: Checkout, recorder: Recorder, arch: str) -> None:
+def test_a_correct_pause_moves_them(checkout: Checkout, recorder: Recorder, arch: str) -> None:
     plain = checkout("all-push", "--arch", arch).digests
     run = checkout("all-push", "--verify", "--arch", arch, REGISTRY=recorder.host)
     assert list(run.digests.values()) == list(plain.values())
@@ -63,7 +60,7 @@ def test_a_sound_pause_moves_them(checkout: Checkout, recorder: Recorder, arch: 
     assert "passed" not in again.stderr, "no tag moves, and nothing is run for it"
 
 
-def test_an_arch_that_is_not_run_needs_a_word(checkout: Checkout, recorder: Recorder, arch: str) -> None:
+def test_an_arch_that_is_not_run_needs_a_flag(checkout: Checkout, recorder: Recorder, arch: str) -> None:
     foreign = "s390x" if arch != "s390x" else "ppc64le"
     checkout.edit("arches.yaml", f"    qemu: {foreign}\n", "    qemu: nothing\n")
     words = ("push", "--verify", "--arch", foreign)
@@ -141,56 +138,31 @@ def test_the_docker_engine_pushes_nothing_that_failed(
 
 
 @pytest.fixture
-def podman() -> Iterator[dict[str, str]]:
-    """The variables of a podman of its own, with nothing in it; it can't raise a limit that binds us."""
-    need("podman", "podman")
-    need("runc", "runc")
-    if os.geteuid() != 0:
-        lack("podman: needs root here")
-    kinds = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
-    limits = {name: min(resource.getrlimit(kind)[1], 4096) for name, kind in kinds.items()}
-    with TemporaryDirectory(prefix="pause") as folder:
-        settings = Path(folder, "containers.conf")
-        ulimits = json.dumps([f"{name}={most}:{most}" for name, most in limits.items()])
-        settings.write_text(
-            f"[containers]\ndefault_ulimits = {ulimits}\n"
-            '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
-        )
-        storage = Path(folder, "storage.conf")
-        storage.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/root"\nrunroot = "{folder}/run"\n')
-        yield {"CONTAINERS_CONF": str(settings), "CONTAINERS_STORAGE_CONF": str(storage)}
-        containers = Path(folder, "root/vfs-containers/containers.json")
-        until("no container is left", lambda: not containers.exists() or json.loads(containers.read_text()) == [])
-        images = Path(folder, "root/vfs-images/images.json")
-        assert not images.exists() or json.loads(images.read_text()) == []
+def podman() -> Iterator[Podman]:
+    """A Podman of its own, empty before and after."""
+    with own_podman() as podman:
+        yield podman
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_an_image_that_was_there_stays_in_podman(
-    checkout: Checkout, podman: dict[str, str], arch: str, named: bool
-) -> None:
+def test_an_image_that_was_there_stays_in_podman(checkout: Checkout, podman: Podman, arch: str, named: bool) -> None:
     checkout("container", "--arch", arch)
-
-    def run(*words: str) -> str:
-        environment = {**os.environ, **podman}
-        return subprocess.run(["podman", *words], env=environment, check=True, capture_output=True, text=True).stdout
-
     name = f"localhost/pause-{arch}:3.1"
-    run("load", "--input", str(checkout.root / f"bin/pause-{arch}.tar"))
+    podman("load", "--input", str(checkout.root / f"bin/pause-{arch}.tar"))
     if not named:
-        run("untag", name, name)
-    before = run("images", "--all", "--no-trunc", "--format={{.Id}} {{.Names}}")
-    checkout("verify", "--with", "podman", "--arch", arch, **podman)
-    assert run("images", "--all", "--no-trunc", "--format={{.Id}} {{.Names}}") == before
-    run("rmi", "--all", "--force")
+        podman("untag", name, name)
+    before = podman("images", "--all", "--no-trunc", "--format={{.Id}} {{.Names}}")
+    checkout("verify", "--with", "podman", "--arch", arch, **podman.environment)
+    assert podman("images", "--all", "--no-trunc", "--format={{.Id}} {{.Names}}") == before
+    podman("rmi", "--all", "--force")
 
 
 @pytest.mark.usefixtures("emulators")
-def test_podman_runs_the_images(checkout: Checkout, podman: dict[str, str]) -> None:
+def test_podman_runs_the_images(checkout: Checkout, podman: Podman) -> None:
     words = ("verify", "--with", "podman", "--arch", "amd64", "--arch", "s390x", "--json")
-    verdicts = results(checkout(*words, **podman))
+    verdicts = results(checkout(*words, **podman.environment))
     assert [each["way"] for each in verdicts] == ["podman, native", "podman, binfmt"]
     checkout.edit("pause.c", REAPER, "")
-    run = checkout.ends("verify", "--with", "podman", "--arch", "amd64", **podman)
+    run = checkout.ends("verify", "--with", "podman", "--arch", "amd64", **podman.environment)
     assert run.code == 1
     assert "\namd64: orphans: " in run.stderr

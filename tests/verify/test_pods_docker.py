@@ -1,4 +1,4 @@
-"""Pods by hand on a real Docker daemon: the walk through docs/pods.md, to the letter."""
+"""Pods by hand on a real Docker daemon: docs/pods.md, command by command."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.xdist_group("pods")
 
 PAUSE, JOIN, ORPHAN, ADDRESS, END = commands("With Docker")
 NAMES = ("pause", "app", "web")
-CURE = "    signal(SIGCHLD, SIG_IGN);\n    while (waitpid(-1, NULL, WNOHANG) > 0)\n        continue;\n"
+REAPER = "    signal(SIGCHLD, SIG_IGN);\n    while (waitpid(-1, NULL, WNOHANG) > 0)\n        continue;\n"
 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Docker]:
-    """A daemon with published ports, and the images that the page takes from elsewhere."""
+    """A daemon with published ports, and the images that the page pulls."""
     with private(bridge=True) as docker:
         docker("import", "-", "busybox", data=busybox())
         docker("import", "--change", 'CMD ["nginx", "-g", "daemon off;"]', "-", "nginx", data=nginx())
@@ -30,7 +30,7 @@ def engine() -> Iterator[Docker]:
 
 @pytest.fixture
 def shell(engine: Docker, checkout: Checkout) -> Iterator[Shell]:
-    """Where a user of that daemon sits; no container is left after the test."""
+    """The shell of a user of that daemon; no container is left after the test."""
     need("wget", "wget")
     yield Shell.make(checkout, engine.enter, {"DOCKER_HOST": engine.host}, {})
     engine.run("rm", "--force", *NAMES)
@@ -41,7 +41,7 @@ def running(docker: Docker) -> set[str]:
 
 
 def page(shell: Shell) -> str:
-    """What the published port answers; nothing if it does not."""
+    """The response of the published port, or an empty string."""
     return shell.ends("wget -q -T 5 -t 1 -O - http://localhost:8080").stdout
 
 
@@ -54,7 +54,7 @@ def namespace(docker: Docker, shell: Shell, container: str, kind: str) -> str:
     return shell(f"readlink /proc/{pid}/ns/{kind}")
 
 
-def test_pause_is_process_1_and_buries_orphans(engine: Docker, shell: Shell) -> None:
+def test_pause_is_process_1_and_reaps_orphans(engine: Docker, shell: Shell) -> None:
     shell(PAUSE + JOIN)
     said = shell(ORPHAN)
     assert "Child exiting: " in said
@@ -69,8 +69,8 @@ def test_pause_is_process_1_and_buries_orphans(engine: Docker, shell: Shell) -> 
     assert len({namespace(engine, shell, name, "mnt") for name in NAMES}) == len(NAMES)
 
 
-def test_a_pause_that_buries_nobody_is_found_out(shell: Shell) -> None:
-    shell.checkout.edit("pause.c", CURE, "")
+def test_a_pause_that_reaps_nothing_is_detected(shell: Shell) -> None:
+    shell.checkout.edit("pause.c", REAPER, "")
     shell(PAUSE + JOIN)
     lines = listed(shell(ORPHAN))
     assert lines[0].command == "/pause"
@@ -103,7 +103,7 @@ def test_the_pod_ends_with_pause(engine: Docker, shell: Shell) -> None:
     assert engine("ps", "--all", "--quiet") == ""
 
 
-def test_pause_ends_when_it_is_asked_to(engine: Docker, shell: Shell) -> None:
+def test_pause_ends_on_docker_stop(engine: Docker, shell: Shell) -> None:
     shell(PAUSE)
     until("it runs", lambda: running(engine) == {"pause"})
     shell("docker stop pause")

@@ -1,4 +1,4 @@
-"""Pods of a real podman, with our image as their infra container: the walk through docs/pods.md, to the letter."""
+"""Pods of a real Podman, with our image as their infra container: docs/pods.md, command by command."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ pytestmark = pytest.mark.xdist_group("podman")
 
 BY_HAND, PLAY = commands("With podman")
 (POD,) = commands("With podman", "yaml")
-# What podman sets by itself may be more than we have, and root of a container can't raise it.
+# Podman's defaults may exceed our own limits, which root in a container can't raise.
 LIMITS = 'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]'
 CREATE, REMOVE = BY_HAND.rsplit("\n", 2)[0] + "\n", BY_HAND.splitlines()[-1]
 
 
 @pytest.fixture
 def shell(checkout: Checkout) -> Iterator[Shell]:
-    """A user with a podman of his own, which has busybox and no pod."""
+    """The shell of a user whose Podman has busybox and no pod."""
     podman = need("podman", "podman")
     need("runc", "runc")
     if os.geteuid() != 0:
         lack("podman: needs root")
-    with TemporaryDirectory(prefix="pause") as folder:  # the names of sockets have to be short
+    with TemporaryDirectory(prefix="pause") as folder:  # paths of sockets have to be short
         own = f"{podman} --root={folder}/root --runroot={folder}/run --storage-driver=vfs --events-backend=file"
         command = f"{own} --runtime=runc --cgroup-manager=cgroupfs"
         Path(folder, "containers.conf").write_text(f"[containers]\n{LIMITS}\n")
@@ -69,11 +69,11 @@ def test_a_pod_with_our_infra_image(shell: Shell) -> None:
     assert any(line.command == "sleep 1000" for line in lines)
     [image] = json.loads(shell("podman image inspect localhost/pause-amd64:3.1"))
     assert infra(shell, "pod")["Image"] == image["Id"]
-    # Podman may end an exec before it has relayed what the orphan says after its parent.
+    # Podman may end an exec before it has relayed what the orphan writes after its parent has ended.
     shell("podman cp bin/orphan-amd64 app:/orphan; podman exec app sh -c '/orphan >/said'")
     until("the orphan has ended", lambda: "Child exiting: " in shell("podman exec app cat /said"))
     assert "ppid=1\n" in shell("podman exec app cat /said")
-    until("the orphan is buried", lambda: zombies(listed(shell("podman exec app ps -o pid,stat,args"))) == [])
+    until("the orphan is reaped", lambda: zombies(listed(shell("podman exec app ps -o pid,stat,args"))) == [])
     shell(REMOVE)
     assert shell("podman ps --all --quiet") == ""
 

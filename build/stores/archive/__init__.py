@@ -1,1 +1,1 @@
-"""x."""
+"""An image layout in one tar archive, to be read like any store and written as a whole."""

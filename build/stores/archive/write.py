@@ -1,27 +1,27 @@
-"""Images in one file that `docker load`, `podman load` and skopeo (`oci-archive:`, `docker-archive:`) all take.
+"""Writes images into one file that `docker load`, `podman load` and skopeo (`oci-archive:`, `docker-archive:`) take.
 
 It is an OCI image layout (image-spec image-layout.md) in a tar archive, with the `manifest.json` of `docker save`
-beside it; both name the same blobs. `docker save` has written the same shape since Engine 25.
+beside it; both name the same blobs. `docker save` has written the same form since Engine 25.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
-from build.image.layer import File, tar
+from build.image.layer import write_tar
 from build.oci.descriptor import Blob
 from build.oci.image import Image, Index, dump
-
-LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-REFERENCE = "org.opencontainers.image.ref.name"
+from build.oci.layout import OCI_LAYOUT, REF_NAME, blob_path
 
 
 @dataclass(frozen=True)
 class Entry:
     """An image or a manifest list in an archive.
 
-    `name` is the NAME:TAG that it loads as, `reference` what finds it in the layout (annotations.md, "ref.name").
+    `name` is the NAME:TAG that it loads as, `reference` finds it in the layout (annotations.md, "ref.name").
     """
 
     target: Image | Index
@@ -30,34 +30,45 @@ class Entry:
 
 
 def archive(entries: Sequence[Entry], time: int) -> bytes:
-    """The archive that holds `entries`, in their order; `time` (seconds since the epoch) dates the files in it."""
+    """The archive as bytes, for images that are known to be small; see `write_archive`."""
+    output = io.BytesIO()
+    write_archive(output, entries, time)
+    return output.getvalue()
+
+
+def write_archive(output: BinaryIO, entries: Sequence[Entry], time: int) -> None:
+    """Write the archive of `entries`, in their order, with modification time `time` (seconds since the epoch).
+
+    The same entries give the same bytes.
+    """
     images = [image for entry in entries for image in _images(entry.target)]
-    blobs = [each.target.manifest for each in entries] + [image.manifest for image in images]
+    blobs = [entry.target.manifest for entry in entries] + [image.manifest for image in images]
     blobs += [blob for image in images for blob in image.blobs]
-    saved = [_saved(each.target, each.name) for each in entries if isinstance(each.target, Image)]
-    contents = {
-        "oci-layout": LAYOUT,
-        "index.json": dump({"schemaVersion": 2, "manifests": [_described(entry) for entry in entries]}),
-        # `docker save` had no manifest lists when this form came up.
-        "manifest.json": dump(saved),
-        **{_path(blob): blob.data for blob in blobs},
+    saved = [_saved(entry.target, entry.name) for entry in entries if isinstance(entry.target, Image)]
+    files = {
+        "oci-layout": _blob(OCI_LAYOUT),
+        "index.json": _blob(dump({"schemaVersion": 2, "manifests": [_described(entry) for entry in entries]})),
+        # `docker save` knew no manifest lists when this form was introduced.
+        "manifest.json": _blob(dump(saved)),
+        **{blob_path(blob.digest): blob for blob in blobs},
     }
-    return tar([File(f"/{path}", 0o644, data) for path, data in contents.items()], time)
+    write_tar(output, files, time)
 
 
 def _described(entry: Entry) -> dict[str, object]:
-    # containerd wants the whole name.
-    annotations = {"io.containerd.image.name": entry.name, REFERENCE: entry.reference}
+    # containerd requires the whole name.
+    annotations = {"io.containerd.image.name": entry.name, REF_NAME: entry.reference}
     return entry.target.descriptor.fields() | {"annotations": annotations}
 
 
 def _saved(image: Image, name: str) -> dict[str, object]:
-    return {"Config": _path(image.config), "RepoTags": [name], "Layers": [_path(layer) for layer in image.layers]}
+    layers = [blob_path(layer.digest) for layer in image.layers]
+    return {"Config": blob_path(image.config.digest), "RepoTags": [name], "Layers": layers}
 
 
 def _images(target: Image | Index) -> Sequence[Image]:
     return target.images if isinstance(target, Index) else (target,)
 
 
-def _path(blob: Blob) -> str:
-    return "blobs/" + blob.digest.replace(":", "/")
+def _blob(data: bytes) -> Blob:
+    return Blob("", "", len(data), data)

@@ -1,8 +1,9 @@
-"""The drivers by the names that --with knows them by."""
+"""The drivers by their names for --with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from build.config.arches import nearest
@@ -10,26 +11,29 @@ from build.errors import UsageError
 from build.verify.driver import Driver
 
 if TYPE_CHECKING:
-    from docker import APIClient
+    from build.daemon.client import Daemon
 
 
-def choose(name: str, client: Callable[[], APIClient]) -> Callable[[], Driver]:
-    """What makes the driver; UsageError for one that there is not. `client` is that of the Docker daemon."""
+def choose(name: str, connect: Callable[[], Awaitable[Daemon]], base: Path) -> Callable[[], Driver]:
+    """A function that makes the driver `name`.
+
+    `connect` reaches the Docker daemon; scratch folders are made below `base`. Raises UsageError for an unknown name.
+    """
 
     def namespaces() -> Driver:
         from build.verify.namespaces import Namespaces
 
-        return Namespaces()
+        return Namespaces(base)
 
     def docker() -> Driver:
         from build.verify.docker import Docker
 
-        return Docker(client)
+        return Docker(connect)
 
     def podman() -> Driver:
         from build.verify.podman import Podman
 
-        return Podman()
+        return Podman(base)
 
     known = {"namespaces": namespaces, "docker": docker, "podman": podman}
     if name not in known:

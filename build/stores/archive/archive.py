@@ -1,0 +1,40 @@
+"""An archive as a source: its content is read by `blob`, `manifest` and `tag`, and located by `members`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from build.oci.descriptor import Blob, Descriptor
+from build.oci.reference import Repository
+from build.stores.archive import manifest, tag
+from build.stores.archive.blob import read_blob
+from build.stores.archive.members import Members, read_members
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The image layout in the tar archive `file`, whose repositories share their blobs; see `Source`."""
+
+    file: Path
+
+    async def digest(self, repository: Repository, name: str) -> str | None:
+        """See `Source`."""
+        return tag.digest(self._members, repository, name)
+
+    async def manifest(self, repository: Repository, reference: str) -> Blob | None:
+        """See `Source`."""
+        return manifest.read_manifest(self._members, repository, reference)
+
+    async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:  # noqa: ARG002
+        """See `Source`: a large blob is copied to a file in `spool`."""
+        return await asyncio.to_thread(read_blob, self._members, descriptor, spool)
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+    @cached_property
+    def _members(self) -> Members:
+        return read_members(self.file)

@@ -1,0 +1,115 @@
+"""What is where in an archive: read by `tarfile`, and refused where it is not a plain tar of an image layout."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from build.errors import PublishError
+from build.oci.descriptor import DIGEST
+from build.oci.layout import REF_NAME, VERSION
+from build.oci.media_types import LARGEST_MANIFEST
+
+# tarfile takes the end of a file for the end of the archive, too.
+_END = bytes(2 * tarfile.BLOCKSIZE)
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where the content of a file is in the archive: offset and size in bytes."""
+
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Members:
+    """The files of an archive by their path, and the entries of its index by reference (`NAME:TAG`)."""
+
+    file: Path
+    files: Mapping[str, Member]
+    index: Mapping[str, Mapping[str, Any]]
+
+
+def read_members(file: Path) -> Members:
+    """Read where everything is; raise PublishError if `file` is not a plain tar with an image layout."""
+    try:
+        if not file.is_file():
+            raise PublishError(f"{file}: no such file\n  expected one that invoke copy wrote, relative to the checkout")
+        with file.open("rb") as raw:
+            _refuse_compressed(file, raw.read(6))
+            raw.seek(max(0, file.stat().st_size - len(_END)))
+            if raw.read(len(_END)) != _END:
+                raise damaged(file, "not a tar, or truncated")
+        files = dict(_files(file))
+        return Members(file, files, _index(file, files))
+    except OSError as error:
+        raise PublishError(f"{file}: can't be read: {error.strerror}") from None
+
+
+def read_small(file: Path, member: Member, path: str) -> bytes:
+    """The content of a small file in the archive; raise PublishError if it is larger than a manifest may be."""
+    if member.size > LARGEST_MANIFEST:
+        raise damaged(file, f"{path}: found {member.size} bytes, expected {LARGEST_MANIFEST} at most")
+    with file.open("rb") as raw:
+        raw.seek(member.offset)
+        return raw.read(member.size)
+
+
+def damaged(file: Path, found: str) -> PublishError:
+    """The error for an archive that is not what it should be."""
+    return PublishError(f"{file}: damaged: {found}\n  create the archive again")
+
+
+def _refuse_compressed(file: Path, start: bytes) -> None:
+    for magic, name in _COMPRESSED.items():
+        if start.startswith(magic):
+            raise PublishError(f"{file}: found a {name} file, expected a plain tar\n  decompress it first")
+
+
+def _files(file: Path) -> Iterator[tuple[str, Member]]:
+    """Path and place of every file in the archive; raise PublishError for what no layout has."""
+    seen = set()
+    try:
+        with tarfile.open(file, "r:") as archive:
+            for member in archive:
+                path = member.name.removeprefix("./")
+                if member.isdir():
+                    continue
+                # A sparse file is larger than the archive says.
+                if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
+                    raise damaged(file, f"{path!r} is neither a file nor a folder")
+                if path in seen:
+                    raise damaged(file, f"two files are called {path!r}")
+                seen.add(path)
+                yield path, Member(member.offset_data, member.size)
+    except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
+        raise damaged(file, f"not a tar: {error}") from None
+
+
+def _index(file: Path, files: Mapping[str, Member]) -> Mapping[str, Mapping[str, Any]]:
+    for path in ("oci-layout", "index.json"):
+        if path not in files:
+            raise PublishError(f"{file}: no {path} in it: expected an OCI image layout, as invoke copy writes it")
+    try:
+        version = json.loads(read_small(file, files["oci-layout"], "oci-layout"))["imageLayoutVersion"]
+        entries = [
+            (entry["annotations"][REF_NAME], entry)
+            for entry in json.loads(read_small(file, files["index.json"], "index.json"))["manifests"]
+            if REF_NAME in (entry.get("annotations") or {})
+        ]
+        if not all(isinstance(name, str) and DIGEST.fullmatch(entry["digest"]) for name, entry in entries):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise damaged(file, "its oci-layout or index.json is not well-formed") from None
+    if version != VERSION:
+        raise PublishError(f"{file}: found image layout version {version!r}, expected {VERSION!r}")
+    index = dict(entries)
+    if len(index) < len(entries):
+        raise damaged(file, "index.json: one reference stands for two things")
+    return index

@@ -1,0 +1,58 @@
+"""Tags in a layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from build.errors import PublishError
+from build.oci.image import Image, Index, dump
+from build.oci.layout import OCI_LAYOUT, REF_NAME
+from build.stores.layout.blob import read, verify_blob, write_blob
+from build.stores.layout.index import locked, read_index, tagged
+from build.system import write_if_changed, write_whole
+
+# Distinguishes the tags that `clean` may remove from those that somebody else put into the same folder.
+OURS = {"io.k8s.pause.made-by": "invoke"}
+
+
+def digest(folder: Path, tag: str) -> str | None:
+    """The digest that `tag` refers to, or None if anything that it leads to is missing or damaged."""
+    entry = tagged(read_index(folder), tag)
+    return str(entry["digest"]) if entry and _is_complete(folder, str(entry["digest"])) else None
+
+
+def put_tag(folder: Path, tag: str, target: Image | Index) -> None:
+    """Make `tag` refer to `target`."""
+    with locked(folder):
+        write_blob(folder, target.manifest)
+        write_if_changed(folder / "oci-layout", OCI_LAYOUT)
+        index = read_index(folder)
+        others = [entry for entry in index["manifests"] if entry is not tagged(index, tag)]
+        annotations = {REF_NAME: tag, **OURS}
+        index["manifests"] = [*others, target.descriptor.fields() | {"annotations": annotations}]
+        write_whole(folder / "index.json", dump(index))
+
+
+def reachable(folder: Path, digest: str) -> Iterator[str]:
+    """The digest, and those of everything that it leads to. A manifest that can't be read leads nowhere."""
+    yield digest
+    try:
+        manifest = json.loads(read(folder, digest))
+        blobs = [each["digest"] for each in (manifest.get("config"), *manifest.get("layers", ())) if each]
+        manifests = [each["digest"] for each in manifest.get("manifests", ())]
+    except (PublishError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        return
+    yield from blobs
+    for each in manifests:
+        yield from reachable(folder, each)
+
+
+def _is_complete(folder: Path, digest: str) -> bool:
+    try:
+        for each in reachable(folder, digest):
+            verify_blob(folder, each)
+        return True
+    except PublishError:
+        return False
