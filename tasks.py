@@ -1,285 +1,216 @@
-"""The Invoke tasks: flags and environment in, one pipeline call, errors out."""
+"""The Invoke tasks: a table of names, help and flags. What each does is in build/cli/commands.py."""
 
 from __future__ import annotations
+
+import sys
+
+# Invoke turns bytecode files off, so that these modules would be compiled in each run. PYTHONDONTWRITEBYTECODE counts.
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+
+from build.cli.run import Interrupted, end, exit_on_signals, run
+
+exit_on_signals("invoke")
 
 import atexit
 import gc
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from invoke.context import Context
-from invoke.exceptions import Exit
 from invoke.tasks import task
 
-# Invoke turns off bytecode files, and would have these modules compiled anew each time. Users who want none are heeded.
-sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
-
-from build.cli.inputs import checked, cleaned, copied, making, releasing, toolchain, using, verified
 from build.cli.options import Options
-from build.cli.output import plainly, show_matrix, show_plan, show_verdicts, tell_ci
-from build.cli.parser import allow
+from build.cli.output import show, show_matrix, show_plan, show_published, show_verdicts
+from build.cli.parser import complete_values, make_optional
 from build.errors import BuildError, UsageError
-
-if "--complete" in sys.argv:
-    from build.cli.completion import offer_values
-
-    offer_values(Path(__file__).with_name("arches.yaml"))
-
-# A task lives for a second: collecting garbage while modules load, and once more at the end, would take a fifth of it.
-# What is done for an arch leaves none that counts.
-gc.set_threshold(20_000, 10, 100)
-atexit.register(gc.freeze)
-
-if TYPE_CHECKING:
-    from build.cli.ci import Job
-    from build.cli.output import Results
-    from build.release.clean import Removed
-    from build.release.nodes import Setting
-    from build.release.release import Made
-    from build.verify.verdicts import Verdict
 
 ROOT = Path(__file__).resolve().parent
 
-# A flag beats the environment variable in brackets, which beats arches.yaml.
+if "--complete" in sys.argv:
+    complete_values(ROOT / "arches.yaml")
+
+# A task takes a second or less. Collecting garbage while modules load, and again at exit, would be a tenth of that.
+gc.set_threshold(20_000, 10, 100)
+atexit.register(gc.freeze)
+
+# A flag takes precedence over the environment variable in brackets, which takes precedence over arches.yaml.
 FLAGS: Mapping[str, tuple[Any, str]] = {
-    "src": (None, "where the release is: as --registry, or oci-archive:FILE"),
-    "dst": (None, "where it goes: as --registry, or oci-archive:FILE"),
-    "arch": ([], "a row of the arch table; repeat it for several, or say all [ARCH; for all: ALL_ARCH]"),
-    "image": ([], "a row of the image table, in place of all; repeat it for several [IMAGE]"),
-    "registry": ([], "where images go: HOST[:PORT][/PATH] or oci:FOLDER; repeat it for several [REGISTRY]"),
-    "insecure_registry": ([], "a HOST[:PORT] to be spoken to in plain HTTP, or with a certificate that proves nothing"),
-    "timeout": (None, "seconds that all exchanges with registries may take, waits included [TIMEOUT]"),
-    "tag": (None, "the tag, of one image [TAG]"),
-    "rev": (None, "the revision that VERSION ends with, in place of git's [REV]"),
+    "src": (None, "source of the release: a --registry, or oci-archive:FILE"),
+    "dst": (None, "destination: a --registry, or oci-archive:FILE"),
+    "arch": ([], "a row of the arch table, or all; may be repeated [ARCH; for all: ALL_ARCH]"),
+    "image": ([], "a row of the image table, instead of every row; may be repeated [IMAGE]"),
+    "registry": ([], "where images are published: HOST[:PORT][/PATH] or oci:FOLDER; may be repeated [REGISTRY]"),
+    "insecure_registry": ([], "HOST[:PORT] to contact over plain HTTP or without certificate verification"),
+    "timeout": (None, "seconds that all requests to registries may take, waiting included [TIMEOUT]"),
+    "tag": (None, "the tag of a single image [TAG]"),
+    "rev": (None, "the revision at the end of VERSION, instead of git's [REV]"),
     "cflags": (None, "compiler flags [CFLAGS]"),
-    "engine": (None, "who makes images: embedded or docker [ENGINE]"),
-    "compiler": (None, "zig, kube-cross or host, in place of the engine's own [COMPILER]"),
-    "libc": (False, "link the compiler's libc in place of build/runtime"),
-    "kube_cross_image": (None, "the toolchain image's name [KUBE_CROSS_IMAGE]"),
-    "kube_cross_version": (None, "the toolchain image's tag [KUBE_CROSS_VERSION]"),
+    "engine": (None, "what builds images: embedded or docker [ENGINE]"),
+    "compiler": (None, "zig, kube-cross or host, instead of the engine's default [COMPILER]"),
+    "libc": (False, "link the compiler's libc instead of build/runtime"),
+    "kube_cross_image": (None, "name of the toolchain image [KUBE_CROSS_IMAGE]"),
+    "kube_cross_version": (None, "tag of the toolchain image [KUBE_CROSS_VERSION]"),
     "format": (None, "media types: oci or docker [FORMAT]"),
-    "overwrite": (False, "move a tag that exists with another digest"),
-    "reference": (None, "HOST[:PORT]/NAME[:TAG][@sha256:…] or oci:FOLDER[:TAG][@sha256:…], in place of the release"),
-    "verify": (False, "run every arch as pods run it, before the first tag moves"),
-    "with_": (None, "who runs it: namespaces (the default), docker or podman"),
-    "allow_not_run": (False, "let an arch pass that can't be run here"),
-    "for_": ("github", "who reads it: github or gitlab"),
-    "json": (False, "print the result as one JSON document"),
-    "quiet": (False, "say nothing but what is wrong"),
-    "verbose": (False, "say every command and every HTTP exchange, a line each, without their secrets"),
+    "overwrite": (False, "move tags that exist with another digest"),
+    "reference": (None, "HOST[:PORT]/NAME[:TAG][@sha256:…] or oci:FOLDER[:TAG][@sha256:…], instead of the release"),
+    "verify": (False, "run every arch the way pods do, before the first tag moves"),
+    "with_": (None, "what runs it: namespaces (default), docker or podman"),
+    "allow_not_run": (False, "don't fail for arches that can't be run here"),
+    "for_": ("github", "the CI system: github or gitlab"),
+    "json": (False, "print the results as one JSON document"),
+    "quiet": (False, "print errors only"),
+    "verbose": (False, "print every command and every HTTP request, one per line, without secrets"),
 }
 TOOLCHAIN = ("kube_cross_image", "kube_cross_version", "json")
 COMPILE = ("arch", "image", "tag", "rev", "cflags", "engine", "compiler", "libc", *TOOLCHAIN)
 ASSEMBLE = (*COMPILE, "registry", "format")
-REMOTE = ("registry", "insecure_registry", "timeout")
+REMOTE = ("insecure_registry", "timeout")
 RUN = ("with_", "allow_not_run")
-PUBLISH = (*ASSEMBLE, *REMOTE[1:], "overwrite", "verify", *RUN)
-TELLING = ("quiet", "verbose")
+PUBLISH = (*ASSEMBLE, *REMOTE, "overwrite", "verify", *RUN)
+RELEASE = ("arch", "image", "registry", *REMOTE, "tag", "json")
+PROGRESS = ("quiet", "verbose")
 POSITIONAL = ("src", "dst", "reference")
-# Whose results are what a registry holds: CI systems that ask are told.
-PUBLISHED = ("push", "all-push-images", "push-manifest", "all-push", "copy", "check")
 
 
-def _command(
-    *flags: str, example: str, default: bool = False, show: Callable[..., None] | None = None
-) -> Callable[[Callable[[Options], Results]], Any]:
-    """Make an Invoke task of a story, which takes options and returns what it made."""
+def _task(
+    name: str, help_text: str, *flags: str, example: str, output: Callable[..., None] = show, default: bool = False
+) -> Any:
+    """The Invoke task for the coroutine of this name in build/cli/commands.py; `output` shows its results."""
 
-    def decorate(story: Callable[[Options], Results]) -> Any:
-        name = story.__name__.replace("_", "-")
+    def body(c: Context, **given: Any) -> None:
+        exit_on_signals(name)
+        from build.cli.progress import to, watching
 
-        def body(c: Context, **given: Any) -> None:
-            from build.cli.progress import to, watching
+        async def main() -> tuple[Any, Options]:
+            from build.cli import commands
 
-            quiet, verbose = (bool(given.get(flag)) for flag in TELLING)
-            try:
-                with watching(sys.stderr, os.environ, quiet, verbose) as report:
-                    options = Options(ROOT, given, os.environ, c.config.run.dry, report)
-                    found = story(options)
-                (show or plainly)(name, found, options)
-                if name in PUBLISHED:
-                    tell_ci(name, found, options)
-                return
-            except UsageError as error:
-                code, words = 2, str(error)
-            except BuildError as error:
-                code, words = 1, str(error)
-            except OSError as error:
-                code, words = 1, f"{error.filename or 'system'}: {error.strerror or error}"
-            except KeyboardInterrupt:
-                code, words = 130, "interrupted\n  run this again: it goes on where this ended"
-            to(sys.stderr)(f"{name}: {words}")  # Invoke's own way ends in a traceback where nobody reads
-            raise Exit(code=code)
+            async with watching(sys.stderr, os.environ, *(bool(given.get(flag)) for flag in PROGRESS)) as report:
+                options = Options(ROOT, given, os.environ, c.config.run.dry, report)
+                return await getattr(commands, name.replace("-", "_"))(options), options
 
-        # Invoke copies the flags of every task at each start; only of a task that is named will any be asked for.
-        wanted = (*flags, *TELLING) if name in sys.argv or "--complete" in sys.argv else ()
-        parameters = [Parameter(flag, Parameter.KEYWORD_ONLY, default=FLAGS[flag][0]) for flag in wanted]
-        signature = Signature([Parameter("c", Parameter.POSITIONAL_OR_KEYWORD), *parameters])
-        body.__signature__ = signature  # type: ignore[attr-defined]
-        body.__name__, body.__doc__ = story.__name__, f"{story.__doc__}\n\nFor example: invoke {example}"
-        return task(
-            body,
-            default=default,
-            positional=[flag for flag in wanted if flag in POSITIONAL],
-            help={flag: FLAGS[flag][1] for flag in wanted},
-            iterable=[flag for flag in wanted if isinstance(FLAGS[flag][0], list)],
-            auto_shortflags=False,
-        )
+        try:
+            output(name, *run(main))
+            return
+        except UsageError as error:
+            status, message = 2, str(error)
+        except BuildError as error:
+            status, message = 1, str(error)
+        except OSError as error:
+            status, message = 1, f"{error.filename or 'system'}: {error.strerror or error}"
+        except Interrupted as error:
+            status, message = error.status, str(error)
+        to(sys.stderr)(f"{name}: {message}")  # Invoke's Exit would end in a traceback if stderr can't be written
+        end(status)
 
-    return decorate
+    # Invoke copies the flags of every task at each start, but it only needs those of the tasks that are named.
+    wanted = (*flags, *PROGRESS) if name in sys.argv or "--complete" in sys.argv else ()
+    parameters = [Parameter(flag, Parameter.KEYWORD_ONLY, default=FLAGS[flag][0]) for flag in wanted]
+    signature = Signature([Parameter("c", Parameter.POSITIONAL_OR_KEYWORD), *parameters])
+    body.__signature__ = signature  # type: ignore[attr-defined]
+    body.__name__, body.__doc__ = name.replace("-", "_"), f"{help_text}\n\nFor example: invoke {example}"
+    return task(
+        body,
+        default=default,
+        positional=[flag for flag in wanted if flag in POSITIONAL],
+        help={flag: FLAGS[flag][1] for flag in wanted},
+        iterable=[flag for flag in wanted if isinstance(FLAGS[flag][0], list)],
+        auto_shortflags=False,
+    )
 
 
-@_command(*COMPILE, example="build --arch arm64")
-def build(options: Options) -> Sequence[Made]:
-    """Compile bin/pause-A."""
-    shops = making(options, every_arch=False)
-    from build.release.pipeline import build
-
-    return build(shops)
-
-
-@_command(*ASSEMBLE, *REMOTE[1:], "overwrite", example="plan --registry registry.example/team", show=show_plan)
-def plan(options: Options) -> Sequence[Made]:
-    """Tell what all-push would do, and why."""
-    shop = making(replace(options, dry=True), every_arch=True)
-    from build.release.pipeline import plan
-
-    return plan(shop)
-
-
-@_command(*COMPILE, *RUN, example="verify --arch arm64 --arch s390x", show=show_verdicts)
-def verify(options: Options) -> Sequence[Verdict]:
-    """Run every arch of the release as pods run it."""
-    return verified(options)
-
-
-@_command(*COMPILE, example="orphan --arch all")
-def orphan(options: Options) -> Sequence[Made]:
-    """Compile bin/orphan-A, which goes into no image."""
-    shops = making(options, every_arch=False)
-    from build.release.pipeline import companions
-
-    return companions(shops)
-
-
-@_command(*ASSEMBLE, example="container --arch arm64")
-def container(options: Options) -> Sequence[Made]:
-    """Make bin/pause-A.tar, an image to load."""
-    shops = making(options, every_arch=False)
-    from build.release.pipeline import container
-
-    return container(shops)
-
-
-@_command(*ASSEMBLE, example="all-container --tag 3.2", default=True)
-def all_container(options: Options) -> Sequence[Made]:
-    """Make the image of every arch of the release."""
-    shops = making(options, every_arch=True)
-    from build.release.pipeline import container
-
-    return container(shops)
-
-
-@_command(*PUBLISH, example="push --arch arm64 --registry registry.example/team")
-def push(options: Options) -> Sequence[Made]:
-    """Publish REGISTRY/pause-A:TAG."""
-    shops = making(options, every_arch=False)
-    from build.release.pipeline import push
-
-    return push(shops)
-
-
-@_command(*PUBLISH, example="all-push-images --registry registry.example/team")
-def all_push_images(options: Options) -> Sequence[Made]:
-    """Publish every arch of the release."""
-    shops = making(options, every_arch=True)
-    from build.release.pipeline import push
-
-    return push(shops)
-
-
-@_command(
-    "arch", "image", *REMOTE, "tag", "overwrite", "json", example="push-manifest --registry registry.example/team"
+build = _task("build", "Compile bin/pause-A.", *COMPILE, example="build --arch arm64")
+plan = _task(
+    "plan",
+    "Show what all-push would do, and why.",
+    *(*ASSEMBLE, *REMOTE, "overwrite"),
+    example="plan --registry registry.example/team",
+    output=show_plan,
 )
-def push_manifest(options: Options) -> Sequence[Made]:
-    """Publish REGISTRY/pause:TAG, the list of what is pushed."""
-    from build.release.pipeline import push_manifest
-
-    return push_manifest(releasing(options))
-
-
-@_command(*PUBLISH, example="all-push --registry registry.example/team --verify")
-def all_push(options: Options) -> Sequence[Made]:
-    """Publish every arch, then the manifest list."""
-    shops = making(options, every_arch=True)
-    from build.release.pipeline import all_push
-
-    return all_push(shops)
-
-
-@_command("reference", "arch", "image", *REMOTE, "tag", "json", example="check registry.example/team/pause:3.1")
-def check(options: Options) -> Sequence[Made]:
-    """Prove what is published, from its bytes."""
-    return checked(options)
-
-
-allow("check", "reference")
-
-
-@_command(
-    "src",
-    "dst",
-    "arch",
-    "image",
-    *REMOTE[1:],
-    "tag",
-    "overwrite",
-    "json",
+verify = _task(
+    "verify",
+    "Run every arch of the release the way pods do.",
+    *(*COMPILE, *RUN),
+    example="verify --arch arm64 --arch s390x",
+    output=show_verdicts,
+)
+orphan = _task("orphan", "Compile the test helper bin/orphan-A.", *COMPILE, example="orphan --arch all")
+container = _task("container", "Build bin/pause-A.tar, an image to load.", *ASSEMBLE, example="container --arch arm64")
+all_container = _task(
+    "all-container",
+    "Build the image of every arch of the release.",
+    *ASSEMBLE,
+    example="all-container --tag 3.2",
+    default=True,
+)
+push = _task(
+    "push",
+    "Publish REGISTRY/pause-A:TAG.",
+    *PUBLISH,
+    example="push --arch arm64 --registry registry.example/team",
+    output=show_published,
+)
+all_push_images = _task(
+    "all-push-images",
+    "Publish every arch of the release.",
+    *PUBLISH,
+    example="all-push-images --registry registry.example/team",
+    output=show_published,
+)
+push_manifest = _task(
+    "push-manifest",
+    "Publish REGISTRY/pause:TAG, the manifest list.",
+    *(*RELEASE, "overwrite"),
+    example="push-manifest --registry registry.example/team",
+    output=show_published,
+)
+all_push = _task(
+    "all-push",
+    "Publish every arch, then the manifest list.",
+    *PUBLISH,
+    example="all-push --registry registry.example/team --verify",
+    output=show_published,
+)
+check = _task(
+    "check",
+    "Verify what is published, byte by byte.",
+    *("reference", *RELEASE),
+    example="check registry.example/team/pause:3.1",
+    output=show_published,
+)
+make_optional("check", "reference")
+copy = _task(
+    "copy",
+    "Copy a release: registry, layout or archive.",
+    *("src", "dst", "arch", "image", *REMOTE, "tag", "overwrite", "json"),
     example="copy registry.example/team oci-archive:release.tar",
+    output=show_published,
 )
-def copy(options: Options) -> Sequence[Made]:
-    """Copy a release: registry, layout or archive."""
-    return copied(options)
-
-
-@_command("arch", "image", "for_", "json", example="matrix --for gitlab", show=show_matrix)
-def matrix(options: Options) -> Sequence[Job]:
-    """Print the jobs that CI may fan out to, as JSON."""
-    (release, *_), *_ = releasing(options)
-    from build.cli.ci import fan_out
-
-    return fan_out(release)
-
-
-@_command(
-    *(flag for flag in ASSEMBLE if flag not in ("engine", "compiler")), example="bake --registry registry.example/team"
+matrix = _task(
+    "matrix",
+    "Print a matrix of CI jobs as JSON.",
+    *("arch", "image", "for_", "json"),
+    example="matrix --for gitlab",
+    output=show_matrix,
 )
-def bake(options: Options) -> Sequence[Made]:
-    """Write docker-bake.json, for BuildKit's builders."""
-    shops = making(replace(options, flags={**options.flags, "compiler": "kube-cross"}), every_arch=True)
-    from build.release.bake import bake
-
-    return bake(shops)
-
-
-@_command("image", *REMOTE, "tag", "json", example="use --registry registry.example/team")
-def use(options: Options) -> Sequence[Setting]:
-    """Print the settings that make nodes use the release."""
-    return using(options)
-
-
-@_command(*TOOLCHAIN, example="kube-cross --kube-cross-image local/kube-cross")
-def kube_cross(options: Options) -> Sequence[Made]:
-    """Build a small toolchain image for --compiler kube-cross."""
-    return toolchain(options)
-
-
-@_command("registry", "json", example="--dry clean")
-def clean(options: Options) -> Sequence[Removed]:
-    """Remove what the tasks made, and nothing else."""
-    return cleaned(options)
+bake = _task(
+    "bake",
+    "Write docker-bake.json for BuildKit.",
+    *(flag for flag in ASSEMBLE if flag not in ("engine", "compiler")),
+    example="bake --registry registry.example/team",
+)
+use = _task(
+    "use",
+    "Print settings that make nodes use the release.",
+    *("image", "registry", *REMOTE, "tag", "json"),
+    example="use --registry registry.example/team",
+)
+kube_cross = _task(
+    "kube-cross",
+    "Build a small toolchain image for --compiler kube-cross.",
+    *TOOLCHAIN,
+    example="kube-cross --kube-cross-image local/kube-cross",
+)
+clean = _task("clean", "Remove what the tasks made, and nothing else.", "registry", "json", example="--dry clean")

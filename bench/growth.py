@@ -1,4 +1,4 @@
-"""How does a release grow? Time, requests, bytes and memory, by arches, images, and distance to the registry."""
+"""How does a release grow? Time, requests and bytes, by arches, images, and distance to the registry."""
 
 from __future__ import annotations
 
@@ -17,29 +17,24 @@ from bench import grown
 from bench.figures import slope, table, yes
 from bench.latency import far_away
 from bench.registry import counting_registry
-from bench.running import ROOT, Checkout, FailedError, run
+from bench.running import ROOT, Checkout, FailedError
 from build.config.arches import read_settings
 
-PEAK = str(ROOT / "bench" / "peak.py")
-# KiB of peak memory that an arch may cost.
-_LITTLE = 8
-# By how much the last rows may cost more than the first where growth is linear, as times vary; and by how many trips
-# most rows may be above fewest where it is flat.
+# How much more the last rows may cost than the first where growth is linear, because times vary; and how many more
+# round trips the most rows may take than the fewest where it is flat.
 _LINEAR, _FLAT = 1.25, 1.0
 
-_COLUMNS = ("seconds", "requests", "sent", "own", "children")
+_COLUMNS = ("seconds", "requests", "sent")
 Sizes = dict[int, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a run: seconds, requests, bytes that it sent, peak memory in KiB of Invoke and of the largest compiler."""
+    """The cost of a run: seconds, requests, bytes sent; and the number of its results."""
 
     seconds: float
     requests: int
     sent: int
-    own: int
-    children: int
     results: int
 
 
@@ -84,7 +79,7 @@ def measure(rounds: int, rows: Sequence[int], images: Sequence[int], latencies: 
 
 def shown(report: Mapping[str, Any]) -> str:
     """Tables for people, and each claim with yes or no."""
-    made = [["", "seconds", "requests", "bytes sent", "peak KiB", "compiler's KiB"]]
+    made = [["", "seconds", "requests", "bytes sent"]]
     for kind, what in (("cold", "arches"), ("nothing", "arches"), ("cold", "images"), ("nothing", "images")):
         for count, found in report[what].get(kind, {}).items():
             cells = [f"{found['seconds']:.2f}", *(f"{found[each]:.0f}" for each in _COLUMNS[1:])]
@@ -117,19 +112,17 @@ def _counting(checkout: Checkout, seconds: float) -> Iterator[Callable[[], Cost]
 
         def publish() -> Cost:
             before, sent = registry.requests(), way.sent
-            took, results, memory = _run(checkout, way.host)
+            took, results = _run(checkout, way.host)
             now = registry.requests() - before
-            return Cost(took, now, way.sent - sent, memory["own"], memory["children"], results)
+            return Cost(took, now, way.sent - sent, results)
 
         yield publish
 
 
-def _run(checkout: Checkout, registry: str) -> tuple[float, int, dict[str, int]]:
-    file = checkout.home / "peak"
-    command = [sys.executable, PEAK, str(file), "all-push"]
-    ran = run(command, checkout.root, checkout.home, REGISTRY=registry)
-    memory: dict[str, int] = json.loads(file.read_text())
-    return ran.seconds, len(ran.stdout.splitlines()), memory
+def _run(checkout: Checkout, registry: str) -> tuple[float, int]:
+    """Seconds and number of results of `all-push`."""
+    ran = checkout.invoke("all-push", REGISTRY=registry)
+    return ran.seconds, len(ran.stdout.splitlines())
 
 
 def _images(scratch: Path, counts: Sequence[int], arches: int) -> tuple[dict[str, Sizes], dict[str, str]]:
@@ -175,11 +168,6 @@ def _claims(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             figures = ", ".join(f"{each} for {count}" for count, each in taken.items())
             flat = taken[max(taken)] - taken[min(taken)] <= _FLAT
             claims.append({"says": f"round trips of {kind} do not grow with arches", "holds": flat, "figures": figures})
-    for kind in ("cold", "publish", "nothing"):
-        if len(arches[kind]) > 1:
-            each = slope({count: found["own"] for count, found in arches[kind].items()})
-            says = f"an arch costs at most {_LITTLE} KiB of Invoke's peak memory, {kind}"
-            claims.append({"says": says, "holds": each <= _LITTLE, "figures": f"{each:.1f} KiB"})
     return claims
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from bench.registry import empty_registry
 from bench.running import Checkout, FailedError
 from bench.tools import TAG, Job, Tool
-from build.oci.oci import INDEXES, MANIFESTS, Platform
+from build.oci.media_types import INDEXES, MANIFESTS
+from build.oci.platform import Platform
 
 
 @dataclass(frozen=True)

@@ -51,15 +51,22 @@ def _release(report: Mapping[str, Any], top: int, lines: list[str]) -> int:
 
 
 def _growth(report: Mapping[str, Any], top: int, lines: list[str]) -> int:
-    """Two charts by the number of arches: time, and Invoke's peak memory."""
-    arches = report["arches"]
+    """Two charts by the number of arches: time, and round trips in a row."""
+    arches, trips = report["arches"], report["round trips"]
     half = (_WIDTH - 3 * _MARGIN) // 2
     for left, title, kinds in (
-        (_MARGIN, "Seconds, by arches", {kind: _points(arches[kind], "seconds", 1) for kind in ("cold", "nothing")}),
+        (
+            _MARGIN,
+            "Seconds, by arches",
+            {kind: [(float(n), each["seconds"]) for n, each in arches[kind].items()] for kind in ("cold", "nothing")},
+        ),
         (
             2 * _MARGIN + half,
-            "Peak memory of Invoke in MiB, by arches",
-            {kind: _points(arches[kind], "own", 1024) for kind in ("cold", "nothing")},
+            "Round trips in a row, by arches",
+            {
+                colour: [(float(n), each[kind]) for n, each in trips.items()]
+                for colour, kind in (("cold", "publish"), ("nothing", "nothing"))
+            },
         ),
     ):
         lines.append(_text(left, top + 10, title, "h"))
@@ -119,10 +126,6 @@ def _chart(
         joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         yield f'<polyline points="{joined}" style="stroke:{_COLOURS[kind]}"/>'
         yield from (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_COLOURS[kind]}"/>' for x, y in places)
-
-
-def _points(sizes: Mapping[str, Mapping[str, float]], what: str, unit: float) -> list[tuple[float, float]]:
-    return [(float(count), found[what] / unit) for count, found in sizes.items()]
 
 
 def _legend(y: int, colours: Mapping[str, str]) -> Iterator[str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from bench.running import INVOKE, ROOT, Checkout, run
 from build.config.arches import Arch
-from build.release.bake import FILE
 
 TAG, OTHER_TAG = "3.1", "3.2"
+BAKE_FILE = "docker-bake.json"
 SCENARIOS = ("cold", "nothing", "source", "tag")
 TOOLCHAIN = "pause-bench/kube-cross:bookworm"
 _WORD, _OTHER_WORD = "got signal: Terminated", "got signal: Terminater"
@@ -85,7 +85,7 @@ def bake(checkout: Checkout, arches: tuple[Arch, ...], daemon: Mapping[str, str]
 
     def forget() -> None:
         checkout.forget()
-        (checkout.root / FILE).unlink(missing_ok=True)
+        (checkout.root / BAKE_FILE).unlink(missing_ok=True)
         forget_images(checkout, daemon)
         _docker(checkout, daemon, "builder", "prune", "--all", "--force")
 

@@ -147,8 +147,7 @@ async def run(
         async with asyncio.timeout(timeout):
             stdout, stderr = await child.communicate(data)
     except BaseException:
-        kill_group(child)
-        await child.wait()
+        await end_group(child)
         raise
     return Completed(child.returncode or 0, stdout, stderr)
 
@@ -161,7 +160,7 @@ async def start(
 ) -> asyncio.subprocess.Process:
     """Start `command` in a process group of its own, so that Ctrl-C reaches only this process; see `run`.
 
-    The caller ends it with `kill_group`; if this process dies first, the kernel kills it.
+    The caller ends it with `end_group`; if this process dies first, the kernel kills it.
     """
     trace_command(command)
     # Cancelled halfway, asyncio would kill the command, but not what the command has started.
@@ -191,6 +190,16 @@ def kill_group(leader: asyncio.subprocess.Process) -> None:
     if leader.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(leader.pid, signal.SIGKILL)
+
+
+async def end_group(leader: asyncio.subprocess.Process) -> None:
+    """Kill a process that leads a group of its own, and all processes in the group; wait until it has ended."""
+    kill_group(leader)
+    # A process that has left the group may keep the pipes open, and asyncio would wait for that, too.
+    for number in range(3):
+        if pipe := leader._transport.get_pipe_transport(number):  # type: ignore[attr-defined]
+            pipe.close()
+    await leader.wait()
 
 
 async def finish(work: Awaitable[T]) -> T:

@@ -20,8 +20,10 @@ from tests.support.token_server import TokenServer, token_server
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
-# Whoever starts the tests in the background has them ignore Ctrl-C, and what they start would inherit that.
+# Shells have what they start in the background ignore Ctrl-C, nohup has it ignore SIGHUP; the programs under test would
+# inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -1,46 +1,57 @@
-"""How the words of a command line become tasks and flags: Invoke's own reader, with what users expect beside it.
+"""The command line: Invoke's own parser, made to accept and refuse what users of other tools expect.
 
-A word after a task's name may be left out, a flag that is given twice or without its value is refused, whatever is
-unknown is answered with the nearest name, and wrong usage ends with status 2.
+Some positional arguments are optional. A flag given twice or without its value is refused, unknown words are answered
+with the nearest name, wrong usage ends with status 2, and completion offers values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NoReturn
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
 
+from invoke import program
+from invoke.completion.complete import complete as complete_names
 from invoke.exceptions import Exit, ParseError
-from invoke.parser import parser
+from invoke.parser import ParseResult, parser
 from invoke.parser.context import ParserContext
 
-# The positional arguments that may be left out, by their task.
+# Positional arguments that may be omitted, by their task.
 _OPTIONAL: dict[str, str] = {}
 
 
-def allow(task: str, word: str) -> None:
-    """Let `word`, a positional argument of `task`, be left out; it is empty then."""
-    _OPTIONAL[task] = word
+def make_optional(task: str, argument: str) -> None:
+    """Let a positional argument of `task` be omitted; it is empty then."""
+    _OPTIONAL[task] = argument
 
 
-class _WrongUsageError(ParseError, Exit):
-    """For completion, a command line that is not at its end; for whoever runs it, the end with status 2."""
+class _UsageError(ParseError, Exit):
+    """Wrong usage, which ends with status 2. While completing, Invoke catches it: the line is not finished."""
 
-    message = None  # Invoke tells ParseErrors by their own words
+    message = None  # Invoke prints a ParseError itself
     code = 2
 
-    def __init__(self, words: str, context: ParserContext | None) -> None:
-        Exception.__init__(self, words)
+    def __init__(self, text: str, context: ParserContext | None = None) -> None:
+        if text.startswith("No idea what"):  # from `--help NAME`, after parsing
+            text = f"invoke: unknown task {_quoted(text)!r}\n  see invoke --list"
+        Exception.__init__(self, text)
         self.context = context
+
+
+def _quoted(text: str) -> str:
+    return text.split("'", 1)[1].rpartition("'")[0]
 
 
 class _Machine(parser.ParseMachine):
     def handle(self, token: str) -> None:
-        known = self.initial.flags if self.initial else {}
+        core = self.initial.flags if self.initial else {}
         ours = self.context.flags if self.context else {}
-        if token.startswith("-") and not self.waiting_for_flag_value and token not in {**known, **ours}:
+        if token.startswith("-") and not self.waiting_for_flag_value and token not in {**core, **ours}:
             self._refuse(f"unknown flag {token!r}", token, ours)
-        if token in known and self.context and self.context.missing_positional_args:
-            self._core_flag(token)  # Invoke would take it for the word that is missing
+        if token in core and self.context and self.context.missing_positional_args:
+            self._core_flag(token)  # Invoke would take it for the missing argument
         else:
             super().handle(token)
 
@@ -56,7 +67,7 @@ class _Machine(parser.ParseMachine):
         for argument in self.context.missing_positional_args if self.context else ():
             if argument.name != _OPTIONAL.get(str(self.context.name)):
                 self._refuse(f"{str(argument.name).upper()} is missing")
-            # Invoke asks when it meets a word, and again when the task's words end.
+            # Invoke asks for each word, and again when the task's words end.
             argument.set_value("", cast=False)
         super().complete_context()
 
@@ -65,6 +76,13 @@ class _Machine(parser.ParseMachine):
         if self.flag and self.flag.takes_value and self.flag.kind is not list and self.flag.raw_value is not None:
             self._refuse(f"{flag} is given twice, expected once")
 
+    def see_value(self, value: Any) -> None:
+        try:
+            super().see_value(value)
+        except ValueError:
+            name = self.flag.name if self.flag else ""
+            self._refuse(f"--{name}: found {value!r}, expected a whole number")
+
     def complete_flag(self) -> None:
         if self.flag and self.waiting_for_flag_value:
             self._refuse(f"--{self.flag.name.rstrip('_').replace('_', '-')}: found nothing after it, expected a value")
@@ -72,20 +90,71 @@ class _Machine(parser.ParseMachine):
 
     def error(self, msg: str) -> NoReturn:
         if msg.startswith("No idea"):
-            word = msg.split("'", 1)[1].rpartition("'")[0]
+            word = _quoted(msg)
             self._refuse(f"unknown task {word!r}", word, self.contexts)
         self._refuse(msg)
 
     def _refuse(self, message: str, word: str = "", known: Iterable[str] = ()) -> NoReturn:
-        from build.config.arches import nearest
+        close = ""
+        if known:
+            from build.config.arches import nearest
 
+            close = nearest(word, sorted(name for name in known if name))
         task = self.context.name if self.context else None
-        close = nearest(word, sorted(name for name in known if name)) if known else ""
-        more = f"\n  invoke --help {task} tells them all" if task else "\n  invoke --list tells them all"
-        raise _WrongUsageError(f"{task or 'invoke'}: {message}{close}{more}", self.context)
+        more = f"\n  see invoke --help {task}" if task else "\n  see invoke --list"
+        raise _UsageError(f"{task or 'invoke'}: {message}{close}{more}", self.context)
 
 
 # Invoke's state machines keep these by class.
 _Machine._class_states = parser.ParseMachine._class_states
 _Machine._class_transitions = parser.ParseMachine._class_transitions
 parser.ParseMachine = _Machine  # type: ignore[misc]
+program.ParseError = _UsageError  # type: ignore[assignment, attr-defined]
+
+
+def complete_values(arches_yaml: Path) -> None:
+    """Have completion offer the names in the tables, and built-in ones, after a flag that takes one of them."""
+
+    def complete(names: list[str], core: ParseResult, **others: Any) -> Exit:
+        words = re.sub(rf"^({'|'.join(map(re.escape, names))}) ", "", core.remainder).split()
+        # The last word is the flag, or the beginning of its value: the shell does not say which.
+        flag = next((word for word in reversed(words[-2:]) if word.startswith("--")), "")
+        known = _values(arches_yaml)
+        if flag in known:
+            print("\n".join(known[flag]()))
+            raise Exit
+        return complete_names(names, core, **others)
+
+    program.complete = complete  # type: ignore[attr-defined, assignment]
+
+
+def _values(arches_yaml: Path) -> Mapping[str, Callable[[], Iterable[str]]]:
+    from build.config.arches import ENGINES, read_settings
+    from build.oci.media_types import FORMATS
+
+    return {
+        "--arch": lambda: ["all", *read_settings(arches_yaml).arches],
+        "--image": lambda: read_settings(arches_yaml).images,
+        "--engine": lambda: ENGINES,
+        "--compiler": lambda: ("zig", "kube-cross", "host"),
+        "--format": lambda: FORMATS,
+        "--with": lambda: ("namespaces", "docker", "podman"),
+        "--for": lambda: ("github", "gitlab"),
+    }
+
+
+def _print(*words: object, file: TextIO | None = sys.stdout, **_: Any) -> None:
+    """Write what Invoke prints. If the reader has exited, the exit status is unchanged; a full disk ends with 1."""
+    from build.cli.progress import say, to
+
+    text = " ".join(map(str, words))
+    if file is not sys.stdout:
+        to(file)(text)
+        return
+    try:
+        say(text, file)
+    except OSError as error:
+        raise Exit(f"invoke: stdout: can't be written: {error.strerror}", code=1) from None
+
+
+program.print = _print  # type: ignore[attr-defined]

@@ -221,7 +221,9 @@ def _engine(options: Options, name: str, kept: Cache, connect: Connect) -> Engin
     if name == "docker":
         from build.engines.docker import DockerEngine
 
-        return DockerEngine(connect, partial(_credentials, options), kept, options.dry, scratch_base(options))
+        return DockerEngine(
+            connect, partial(_credentials, options), kept, scratch_base(options), options.report, options.dry
+        )
     from build.engines.embedded import Embedded
 
     return Embedded(kept, options.dry)

@@ -1,156 +1,142 @@
 """The cross compilers of a kube-cross image: one container for a whole run, through docker-py.
 
-Sources are copied in and binaries out, which a daemon on another machine can do too, and which leaves no file that is
-root's. The container has no network, no capability, no writable root, and no more life than this process: it ends when
-its standard input does.
+Sources are copied in and binaries out, which works with a remote daemon, too, and leaves no files owned by root. The
+container has no network, no capability and no writable root; it ends when its standard input does, so with this process.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import tarfile
 import time
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from build import trace
-from build.compilers.compiler import Compile, Job, Program, files, gcc_flags
-from build.compilers.includes import reader
+from build.compilers.compiler import Compile, Job, Program, gcc_flags
+from build.compilers.sources import packed
 from build.config.arches import Arch
-from build.daemon.client import PATIENCE, explained, followed, inspected
+from build.daemon.client import PATIENCE, Daemon, Line
 from build.errors import BuildError, CompileError
-from build.release.outcomes import begun
+from build.report import Report, trace_command
+from build.system import finish
 
 if TYPE_CHECKING:
     from docker import APIClient
 
-# For the case that the daemon does not see us go: seconds.
+# Seconds, in case the daemon does not notice that this process is gone.
 LONGEST_LIFE = 600
 NOBODY = 65534
 _WORK = "/work"
 _LABEL = "io.k8s.pause.toolchain"
+_INSTEAD = "build a toolchain image of your own: invoke kube-cross; or compile without one: --compiler zig"
 
 
 @dataclass(frozen=True)
 class KubeCross:
-    """The toolchain image `image` (NAME:TAG); pulled, with a line of progress to `report`, if the daemon has it not."""
+    """The toolchain image `image` (NAME:TAG), pulled, with progress to `report`, if the daemon does not have it."""
 
-    connect: Callable[[], APIClient]
+    connect: Callable[[], Awaitable[Daemon]]
     image: str
-    report: Callable[[str], None]
+    report: Report
     may_pull: bool
+    _ids: list[str] = field(default_factory=list, compare=False)
 
-    def identity(self, arch: Arch) -> str:  # noqa: ARG002
+    async def identity(self, arch: Arch) -> str:  # noqa: ARG002
         """The image's content id: another image under the same tag is another compiler."""
-        return f"kube-cross {self._image_id}"
+        return f"kube-cross {await self._image_id(await self.connect())}"
 
-    @contextmanager
-    def at_work(self, root: Path, jobs: Collection[Job]) -> Iterator[Compile]:
-        """See `Compiler`. Where nothing is to be compiled there is no container."""
-        if not jobs:
-            yield _nothing
-            return
+    @asynccontextmanager
+    async def session(self, root: Path, jobs: Collection[Job], scratch: Path) -> AsyncIterator[Compile]:  # noqa: ARG002
+        """See `Compiler`."""
+        daemon = await self.connect()
+        image_id = await self._image_id(daemon)
         container = f"pause-toolchain-{os.urandom(6).hex()}"
-        sources = _packed(root, jobs)
-        # Ctrl-C comes to the main thread alone. The start goes on in another one, and is waited for: a request that is
-        # cut in two may leave a container that the daemon starts after we asked for its removal.
-        with ThreadPoolExecutor(1) as starter:
-            starting = begun(starter, partial(self._start, container, sources))
-            try:
-                lifeline = starting.result()
-                yield partial(self._compile, container)
-                lifeline.close()
-            finally:
-                starting.failure()  # or it is waited for here
-                _remove(self._client, container)
+        sources = packed(root, jobs, NOBODY)
+        try:
+            # Finished even if cancelled: a request that is cut off may leave a container that starts after its removal.
+            lifeline = await finish(
+                daemon.call(f"a container of {self.image}", partial(_start, image_id, container, sources))
+            )
+            yield partial(self._compile, daemon, container)
+            lifeline.close()
+        finally:
+            await finish(_remove(daemon, container))
 
-    def _start(self, container: str, sources: bytes) -> Any:
-        """Start the container with the sources in it; it ends when the socket that is returned does."""
-        client = self._client
-        with explained(f"a container of {self.image}"):
-            _remove_stillborn(client)
-            client.create_container(self._image_id, name=container, **_settings(client))
-            lifeline = client.attach_socket(container, {"stdin": True, "stream": True})
-            client.start(container)
-            client.put_archive(container, _WORK, sources)
-        return lifeline
-
-    def _compile(self, container: str, program: Program, arch: Arch) -> bytes:
+    async def _compile(self, daemon: Daemon, container: str, program: Program, arch: Arch) -> bytes:
         output = f"{_WORK}/out/{program.name}-{arch.name}"
         what = f"{program.name} for {arch.name}"
         # The binary comes by standard output: the daemon takes ten times as long to pack one file into an archive.
         compile_and_show = 'output=$1; shift; "$@" -o "$output" && cat "$output"'
         command = ["sh", "-c", compile_and_show, "sh", output, f"{arch.triple}-gcc", *gcc_flags(program, arch)]
-        trace.command(["docker", "exec", f"--workdir={_WORK}", f"--env=TMPDIR={_WORK}/out", container, *command])
-        with explained(what):
-            run = self._client.exec_create(container, command, workdir=_WORK, environment={"TMPDIR": f"{_WORK}/out"})[
-                "Id"
-            ]
-            binary, words = self._client.exec_start(run, demux=True)
-            status = self._client.exec_inspect(run)["ExitCode"]
-        if status in (126, 127):  # POSIX, "Exit Status for Commands": not found; 126 if there is no sh even
+        trace_command(["docker", "exec", f"--workdir={_WORK}", f"--env=TMPDIR={_WORK}/out", container, *command])
+        status, binary, words = await daemon.call(what, partial(_exec, container, command), LONGEST_LIFE)
+        if status in (126, 127):  # POSIX, "Exit Status for Commands": not found; 126 if there is not even sh
             raise CompileError(
                 f"{what}: {self.image} has no {arch.triple}-gcc"
-                "\n  make a toolchain image that has it: invoke kube-cross; or compile with --compiler zig"
+                "\n  build a toolchain image that has it: invoke kube-cross; or compile with --compiler zig"
             )
         if status or not binary:
-            said = (words or b"").decode(errors="replace").rstrip()
-            raise CompileError(f"{what}: {arch.triple}-gcc failed with exit status {status}:\n{said}")
-        return bytes(binary)
+            text = (words or b"").decode(errors="replace").rstrip()
+            raise CompileError(f"{what}: {arch.triple}-gcc failed with exit status {status}:\n{text}")
+        return binary
 
-    @cached_property
-    def _client(self) -> APIClient:
-        return self.connect()
+    async def _image_id(self, daemon: Daemon) -> str:
+        if not self._ids:
+            found = await daemon.inspect(self.image)
+            if found is None and not self.may_pull:
+                raise CompileError(f"{self.image}: not in the daemon, and a dry run pulls nothing\n  {_INSTEAD}")
+            if found is None:
+                await self._pull(daemon)
+                found = await daemon.inspect(self.image)
+            if found is None:
+                raise CompileError(f"{self.image}: pulled, but not in the daemon\n  {_INSTEAD}")
+            self._ids.append(str(found["Id"]))
+        return self._ids[0]
 
-    @cached_property
-    def _image_id(self) -> str:
-        found = self._local_id()
-        if found is None and not self.may_pull:
-            raise CompileError(f"{self.image}: the daemon has it not, and a dry run pulls nothing\n  {_INSTEAD}")
-        if found is None:
-            self._pull()
-            found = self._local_id()
-        if found is None:
-            raise CompileError(f"{self.image}: pulled, and yet not there\n  {_INSTEAD}")
-        return found
-
-    def _local_id(self) -> str | None:
-        found = inspected(self._client, self.image)
-        return str(found["Id"]) if found else None
-
-    def _pull(self) -> None:
+    async def _pull(self, daemon: Daemon) -> None:
         name, _, tag = self.image.rpartition(":")
+
+        def progress(line: Line) -> None:
+            if not line.get("progressDetail"):
+                self.report(" ".join(filter(None, (self.image + ":", line.get("id"), line.get("status")))))
+
         try:
-            with explained(f"{self.image} can't be pulled"):
-                lines = self._client.pull(name, tag=tag, stream=True, decode=True)
-            for line in followed(lines, f"{self.image} can't be pulled"):
-                if "progressDetail" not in line or not line["progressDetail"]:
-                    self.report(" ".join(filter(None, (self.image + ":", line.get("id"), line.get("status")))))
+            await daemon.stream(
+                f"{self.image} can't be pulled",
+                lambda api: api.pull(name, tag=tag, stream=True, decode=True),
+                progress,
+            )
         except BuildError as error:
             raise CompileError(f"{error}\n  {_INSTEAD}") from None
 
 
-_INSTEAD = "make a toolchain image of your own: invoke kube-cross; or compile without one: --compiler zig"
+def _start(image_id: str, container: str, sources: bytes, api: APIClient) -> Any:
+    """Start the container with the sources in it; it ends when the socket that is returned is closed."""
+    _remove_stillborn(api)
+    api.create_container(image_id, name=container, **_settings(api))
+    lifeline = api.attach_socket(container, {"stdin": True, "stream": True})
+    api.start(container)
+    api.put_archive(container, _WORK, sources)
+    return lifeline
 
 
-def _nothing(program: Program, arch: Arch) -> bytes:
-    raise AssertionError(f"{program.name} for {arch.name}: nothing was to be compiled")
+def _exec(container: str, command: list[str], api: APIClient) -> tuple[int, bytes, bytes]:
+    run = api.exec_create(container, command, workdir=_WORK, environment={"TMPDIR": f"{_WORK}/out"})["Id"]
+    binary, words = api.exec_start(run, demux=True)
+    return api.exec_inspect(run)["ExitCode"], binary, words
 
 
-def _settings(client: APIClient) -> dict[str, Any]:
+def _settings(api: APIClient) -> dict[str, Any]:
     return {
         "entrypoint": ["timeout", str(LONGEST_LIFE), "cat"],
-        "stdin_open": True,  # and, as docker-py attaches it, closed when we are gone
+        "stdin_open": True,  # and, as docker-py attaches it, closed when this process is gone
         "user": f"{NOBODY}:{NOBODY}",
-        "volumes": [_WORK],  # the one place that can be written to; it goes with the container
+        "volumes": [_WORK],  # the only writable place; it goes with the container
         "labels": [_LABEL],
-        "host_config": client.create_host_config(
+        "host_config": api.create_host_config(
             auto_remove=True,
             network_mode="none",
             cap_drop=["ALL"],
@@ -161,37 +147,25 @@ def _settings(client: APIClient) -> dict[str, Any]:
     }
 
 
-def _packed(root: Path, jobs: Collection[Job]) -> bytes:
-    """The files to compile, and a folder that `NOBODY` may write to."""
-    read = reader(root)
-    contents = {path: data for job in jobs for path, data in files(read, *job).items()}
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tape:
-        out = tarfile.TarInfo("out")
-        out.type, out.mode, out.uid, out.gid = tarfile.DIRTYPE, 0o700, NOBODY, NOBODY
-        tape.addfile(out)
-        for path, data in contents.items():
-            entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(data), 0o644
-            tape.addfile(entry, io.BytesIO(data))
-    return packed.getvalue()
-
-
-def _remove_stillborn(client: APIClient) -> None:
-    """Remove what a run left that was killed between making a container and starting it: only then does one stay."""
-    for each in client.containers(all=True, filters={"label": _LABEL, "status": "created"}):
+def _remove_stillborn(api: APIClient) -> None:
+    """Remove what a run left that was killed between creating a container and starting it."""
+    for each in api.containers(all=True, filters={"label": _LABEL, "status": "created"}):
         if each["Created"] < time.time() - PATIENCE:
-            _remove(client, each["Id"])
+            _removed(each["Id"], api)
 
 
-def _remove(client: APIClient, container: str) -> None:
+async def _remove(daemon: Daemon, container: str) -> None:
+    await daemon.call(f"container {container} can't be removed", partial(_removed, container))
+
+
+def _removed(container: str, api: APIClient) -> None:
     from docker import errors
     from requests.exceptions import ConnectionError as Gone
 
     try:
-        client.remove_container(container, v=True, force=True)
+        api.remove_container(container, v=True, force=True)
     except errors.APIError as error:
         if error.status_code not in (404, 409):  # gone already, or about to be
-            raise BuildError(f"container {container} can't be removed: {error.explanation}") from None
+            raise
     except Gone:
-        pass  # there is no daemon any more, and what failed for that has been said
+        pass  # there is no daemon any more, and what failed because of that has been reported

@@ -1,47 +1,29 @@
-"""The docker engine: images are built, tagged and pushed by the daemon, through docker-py's classic builder.
+"""Images in the daemon: built, checked, tagged and pushed by docker-py's classic builder.
 
-What the daemon says of its work is not believed: the image is inspected, and the registry is asked.
+The daemon's own reports are verified: the image is inspected, and the registry is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import io
+from collections.abc import Mapping
+from typing import Any
 
-from build.daemon.client import explained, followed, inspected
+from build.daemon.client import Daemon, Line
+from build.daemon.context import Context
 from build.errors import ImageError, PublishError
-from build.image.layer import File, tar
 from build.oci.platform import Platform
-from build.stores.registry.auth import Credentials
-from build.stores.store import Tag
-
-if TYPE_CHECKING:
-    from docker import APIClient
+from build.oci.reference import Tag
+from build.report import Report
+from build.stores.registry.credentials import Credentials
 
 
-@dataclass(frozen=True)
-class Context:
-    """What a build is made from: the rendered Dockerfile, and files by their path."""
-
-    dockerfile: str
-    files: Mapping[str, bytes]
-    time: int
-
-    def packed(self) -> bytes:
-        """The archive that the daemon takes. Every file can be run, as the builder copies modes with it."""
-        contents = {**self.files, "Dockerfile": self.dockerfile.encode()}
-        return tar([File(f"/{path}", 0o755, data) for path, data in contents.items()], self.time)
-
-
-def build_image(client: APIClient, context: Context, name: str, platform: Platform) -> str:
+async def build_image(daemon: Daemon, context: Context, name: str, platform: Platform) -> str:
     """Build the image `name` (NAME:TAG) and return its id; raise ImageError if it is not for `platform`."""
-    import io
-
-    doing = f"{name}: docker build"
-    with explained(doing):
-        # nocache: Engine 20.10 takes a cached layer's platform for the image's, whatever `platform` says.
-        lines = client.build(
+    lines = await daemon.stream(
+        f"{name}: docker build",
+        # nocache: Engine 20.10 takes a cached layer's platform for the image's, whatever `platform` is.
+        lambda api: api.build(
             fileobj=io.BytesIO(context.packed()),
             custom_context=True,
             tag=name,
@@ -50,58 +32,71 @@ def build_image(client: APIClient, context: Context, name: str, platform: Platfo
             rm=True,
             forcerm=True,
             decode=True,
-        )
-    built = [line["aux"]["ID"] for line in followed(lines, doing) if "ID" in (line.get("aux") or {})]
-    return checked_image(client, name, platform, built[-1] if built else None)
+        ),
+    )
+    built = [line["aux"]["ID"] for line in lines if "ID" in (line.get("aux") or {})]
+    return await checked_image(daemon, name, platform, built[-1] if built else None)
 
 
-def checked_image(client: APIClient, name: str, platform: Platform, built: str | None) -> str:
-    """The id of the image `name`; ImageError if it is not for `platform`, or is another than the one `built`."""
-    found = inspected(client, name)
+async def checked_image(daemon: Daemon, name: str, platform: Platform, built: str | None) -> str:
+    """The id of the image `name`; ImageError if it is not for `platform`, or is not the one that was `built`."""
+    found = await daemon.inspect(name)
     if found is None:
         raise ImageError(f"{name}: the daemon has no such image")
-    claimed = Platform(found["Os"], found["Architecture"], found.get("Variant", ""))
-    if claimed != platform:
-        raise ImageError(f"{name}: the daemon made an image for {claimed}, expected {platform}\n  it is not published")
+    actual = Platform(found["Os"], found["Architecture"], found.get("Variant", ""))
+    if actual != platform:
+        raise ImageError(f"{name}: the daemon made an image for {actual}, expected {platform}\n  it is not published")
     if built is not None and found["Id"] != built:
         raise ImageError(f"{name}: found image {found['Id']}, expected {built}: another build took the name")
     return str(found["Id"])
 
 
-def name_image(client: APIClient, image_id: str, tag: Tag) -> None:
-    """Let `tag` be a name of the image in the daemon."""
-    with explained(f"{tag}: docker tag"):
-        client.tag(image_id, str(tag.repository), tag.name)
+async def tag_image(daemon: Daemon, image_id: str, name: str) -> None:
+    """Give the image another name, NAME:TAG."""
+    repository, _, tag = name.rpartition(":")
+    await daemon.call(f"{name}: docker tag", lambda api: api.tag(image_id, repository, tag))
 
 
-def pushed_before(client: APIClient, tag: Tag, digest: str | None) -> bool:
-    """Whether `digest`, which the registry has under `tag`, is that of the image which the daemon has under it."""
-    found = inspected(client, str(tag)) or {}
+async def was_pushed(daemon: Daemon, tag: Tag, digest: str | None) -> bool:
+    """Whether `digest`, which the registry has under `tag`, is that of the image that the daemon has under it."""
+    found = await daemon.inspect(str(tag)) or {}
     return f"{tag.repository}@{digest}" in (found.get("RepoDigests") or ())
 
 
-def push_image(client: APIClient, tag: Tag, known: Credentials | None, report: Callable[[str], None]) -> str:
-    """Push the image `tag`, and return the digest that the daemon says the registry has for it now."""
-    doing = f"{tag}: docker push"
-    with explained(doing):
-        # Given even when empty: else a credential helper would have the word (docker-py#3281).
-        lines = client.push(
-            str(tag.repository), tag=tag.name, stream=True, decode=True, auth_config=_auth_config(known)
-        )
-    digests = []
-    for line in followed(lines, doing):
-        aux: Mapping[str, Any] = line.get("aux") or {}
-        digests += [aux["Digest"]] if "Digest" in aux else []
+async def push_image(daemon: Daemon, tag: Tag, credentials: Credentials | None, report: Report) -> str:
+    """Push the image `tag`, and return the digest that the daemon reports for it."""
+
+    def progress(line: Line) -> None:
         if line.get("id") and not line.get("progressDetail"):
             report(f"{tag}: {line['id']} {line.get('status')}")
+
+    doing = f"{tag}: docker push"
+    lines = await daemon.stream(
+        doing,
+        # Given even when empty, or a credential helper would override it (docker-py#3281).
+        lambda api: api.push(
+            str(tag.repository), tag=tag.name, stream=True, decode=True, auth_config=_auth_config(credentials)
+        ),
+        progress,
+    )
+    digests = [aux["Digest"] for line in lines if "Digest" in (aux := _aux(line))]
     if not digests:
-        raise PublishError(f"{doing}: the daemon ended without a digest\n  see its log, and run this again")
+        raise PublishError(f"{doing}: the daemon ended without a digest\n  see its log, and retry")
     return str(digests[-1])
 
 
-def _auth_config(known: Credentials | None) -> dict[str, str]:
-    if known is None:
+async def saved_image(daemon: Daemon, image_id: str) -> bytes:
+    """The archive of an image, without a name (docker save)."""
+    return await daemon.call(f"{image_id}: docker save", lambda api: b"".join(api.get_image(image_id)))
+
+
+def _aux(line: Line) -> Mapping[str, Any]:
+    return line.get("aux") or {}
+
+
+def _auth_config(credentials: Credentials | None) -> dict[str, str]:
+    if credentials is None:
         return {}
-    if known.identity_token:
-        return {"identitytoken": known.identity_token}
-    return {"username": known.username, "password": known.password}
+    if credentials.identity_token:
+        return {"identitytoken": credentials.identity_token}
+    return {"username": credentials.username, "password": credentials.password}

@@ -1,125 +1,131 @@
-"""The images of a release on the docker engine: in the daemon, and from there in a registry."""
+"""The docker engine: images are built, tagged and pushed by the daemon, through docker-py's classic builder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from build.cache.cache import key_of
+from build.cache.cache import Cache, key_of
 from build.cache.inputs import changes, remember, remembered
 from build.compilers import elf
 from build.compilers.binary import Binary
-from build.config.arches import Arch
-from build.daemon.images import Context, build_image, checked_image, name_image, push_image, pushed_before
-from build.engines.embedded import ingredients, rendered
-from build.errors import BuildError, PublishError
-from build.report import DONE, IMAGE, PUSH
+from build.daemon.client import Daemon
+from build.daemon.context import Context, allowed
+from build.daemon.images import build_image, checked_image, push_image, saved_image, tag_image, was_pushed
+from build.engines.engine import Built
+from build.errors import BuildError, PublishError, UsageError, all_of
+from build.image.assemble import image_inputs, rendered
+from build.image.spec import Spec
+from build.image.validate import validate
 from build.oci.descriptor import digest_of
-from build.release.build import Binaries, binary_path, image_plan, leave_binary, loadable_name
-from build.release.crew import side_by_side
-from build.release.publish import refuse, survey
-from build.release.release import Daemon, Made, Release, Workshop, why_a_tag
-from build.release.senders import Senders
-from build.stores.store import Sink, Tag
+from build.oci.image import Image
+from build.oci.media_types import Format
+from build.oci.parse import Manifest, parse_config, parse_manifest
+from build.oci.reference import Tag
+from build.report import DONE, Event, Report, Result
+from build.stores.registry.credentials import Credentials
+from build.stores.store import Store
+from build.system import scratch
 
 
-def build_images(shop: Workshop, daemon: Daemon, found: Binaries) -> list[Made]:
-    """The image of every arch in the daemon, under the name that it is published as; what is there is not built again.
+@dataclass(frozen=True)
+class DockerEngine:
+    """Builds and pushes images in a daemon. In a `dry` run nothing is built or pushed."""
 
-    Raises CompileError, ElfError, ImageError, or BuildError for what the daemon refuses.
-    """
-    program = shop.program()
+    connect: Callable[[], Awaitable[Daemon]]
+    credentials: Callable[[str], Awaitable[Credentials | None]]
+    cache: Cache
+    scratch: Path
+    report: Report
+    dry: bool
 
-    def build(arch: Arch) -> Made:
-        binary = found[arch].result()  # the daemon builds one arch while the compiler is at the next
-        shop.release.tell(arch, IMAGE)
-        elf.check(binary.read(), arch.elf, binary_path(program.name, arch))
-        leave_binary(shop, program, arch, binary)
-        made = _image(shop, daemon, arch, binary)
-        if made.digest and not shop.release.dry:
-            for release in shop.releases[1:]:
-                name_image(daemon.client(), made.digest, release.arch_tag(arch))
-        return made
+    def accept(self, tag: Tag, form: Format) -> None:  # noqa: ARG002
+        """Daemons push only to registries: raise UsageError for a layout."""
+        if tag.repository.on_disk:
+            raise UsageError(
+                f"{tag}: found a folder, expected a registry: a daemon pushes only to registries"
+                "\n  name one, for example REGISTRY=localhost:5000; or write the folder with --engine embedded"
+            )
 
-    with ThreadPoolExecutor(len(found)) as pool:
-        return side_by_side(pool, build, found)
+    async def make(self, spec: Spec, binary: Binary) -> Built:
+        """Build the image in the daemon under all its names, unless it is there. Raises ElfError or ImageError."""
+        elf.check(binary.data, spec.arch.elf, spec.binary_path)
+        daemon = await self.connect()
+        name, platform = spec.names[0], str(spec.arch.platform)
+        context = _context(spec, binary.data)
+        entry = key_of("daemon", context.packed(), name, platform)
+        known = self.cache.get(entry)
+        if known is not None and await _is_unchanged(daemon, spec, known.decode()):
+            result = Result(name, known.decode(), platform, "kept")
+            self._done(spec, f"{name}: unchanged")
+        else:
+            used = {path: digest_of(data) for path, data in context.files.items()}
+            now = image_inputs(spec, binary.digest, self.cache, ()).and_files(used)
+            why = changes(remembered(self.cache, name), now) or ("not in the daemon",)
+            if self.dry:
+                return Built(spec, binary, Result(name, None, platform, "made", why))
+            image_id = await build_image(daemon, context, name, spec.arch.platform)
+            self.cache.put(entry, image_id.encode())
+            remember(self.cache, name, now)
+            result = Result(name, image_id, platform, "made", why)
+            self._done(spec, f"{name}: built")
+        if not self.dry:
+            await all_of(tag_image(daemon, str(result.digest), other) for other in spec.names[1:])
+        return Built(spec, binary, result)
 
+    async def export(self, built: Built) -> Result:
+        """The image is in the daemon already."""
+        return built.result
 
-def push_images(release: Release, daemon: Daemon, sink: Sink, senders: Senders, built: Sequence[Made]) -> list[Made]:
-    """The tag of every arch, to the image that was `built`, by the daemon. First all are found to be free or ours.
+    async def archive(self, built: Built, name: str) -> bytes:  # noqa: ARG002
+        """The image as `docker save` writes it, without a name."""
+        if built.result.digest is None:
+            raise BuildError(f"{built.result.name}: the daemon has yet to build it")
+        return await saved_image(await self.connect(), built.result.digest)
 
-    The daemon moves a tag as it pushes, so what has to hold before tags move has to hold before that.
+    async def target(self, built: Built, tag: Tag, store: Store, held: str | None) -> Image | None:
+        """What the registry has, if this daemon pushed it; otherwise only the next push will tell."""
+        if held and built.result.digest and await was_pushed(await self.connect(), tag, held):
+            return await self._fetched(store, tag, held)
+        return None
 
-    Raises PublishError for a tag that is not to be moved, or if the registry ends up with another digest.
-    """
-    tags = {release.arch_tag(arch): arch for arch in release.arches}
-    held = senders.run(survey(sink, tags))
-    there = [tag for tag, image in zip(tags, built, strict=True) if held[tag] and image.digest]  # or yet to be built
-    same = {tag for tag in there if pushed_before(daemon.client(), tag, held[tag])}
-    if not release.order.overwrite:
-        moved = [tag for tag in tags if held[tag] and tag not in same]
-        refuse(dict.fromkeys(moved, "nothing, or what this daemon pushed"), held)
+    async def publish(self, built: Built, tag: Tag, store: Store) -> Image:
+        """Push the image, and verify what the registry has then."""
+        daemon, credentials = await self.connect(), await self.credentials(tag.repository.host)
+        digest = await push_image(daemon, tag, credentials, self.report)
+        found = await store.digest(tag.repository, tag.name)
+        if found != digest:
+            raise PublishError(f"{tag}: the registry has {found}, expected {digest}, which the daemon says it pushed")
+        image = await self._fetched(store, tag, digest)
+        if image.platform != built.spec.arch.platform:
+            raise PublishError(f"{tag}: found platform {image.platform}, expected {built.spec.arch.platform}")
+        return image
 
-    if len(same) < len(tags) and not release.dry:
-        release.order.before_tags()
+    async def _fetched(self, store: Store, tag: Tag, digest: str) -> Image:
+        """The image in the registry, proved to be what its manifest says."""
+        manifest = await store.manifest(tag.repository, digest)
+        parsed = parse_manifest(manifest.data, manifest.media_type) if manifest else None
+        if manifest is None or not isinstance(parsed, Manifest):
+            raise PublishError(f"{tag}: {digest}: found no image's manifest in the registry")
+        with scratch(self.scratch) as spool:
+            wanted = (parsed.config, *parsed.layers)
+            config, *layers = await all_of(store.blob(tag.repository, each, spool) for each in wanted)
+            kept = tuple(replace(layer, source=layer.data) for layer in layers)
+        image = Image(parse_config(config.data).platform, manifest, config, kept)
+        validate(image)
+        return image
 
-    def push(tag: Tag) -> Made:
-        platform = str(tags[tag].platform)
-        if tag in same:
-            return Made(str(tag), held[tag], platform, "kept")
-        change = "moved" if held[tag] else "pushed"
-        if release.dry:
-            return Made(str(tag), None, platform, change, why_a_tag(tag, held[tag], change))
-        release.tell(tags[tag], PUSH)
-        digest = push_image(daemon.client(), tag, daemon.login(tag.repository.host), release.report)
-        told = senders.run(sink.digest(tag.repository, tag.name))
-        if told != digest:
-            raise PublishError(f"{tag}: the registry has {told}, expected {digest}, which the daemon says it pushed")
-        release.tell(tags[tag], DONE)
-        return Made(str(tag), digest, platform, change, why_a_tag(tag, held[tag], change))
-
-    with ThreadPoolExecutor(len(tags)) as pool:
-        return side_by_side(pool, push, tags)
-
-
-def _image(shop: Workshop, daemon: Daemon, arch: Arch, binary: Binary) -> Made:
-    release, client = shop.release, daemon.client()
-    name = f"{loadable_name(shop, arch)}:{release.tag}"
-    context = _context(shop, arch, binary.read())
-    entry = key_of("daemon", context.packed(), name, str(arch.platform))
-    known = shop.cache.get(entry)
-    if known is not None:
-        try:
-            if checked_image(client, name, arch.platform, None) == known.decode():
-                release.tell(arch, DONE, f"{name} is unchanged")
-                return Made(name, known.decode(), str(arch.platform), "kept")
-        except BuildError:
-            pass  # removed from the daemon, or replaced there: it is built again
-    used = {path: digest_of(data) for path, data in context.files.items()}
-    now = ingredients(image_plan(shop, arch), binary, shop.cache, ()).and_files(used)
-    why = changes(remembered(shop.cache, name), now) or ("not in the daemon",)
-    if release.dry:
-        return Made(name, None, str(arch.platform), "made", why)
-    image_id = build_image(client, context, name, arch.platform)
-    shop.cache.put(entry, image_id.encode())
-    remember(shop.cache, name, now)
-    release.tell(arch, DONE, f"{name} is built")
-    return Made(name, image_id, str(arch.platform), "made", why)
-
-
-def _context(shop: Workshop, arch: Arch, binary: bytes) -> Context:
-    plan = image_plan(shop, arch)
-    return Context(rendered(plan), {**allowed(shop.root), plan.binary_path: binary}, shop.revision.time)
+    def _done(self, spec: Spec, text: str) -> None:
+        self.report(Event(text, spec.settings.name, spec.arch.name, DONE))
 
 
-def allowed(root: Path) -> Mapping[str, bytes]:
-    """The files that .dockerignore lets into the build: as with `docker build .`, it decides."""
-    from docker.utils.build import exclude_paths
-
+async def _is_unchanged(daemon: Daemon, spec: Spec, image_id: str) -> bool:
     try:
-        patterns = (root / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        patterns = [".git", ".venv", ".cache", "dist"]
-    kept = [pattern for line in patterns if (pattern := line.strip()) and not pattern.startswith("#")]
-    return {path: (root / path).read_bytes() for path in exclude_paths(str(root), kept) if (root / path).is_file()}
+        return await checked_image(daemon, spec.names[0], spec.arch.platform, None) == image_id
+    except BuildError:
+        return False  # removed from the daemon, or replaced there: it is built again
+
+
+def _context(spec: Spec, binary: bytes) -> Context:
+    return Context(rendered(spec), {**allowed(spec.root), spec.binary_path: binary}, spec.revision.time)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +42,7 @@ async def fetch_image(source: Source, tag: Tag, arch: Arch, spool: Path) -> Imag
         if image.platform != arch.platform:
             raise ImageError(f"found platform {image.platform}, expected {arch.platform}\n  build and push it again")
         await asyncio.to_thread(validate, image)
-        found = await asyncio.to_thread(_entrypoint, parse_config(image.config.data), image.layers, sys.maxsize)
+        found = await asyncio.to_thread(_entrypoint, parse_config(image.config.data), image.layers, _LARGEST_PROGRAM)
         elf.check(found.data, arch.elf, "its program")
         return image
     except BuildError as error:

@@ -113,7 +113,7 @@ def test_a_dry_run_tells_its_plan_and_gives_no_output(checkout: Checkout, files:
     run = checkout("--dry", "all-push", **files)
     checkout("--dry", "matrix", **files)
     assert Path(files["GITHUB_OUTPUT"]).read_text() == ""
-    assert "`all-push`, a plan: nothing is changed" in Path(files["GITHUB_STEP_SUMMARY"]).read_text()
+    assert "`all-push` (dry run): nothing is changed" in Path(files["GITHUB_STEP_SUMMARY"]).read_text()
     assert [row[2] for row in rows(files)] == list(run.digests.values())
 
 
@@ -132,7 +132,7 @@ def test_check_tells_what_it_proved(released: Released, files: dict[str, str]) -
     checkout, run = released
     checkout("check", **files)
     assert told(files)["digest"] == run.digests["oci:dist/pause:3.1"]
-    assert {row[3] for row in rows(files)} == {"proved"}
+    assert {row[3] for row in rows(files)} == {"verified"}
 
 
 @pytest.mark.parametrize("variable", ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"])

@@ -3,24 +3,19 @@
 Further ways have a file of their own: the command line (test_command_line), tables (test_strict_yaml), disks
 (test_disks), Dockerfiles (test_dockerfile), log-in (test_auth), certificates and proxies (test_trust, test_proxies),
 faults of registries (test_lasting_faults), Docker (test_docker_refusals, test_kube_cross), and readers that leave
-(test_progress).
+(test_progress). What signals do is in test_interrupts.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from build.release.build import COMPILERS
-from tests.support.checkout import Checkout, ended
-from tests.support.components import need
-from tests.support.pidns import until
+from tests.support.checkout import Checkout
 from tests.support.registries import Recorder
 
 ARM = "arm-linux-gnueabihf-gcc"
@@ -139,78 +134,3 @@ def test_a_dirty_tree_is_told(checkout: Checkout) -> None:
     assert "changed" not in checkout("build", "--rev", "mine").stderr
     checkout.commit("pause")
     assert "changed" not in checkout("build").stderr
-
-
-# --- Ctrl-C ---
-
-ROW = """\
-  {0}:
-    triple: x86_64-linux-gnu
-    platform: linux/amd64/{0}
-    elf: {{machine: EM_X86_64, class: 64, order: little}}
-    qemu: x86_64
-    runtime: x86_64
-"""
-
-
-@pytest.fixture
-def held(checkout: Checkout) -> Callable[[str], dict[str, str]]:
-    """Holds up a program: a file tells that it has begun, and nothing ends it but a signal."""
-
-    def hold(program: str) -> dict[str, str]:
-        folder = checkout.side / "programs"
-        folder.mkdir()
-        script = folder / program
-        version = f'[ "$1" = --version ] && exec {need(program, "gcc")} --version\n' if program.endswith("gcc") else ""
-        script.write_text(f"#!/bin/sh\n{version}echo $$ >>{checkout.side}/begun\nexec sleep 1000\n")
-        script.chmod(0o755)
-        return {"PATH": f"{folder}:{checkout.environment()['PATH']}"}
-
-    return hold
-
-
-@pytest.mark.parametrize(("program", "words"), [("git", ""), ("x86_64-linux-gnu-gcc", "--compiler host")])
-def test_ctrl_c_before_and_while_it_compiles(
-    checkout: Checkout, held: Callable[[str], dict[str, str]], program: str, words: str
-) -> None:
-    before = checkout.snapshot()
-    process = checkout.start("all-push", "--arch", "amd64", *words.split(), **held(program))
-    until("it has begun", (checkout.side / "begun").exists)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    run = ended(process)
-    assert (run.code, run.stdout) == (130, "")
-    assert run.stderr.endswith("all-push: interrupted\n  run this again: it goes on where this ended\n")
-    after = checkout.snapshot()
-    assert {path for path in after if path not in before} <= {".cache", ".cache/pause", ".cache/pause/CACHEDIR.TAG"}
-    checkout("all-push", "--arch", "amd64")
-
-
-@pytest.mark.parametrize("send", [os.killpg, os.kill], ids=["all", "Invoke alone"])
-def test_after_ctrl_c_no_compiler_goes_on_and_none_begins(
-    checkout: Checkout, held: Callable[[str], dict[str, str]], send: Callable[[int, int], None]
-) -> None:
-    names = [f"x{number}" for number in range(2 * COMPILERS)]
-    checkout.edit("arches.yaml", "arches:\n", "arches:\n" + "".join(map(ROW.format, names)))
-    words = [word for name in names for word in ("--arch", name)]
-    process = checkout.start("build", "--compiler", "host", *words, **held("x86_64-linux-gnu-gcc"))
-    begun = checkout.side / "begun"
-    until("all compilers are at work", lambda: begun.exists() and begun.read_text().count("\n") == COMPILERS)
-    send(process.pid, signal.SIGINT)
-    assert ended(process).code == 130
-    compilers = begun.read_text().split()
-    assert len(compilers) == COMPILERS
-    until("they have gone", lambda: not any(Path("/proc", pid).exists() for pid in compilers))
-
-
-@pytest.mark.parametrize("number", range(1, 25, 3))
-def test_ctrl_c_while_it_publishes(checkout: Checkout, recorder: Recorder, number: int) -> None:
-    words = ("all-push", "--arch", "amd64", "--arch", "arm")
-    process = checkout.start(*words, REGISTRY=recorder.host)
-    recorder.on_request = lambda request: process.send_signal(signal.SIGINT) if request == number else None
-    run = ended(process)
-    recorder.on_request = lambda _: None
-    assert (run.code, run.stdout) in ((130, ""), (0, run.stdout))
-    if run.code:
-        assert run.stderr.endswith("all-push: interrupted\n  run this again: it goes on where this ended\n")
-    checkout(*words, REGISTRY=recorder.host)
-    checkout("check", *words[1:], REGISTRY=recorder.host)

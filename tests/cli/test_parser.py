@@ -15,6 +15,8 @@ Released = tuple[Checkout, Run]
         ("nosuch", ["invoke: unknown task 'nosuch'", "known: all-container", "invoke --list"]),
         ("bild", ["unknown task 'bild': did you mean 'build'?"]),
         ("build extra", ["unknown task 'extra'"]),
+        ("--help nosuch", ["invoke: unknown task 'nosuch'", "invoke --list"]),
+        ("build --list-depth x", ["build: --list-depth: found 'x', expected a whole number"]),
         ("build --aarch arm", ["build: unknown flag '--aarch': did you mean '--arch'?", "invoke --help build"]),
         ("build --timeout 5", ["build: unknown flag '--timeout'"]),
         ("--drry build", ["unknown flag '--drry': did you mean '--dry'?"]),

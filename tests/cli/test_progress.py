@@ -252,4 +252,3 @@ def test_a_pipe_loads_nothing_to_draw_with(checkout: Checkout) -> None:
     loaded = checkout("build", PYTHONPROFILEIMPORTTIME="1").stderr
     assert "build.cli.progress" in loaded
     assert "rich" not in loaded
-    assert "build.cli.live" not in loaded

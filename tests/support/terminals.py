@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import select
 import struct
 import subprocess
 import sys
@@ -74,12 +75,25 @@ class Terminal:
         until("the terminal is read to its end", lambda: not self._reader.is_alive())
         return code
 
+    def hang_up(self) -> None:
+        """Close the terminal: whoever writes to it gets EIO from now on."""
+        self._closing = True
+        until("nobody reads it any more", lambda: not self._reader.is_alive())
+        os.close(self.master)
+        self.master = -1
+
     def read(self) -> None:
         with suppress(OSError):  # EIO: nobody has it open any more
-            while data := os.read(self.master, 1 << 16):
-                self.written += data
+            while not self._closing:
+                readable, _, _ = select.select([self.master], [], [], 0.01)
+                if readable:
+                    data = os.read(self.master, 1 << 16)
+                    if not data:
+                        return
+                    self.written += data
 
     def __post_init__(self) -> None:
+        self._closing = False
         self._reader = Thread(target=self.read, daemon=True)
         self._reader.start()
 
@@ -102,9 +116,11 @@ def terminal(checkout: Checkout, *words: str, stdout: int | None = None, **envir
         )
     finally:
         os.close(slave)
+    running = Terminal(process, master)
     try:
-        yield Terminal(process, master)
+        yield running
     finally:
         process.kill()
         process.wait()
-        os.close(master)
+        if running.master >= 0:
+            os.close(master)

@@ -137,4 +137,4 @@ def test_one_arch_is_no_release(checkout: Checkout, recorder: Recorder) -> None:
     insecure = ("--src-tls-verify=false", "--dest-tls-verify=false")
     skopeo("copy", *insecure, f"{team}/pause-arm:3.1", f"{team}/pause:4.0")
     message = checkout.refuses(1, "use", "--tag", "4.0", REGISTRY=f"{recorder.host}/team")
-    assert "expected a manifest list's" in message
+    assert message.rstrip().endswith("expected a manifest list")
