@@ -162,6 +162,8 @@ async def start(
 
     The caller ends it with `end_group`; if this process dies first, the kernel kills it.
     """
+    if shutil.which(command[0]) is None:  # setpriv would start, and only then fail
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
     trace_command(command)
     # Cancelled halfway, asyncio would kill the command, but not what the command has started.
     return await finish(

@@ -1,7 +1,8 @@
 """The cross compilers of a kube-cross image: one container for a whole run, through docker-py.
 
-Sources are copied in and binaries out, which works with a remote daemon, too, and leaves no files owned by root. The
-container has no network, no capability and no writable root; it ends when its standard input does, so with this process.
+Sources are copied in and binaries out, which works with a remote daemon, too, and leaves no files owned by root.
+The container has no network, no capability and no writable root; it ends when its standard input does, and so with
+this process.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def _start(image_id: str, container: str, sources: bytes, api: APIClient) -> Any
     return lifeline
 
 
-def _exec(container: str, command: list[str], api: APIClient) -> tuple[int, bytes, bytes]:
+def _exec(container: str, command: list[str], api: APIClient) -> tuple[int, bytes | None, bytes | None]:
     run = api.exec_create(container, command, workdir=_WORK, environment={"TMPDIR": f"{_WORK}/out"})["Id"]
     binary, words = api.exec_start(run, demux=True)
     return api.exec_inspect(run)["ExitCode"], binary, words

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from build.daemon.client import Daemon, Line
-from build.daemon.context import Context
 from build.errors import ImageError, PublishError
 from build.oci.platform import Platform
 from build.oci.reference import Tag
@@ -18,13 +17,16 @@ from build.report import Report
 from build.stores.registry.credentials import Credentials
 
 
-async def build_image(daemon: Daemon, context: Context, name: str, platform: Platform) -> str:
-    """Build the image `name` (NAME:TAG) and return its id; raise ImageError if it is not for `platform`."""
+async def build_image(daemon: Daemon, context: bytes, name: str, platform: Platform) -> str:
+    """Build the image `name` (NAME:TAG) from a packed context and return its id.
+
+    Raises ImageError if the image is not for `platform`.
+    """
     lines = await daemon.stream(
         f"{name}: docker build",
         # nocache: Engine 20.10 takes a cached layer's platform for the image's, whatever `platform` is.
         lambda api: api.build(
-            fileobj=io.BytesIO(context.packed()),
+            fileobj=io.BytesIO(context),
             custom_context=True,
             tag=name,
             platform=str(platform),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from build.cache.inputs import changes, remember, remembered
 from build.compilers import elf
 from build.compilers.binary import Binary
 from build.daemon.client import Daemon
-from build.daemon.context import Context, allowed
+from build.daemon.ignore import allowed
 from build.daemon.images import build_image, checked_image, push_image, saved_image, tag_image, was_pushed
 from build.engines.engine import Built
 from build.errors import BuildError, PublishError, UsageError, all_of
@@ -23,6 +23,7 @@ from build.oci.image import Image
 from build.oci.media_types import Format
 from build.oci.parse import Manifest, parse_config, parse_manifest
 from build.oci.reference import Tag
+from build.oci.tar import File, tar
 from build.report import DONE, Event, Report, Result
 from build.stores.registry.credentials import Credentials
 from build.stores.store import Store
@@ -53,14 +54,15 @@ class DockerEngine:
         elf.check(binary.data, spec.arch.elf, spec.binary_path)
         daemon = await self.connect()
         name, platform = spec.names[0], str(spec.arch.platform)
-        context = _context(spec, binary.data)
-        entry = key_of("daemon", context.packed(), name, platform)
+        files = {**allowed(spec.root), spec.binary_path: binary.data}
+        context = packed_context(rendered(spec), files, spec.revision.time)
+        entry = key_of("daemon", context, name, platform)
         known = self.cache.get(entry)
         if known is not None and await _is_unchanged(daemon, spec, known.decode()):
             result = Result(name, known.decode(), platform, "kept")
             self._done(spec, f"{name}: unchanged")
         else:
-            used = {path: digest_of(data) for path, data in context.files.items()}
+            used = {path: digest_of(data) for path, data in files.items()}
             now = image_inputs(spec, binary.digest, self.cache, ()).and_files(used)
             why = changes(remembered(self.cache, name), now) or ("not in the daemon",)
             if self.dry:
@@ -127,5 +129,7 @@ async def _is_unchanged(daemon: Daemon, spec: Spec, image_id: str) -> bool:
         return False  # removed from the daemon, or replaced there: it is built again
 
 
-def _context(spec: Spec, binary: bytes) -> Context:
-    return Context(rendered(spec), {**allowed(spec.root), spec.binary_path: binary}, spec.revision.time)
+def packed_context(dockerfile: str, files: Mapping[str, bytes], time: int) -> bytes:
+    """The build context for the daemon. Every file is executable, because the builder copies modes with it."""
+    contents = {**files, "Dockerfile": dockerfile.encode()}
+    return tar([File(f"/{path}", 0o755, data) for path, data in contents.items()], time)

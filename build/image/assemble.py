@@ -11,11 +11,12 @@ from build.cache.cache import Cache
 from build.cache.inputs import Inputs
 from build.cache.installed import version
 from build.errors import ImageError
-from build.image.layer import File, layer
+from build.image.layer import layer
 from build.image.spec import Spec
 from build.oci.descriptor import Blob, digest_of
 from build.oci.image import Image, dump, image_of
 from build.oci.platform import Platform
+from build.oci.tar import File
 
 if TYPE_CHECKING:
     from build.image.dockerfile import Recipe

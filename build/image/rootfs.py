@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from build.errors import ImageError
-from build.image.tar import LayerReader
+from build.image.reader import LayerReader
 
 MOST_ENTRIES = 1_000_000
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -18,7 +18,7 @@ _LARGEST = 64 << 30
 
 
 def validate(image: Image) -> None:
-    """Prove from the bytes that config, layers and platform are what manifest and image say; raise ImageError if not."""
+    """Prove from the bytes that config, layers and platform are what the manifest says; raise ImageError otherwise."""
     manifest = json.loads(image.manifest.data)
     form = next((form for form in FORMATS.values() if form.manifest == image.manifest.media_type), None)
     _agree("media type of the manifest", manifest.get("mediaType"), form and form.manifest)

@@ -44,7 +44,7 @@ class Config:
 
 
 def parse_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | Manifest:
-    """The entries of an index, or an image's manifest. `media_type` is what the descriptor or header says, if anything."""
+    """The entries of an index, or an image's manifest. `media_type` is what the descriptor or header says, or empty."""
     members = _object(data)
     named = _optional(members, "mediaType", str, "") or media_type
     if media_type and named != media_type:

@@ -15,7 +15,7 @@ from typing import Any
 from build.compilers.compiler import files, gcc_flags
 from build.compilers.includes import reader
 from build.config.arches import Arch
-from build.daemon.context import allowed
+from build.daemon.ignore import allowed
 from build.errors import ImageError, UsageError
 from build.image.assemble import rendered
 from build.oci.descriptor import digest_of

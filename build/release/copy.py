@@ -12,11 +12,11 @@ from pathlib import Path
 
 from build.config.release import Release
 from build.errors import ImageError, PublishError, all_of
-from build.image.layer import LARGEST
 from build.oci.descriptor import Blob
 from build.oci.image import Image, Index
 from build.oci.media_types import FORMATS, OCI
 from build.oci.reference import Tag
+from build.oci.tar import LARGEST
 from build.release.prove import fetch_image
 from build.report import Report, Result
 from build.stores.archive.write import Entry, write_archive

@@ -54,7 +54,7 @@ async def push(
 
         async def pushed(build: Build) -> list[Result]:
             made = images[build]
-            condition = no_condition
+            condition: Callable[[], Awaitable[None]] = no_condition
             if verification:
                 from build.release.verify import gate
 

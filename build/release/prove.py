@@ -10,8 +10,8 @@ from pathlib import Path
 from build.compilers import elf
 from build.config.arches import Arch
 from build.errors import BuildError, ImageError, PublishError, all_of
+from build.image.reader import LayerReader
 from build.image.rootfs import USUAL_PATH, Command, Files, Program, program
-from build.image.tar import LayerReader
 from build.image.validate import validate
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Image

@@ -5,6 +5,7 @@ If a run stops half-way, every tag is absent, old or complete, and running it ag
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -12,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from build.config.arches import Arch
 from build.config.release import Release
 from build.errors import BuildError, PublishError, all_of
+from build.image.validate import validate
 from build.oci.image import Image, Index
 from build.oci.reference import Tag
 from build.report import DONE, FAILED, PUSH, Event, Report, Result
@@ -155,6 +157,7 @@ class _Publication(Generic[T]):
         home = self.tags[arch].repository
         places = [*([home] if own else []), *([self.list_tag.repository] if self.list_tag and listed else [])]
         try:
+            await asyncio.to_thread(validate, image) if _is_large(image) else validate(image)
             await transfer(self.to.store, image, home, places, lambda size: self.to.stage(arch, PUSH, size=size))
         except BuildError:
             self.to.stage(arch, FAILED)
@@ -202,6 +205,10 @@ class _Publication(Generic[T]):
             results.append(_result(tag, target.digest if target else None, str(arch.platform), self.held[tag]))
             self.to.stage(arch, DONE, _line(results[-1], self.to.dry))
         return results
+
+
+def _is_large(image: Image) -> bool:
+    return any(not isinstance(blob.source, bytes) for blob in image.blobs)
 
 
 def _index(listing: Listing | None, targets: Mapping[Arch, Image | None]) -> Index | None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from build.errors import all_of
-from build.image.validate import validate
 from build.oci.image import Image
 from build.oci.reference import Repository
 from build.stores.store import Store
@@ -20,11 +18,8 @@ async def transfer(
 ) -> None:
     """Store `image` in each of `places`; what is not in `home`, its own repository, is mounted from there.
 
-    `sent` is called with the number of bytes after each part. Raises ImageError, before anything is sent, if the image
-    contradicts itself, and PublishError.
+    `sent` is called with the number of bytes after each part. Raises PublishError.
     """
-    await asyncio.to_thread(validate, image) if _is_large(image) else validate(image)
-
     to_mount = {n for n, blob in enumerate(image.blobs) if not store.is_distant or blob.size > _SENT_TWICE}
 
     async def send(place: Repository, number: int, mount_from: Repository | None = None) -> None:
@@ -38,7 +33,3 @@ async def transfer(
     await all_of(send(place, n) for place in places for n in numbers if place == home or n not in to_mount)
     await all_of(send(place, n, home) for place in places if place != home for n in to_mount)
     await all_of(map(send_manifest, places))
-
-
-def _is_large(image: Image) -> bool:
-    return any(not isinstance(blob.source, bytes) for blob in image.blobs)

@@ -17,7 +17,7 @@ from build.config.arches import Arch
 from build.daemon.client import Daemon
 from build.daemon.images import checked_image
 from build.errors import BuildError
-from build.image.layer import File, tar
+from build.oci.tar import File, tar
 from build.system import finish
 from build.verify.driver import Ended, Method, Running, Site, Subject
 from build.verify.emulators import method_in_container

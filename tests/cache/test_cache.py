@@ -9,7 +9,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from build.cache.cache import Cache, key_of
-from build.errors import BuildError
 from tests.support.properties import examples
 
 DATA = b"what was made"
@@ -94,24 +93,6 @@ def test_keep_off_writes_nothing(tmp_path: Path) -> None:
     cache.put("key", DATA)
     assert cache.get("key") is None
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("keep", [True, False])
-def test_what_was_there_is_there_later(tmp_path: Path, keep: bool) -> None:
-    Cache(tmp_path).put("key", DATA)
-    assert Cache(tmp_path, keep).later("key", DATA)() == DATA
-
-
-@pytest.mark.parametrize(("then", "found"), [(None, "no"), (b"what somebody else made", "another")])
-def test_what_has_gone_or_is_another_is_not_taken_for_it(tmp_path: Path, then: bytes | None, found: str) -> None:
-    cache = Cache(tmp_path)
-    cache.put("key", DATA)
-    later = cache.later("key", DATA)
-    entry(tmp_path).unlink()
-    if then:
-        cache.put("key", then)
-    with pytest.raises(BuildError, match=f"{tmp_path}: found {found} entry where this run had one"):
-        later()
 
 
 def test_the_folder_bears_the_signature_of_caches(tmp_path: Path) -> None:

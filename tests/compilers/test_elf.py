@@ -18,6 +18,7 @@ from build.compilers.compiler import Program
 from build.compilers.zig import Zig
 from build.config.arches import Promise, read_settings
 from build.errors import ElfError
+from tests.support.compiling import compiled
 from tests.support.components import need
 from tests.support.properties import examples
 
@@ -34,9 +35,9 @@ PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_GNU_STACK = 1, 2, 3, 0x6474E551
 @pytest.fixture(scope="module")
 def binaries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """pause for a little-endian, a big-endian and a 32-bit CPU."""
-    compile_ = Zig(tmp_path_factory.mktemp("zig"))
+    zig = Zig(tmp_path_factory.mktemp("zig"))
     program = Program("pause", ("pause.c",), ("-Os", "-static"), "v3.1")
-    return {name: compile_(ROOT, program, ROWS[name]) for name in ("amd64", "s390x", "arm")}
+    return {name: compiled(zig, ROOT, program, ROWS[name]) for name in ("amd64", "s390x", "arm")}
 
 
 @pytest.fixture(scope="module")

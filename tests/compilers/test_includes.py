@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from build.compilers.binary import ingredients
 from build.compilers.compiler import LINKER_SCRIPT, RUNTIME, Program
 from build.compilers.includes import inputs, named_by_flags, reader
 from build.compilers.zig import Zig
 from build.config.arches import Arch, read_settings
 from build.errors import CompileError, UsageError
+from tests.support import compiling
 
 ROOT = Path(__file__).parent.parent.parent
 ROWS = read_settings(ROOT / "arches.yaml").arches
@@ -139,7 +139,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def key(root: Path, arch: Arch, name: str = "pause", flags: tuple[str, ...] = ("-Os",), version: str = "v1") -> str:
-    return ingredients(root, Program(name, (f"{name}.c",), flags, version), [arch], Zig(None))[arch].key
+    return compiling.key(Zig(None), root, Program(name, (f"{name}.c",), flags, version), arch)
 
 
 def test_equal_checkouts_have_equal_keys(checkout: Path) -> None:
@@ -181,7 +181,7 @@ def read_by_the_compiler(root: Path, name: str, arch: Arch, cache: Path) -> list
         def _flags(self, program: Program, arch: Arch) -> tuple[str, ...]:
             return (*super()._flags(program, arch), "-MD", "-MF", str(cache / "read.d"))
 
-    Reporting(cache)(root, Program(name, (f"{name}.c",), ("-Os",), "v1"), arch)
+    compiling.compiled(Reporting(cache), root, Program(name, (f"{name}.c",), ("-Os",), "v1"), arch)
     rule = (cache / "read.d").read_text().replace("\\\n", " ").partition(": ")[2]
     paths = [Path(root, word).resolve() for word in rule.split()]
     return sorted({str(path.relative_to(root.resolve())) for path in paths if path.is_relative_to(root.resolve())})

@@ -8,7 +8,7 @@ import pytest
 
 from build.config.arches import Settings, read_settings
 from build.errors import UsageError
-from build.oci.oci import Platform
+from build.oci.platform import Platform
 
 SHIPPED = Path(__file__).parent.parent.parent / "arches.yaml"
 ROWS = "amd64, arm, arm64, ppc64le, s390x, riscv64, loong64, 386"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -40,7 +41,7 @@ class Clone:
         self.git("commit", "--quiet", "-m", content)
 
     def asked(self, name: str | None = None, epoch: str | None = None) -> Revision:
-        return revision.ask(self.folder, name, epoch)()
+        return asyncio.run(revision.ask(self.folder, name, epoch))
 
 
 @pytest.fixture
@@ -128,46 +129,46 @@ def test_nothing_is_written_to_the_clone(clone: Clone) -> None:
 def test_with_both_given_there_need_be_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert shutil.which("git") is None
-    assert revision.ask(tmp_path, "v1", "1")() == Revision("v1", 1)
+    assert asyncio.run(revision.ask(tmp_path, "v1", "1")) == Revision("v1", 1)
     for given in (("v1", None), (None, "1"), (None, None)):
         with pytest.raises(UsageError, match=r"git is not installed\n.*REV=\S+ SOURCE_DATE_EPOCH=0"):
-            revision.ask(tmp_path, *given)
+            asyncio.run(revision.ask(tmp_path, *given))
 
 
 def test_outside_a_clone_it_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     need("git", "git")
     with pytest.raises(UsageError, match=r"REV is not set, and git can't tell: .*\n.*REV=\S+ SOURCE_DATE_EPOCH=0"):
-        revision.ask(tmp_path, None, "1")()
+        asyncio.run(revision.ask(tmp_path, None, "1"))
     with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH is not set, and git can't tell: "):
-        revision.ask(tmp_path, "v1", None)()
+        asyncio.run(revision.ask(tmp_path, "v1", None))
 
 
 def test_without_a_commit_it_says_what_to_type(tmp_path: Path) -> None:
     subprocess.run([need("git", "git"), "init", "--quiet", tmp_path], check=True)
     with pytest.raises(UsageError, match=r"git can't tell: .*\n.*REV="):
-        revision.ask(tmp_path, None, None)()
+        asyncio.run(revision.ask(tmp_path, None, None))
 
 
 @pytest.mark.parametrize("name", ["v1 2", "v1\n", '"', "$x", "é", "a\\b", "a:b", "a@b", "a\0"])
 def test_an_odd_revision_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=r"REV .*: expected letters") as raised:
-        revision.ask(tmp_path, name, "0")()
+        asyncio.run(revision.ask(tmp_path, name, "0"))
     assert repr(name) in str(raised.value)
 
 
 @pytest.mark.parametrize("epoch", ["now", "-1", "1.5", " 1", "1\n", "0x1", "8589934592", "99999999999", "1e3"])
 def test_an_odd_time_is_refused(tmp_path: Path, epoch: str) -> None:
     with pytest.raises(UsageError, match=r"SOURCE_DATE_EPOCH .*: expected seconds") as raised:
-        revision.ask(tmp_path, "v1", epoch)()
+        asyncio.run(revision.ask(tmp_path, "v1", epoch))
     assert repr(epoch) in str(raised.value)
 
 
 def test_the_last_second_of_a_tar_header(tmp_path: Path) -> None:
-    asked = revision.ask(tmp_path, "v1", "8589934591")()
+    asked = asyncio.run(revision.ask(tmp_path, "v1", "8589934591"))
     assert (asked.time, asked.created) == (8**11 - 1, "2242-03-16T12:56:31Z")
 
 
 @pytest.mark.parametrize("name", ["v1", "v1.36.0-rc.1~3^2", "feature/x", "0123abcdef01-dirty", "a+b_c"])
 def test_what_git_prints_is_a_revision(tmp_path: Path, name: str) -> None:
-    assert revision.ask(tmp_path, name, "0")().name == name
+    assert asyncio.run(revision.ask(tmp_path, name, "0")).name == name

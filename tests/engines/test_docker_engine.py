@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
@@ -14,12 +15,16 @@ from typing import Any
 import docker as docker_py
 import pytest
 
-from build.cli.inputs import making
+from build.cli import setup
 from build.cli.options import Options
+from build.config.arches import Arch
+from build.daemon.client import Daemon
+from build.daemon.ignore import allowed
 from build.daemon.images import checked_image
-from build.engines.docker import _context
+from build.engines.docker import packed_context
 from build.errors import ImageError
-from build.oci.oci import Platform
+from build.image.assemble import rendered
+from build.image.spec import Spec
 from tests.compilers.test_kube_cross import created
 from tests.support.checkout import RELEASE, SETTINGS, Checkout, Run, results
 from tests.support.daemons import Docker
@@ -54,6 +59,22 @@ class Published:
         return self.checkout(*words, **{**self.environment, **more})
 
 
+def context(spec: Spec) -> bytes:
+    files = {**allowed(spec.root), spec.binary_path: (spec.root / spec.binary_path).read_bytes()}
+    return packed_context(rendered(spec), files, spec.revision.time)
+
+
+def contexts(options: Options) -> list[tuple[Arch, bytes]]:
+    """What the daemon builds the image of each arch from, with the binaries that are in bin."""
+
+    async def made() -> list[tuple[Arch, bytes]]:
+        async with setup.builds(options, every_arch=True) as [build]:
+            specs = [build.spec(arch) for arch in build.arches]
+            return [(spec.arch, context(spec)) for spec in specs]
+
+    return asyncio.run(made())
+
+
 @pytest.fixture(scope="module")
 def published(
     source: Checkout, docker: Docker, kube_cross: str, tmp_path_factory: pytest.TempPathFactory
@@ -70,10 +91,8 @@ def published(
             "REGISTRY": f"{recorder.host}/team",
         }
         checkout("build", "--arch", "all", *DOCKER, **environment)
-        [shop] = making(Options(checkout.root, {"engine": "docker"}, environment, dry=True), every_arch=True)
-        for arch in shop.release.arches:
-            binary = (checkout.root / f"bin/pause-{arch.name}").read_bytes()
-            docker("build", f"--tag=pause-tests/dirty-{arch.name}", "-", data=_context(shop, arch, binary).packed())
+        for arch, packed in contexts(Options(checkout.root, {"engine": "docker"}, environment, dry=True)):
+            docker("build", f"--tag=pause-tests/dirty-{arch.name}", "-", data=packed)
         run = checkout("all-push", *DOCKER, **environment)
         yield Published(checkout, recorder, environment, run, recorder.lines)
 
@@ -102,11 +121,12 @@ def test_a_dirty_build_cache_does_not_matter(published: Published, docker: Docke
 
 def test_an_image_for_another_platform_is_refused(published: Published, docker: Docker) -> None:
     assert published
-    client = docker_py.APIClient(docker.host)
+    daemon = Daemon(docker_py.APIClient(docker.host))
     with pytest.raises(ImageError, match=r"the daemon made an image for linux/\w+, expected linux/arm/v7\n"):
-        checked_image(client, "pause-tests/dirty-arm", Platform("linux", "arm", "v7"), None)
+        asyncio.run(checked_image(daemon, "pause-tests/dirty-arm", SETTINGS.arches["arm"].platform, None))
+    name = f"{published.registry}/pause-s390x:3.1"
     with pytest.raises(ImageError, match="another build took the name"):
-        checked_image(client, f"{published.registry}/pause-s390x:3.1", SETTINGS.arches["s390x"].platform, "sha256:0")
+        asyncio.run(checked_image(daemon, name, SETTINGS.arches["s390x"].platform, "sha256:0"))
 
 
 def test_everything_is_published(published: Published) -> None:
@@ -140,8 +160,8 @@ def test_the_manifest_lists_tag_comes_last(published: Published) -> None:
 def test_progress_goes_to_stderr(published: Published) -> None:
     for arch in RELEASE:
         name = f"{published.registry}/pause-{arch}:3.1"
-        assert f"{name} is built\n" in published.run.stderr
-        assert f"{name}: " in published.run.stderr.partition("is built")[2]
+        assert f"{name}: built\n" in published.run.stderr
+        assert f"{name}: " in published.run.stderr.partition(": built")[2]
         assert " Pushed\n" in published.run.stderr
 
 
@@ -247,7 +267,7 @@ def test_a_name_without_a_registry_is_for_this_daemon(published: Published, dock
     run = published.again("container", "--arch", "arm", *DOCKER, REGISTRY="")
     assert run.digests == {"pause-arm:3.1": docker.image("pause-arm:3.1")["Id"]}
     docker("rmi", "pause-arm:3.1")
-    assert "is built" in published.again("container", "--arch", "arm", *DOCKER, REGISTRY="").stderr
+    assert ": built" in published.again("container", "--arch", "arm", *DOCKER, REGISTRY="").stderr
     docker("rmi", "pause-arm:3.1")
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from build.errors import ImageError
 from build.image.dockerfile import Copy, config, quoted, read, render
-from build.oci.oci import Platform
+from build.oci.platform import Platform
 from tests.support.properties import examples
 
 SHIPPED = (Path(__file__).parent.parent.parent / "Dockerfile.j2").read_text()

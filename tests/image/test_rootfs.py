@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from build.errors import ImageError
+from build.image.reader import LONGEST_HEADER, LayerReader
 from build.image.rootfs import Command, Files, program
-from build.image.tar import LONGEST_HEADER, Tape
 from tests.support.properties import examples
 from tests.support.reading import digest
 from tests.support.strangers import elf, tape
@@ -21,12 +21,16 @@ ELF = elf("amd64")
 OTHER = elf("s390x")
 
 
+def reader(data: bytes, compressed: bool = False) -> LayerReader:
+    return LayerReader(io.BytesIO(data), compressed)
+
+
 def found(layers: list[bytes], *words: str, path: str = "/usr/bin:/bin", folder: str = "/") -> tuple[str, bytes]:
     files = Files()
     for each in layers:
-        files.add(Tape(each, compressed=False))
+        files.add(reader(each))
     command = Command(words or ("/app",), path, folder)
-    read = program(files, command, lambda number: Tape(layers[number], compressed=False), len(ELF))
+    read = program(files, command, lambda number: reader(layers[number]), len(ELF))
     return read.path, read.data
 
 
@@ -120,7 +124,7 @@ def test_what_could_not_be_started(files: dict[str, bytes | str | None], mode: i
 def test_gzip_of_several_members_is_one_archive() -> None:
     archive = tape({"app": ELF})
     packed = gzip.compress(archive[:512]) + gzip.compress(archive[512:])
-    one = Tape(packed, compressed=True)
+    one = reader(packed, compressed=True)
     assert [entry.name for entry in one.entries()] == ["app"]
     assert one.digest() == digest(archive)
 
@@ -130,7 +134,7 @@ def test_no_header_fills_the_memory(kind: bytes) -> None:
     member = tarfile.TarInfo("x")
     member.type, member.size = kind, LONGEST_HEADER + 1
     with pytest.raises(ImageError, match="an extended tar header"):
-        list(Tape(member.tobuf(), compressed=False).entries())
+        list(reader(member.tobuf()).entries())
 
 
 def test_a_path_longer_than_any() -> None:
@@ -151,7 +155,7 @@ def test_damaged_archives_are_refused_in_words(data: st.DataObject) -> None:
         archive[data.draw(st.integers(0, len(archive) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(archive[: data.draw(st.integers(0, len(archive)))])
     packed = data.draw(st.booleans())
-    files, one = Files(), Tape(gzip.compress(cut) if packed else cut, packed)
+    files, one = Files(), reader(gzip.compress(cut) if packed else cut, packed)
     try:
         files.add(one)
     except ImageError:
@@ -164,7 +168,7 @@ def test_damaged_archives_are_refused_in_words(data: st.DataObject) -> None:
 def test_noise_is_refused_in_words(noise: bytes) -> None:
     for compressed in (True, False):
         try:
-            list(Tape(noise, compressed).entries())
+            list(reader(noise, compressed).entries())
         except ImageError as error:
             assert str(error)  # noqa: PT017
 

@@ -7,24 +7,23 @@ import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from build.config.release import Release
 from build.errors import PublishError
-from build.oci.oci import Image
-from build.oci.reference import Repository
-from build.release.outcomes import finished
-from build.release.publish import Order, publish
-from build.release.published import image_of
-from build.stores.layout import Layout
-from build.stores.registry import transport
+from build.oci.image import Image, index_of
+from build.oci.reference import Repository, Tag
+from build.release.prove import fetch_image
+from build.release.publish import Destination, Unchanged, publish
+from build.release.side_by_side import started
+from build.report import silent
+from build.stores.layout.layout import Layout
+from build.stores.registry import failures
+from build.stores.registry.access import Access
 from build.stores.registry.registry import Registry
-from build.stores.registry.transport import Transport
-from build.stores.registry.trust import Trust
-from build.stores.store import Tag
 from tests.support import faults
 from tests.support.checkout import RELEASE, REPOSITORIES, SETTINGS, Checkout
 from tests.support.faults import Fault, Faulty, answering, faulty, matching, no_fault
@@ -88,12 +87,21 @@ class Shop:
 
     def publish(self, place: str, revision: str) -> None:
         """What `all-push --overwrite` does once all is made."""
-        sink = Registry(self.proxy.host, Path("config.json"), Transport(Trust(), timeout=60))
-        home = f"{self.proxy.host}/{place}"
-        tags = {Tag(Repository.parse(f"{home}/{name}"), "3.1"): name for name in REPOSITORIES}
-        list_tag, *others = tags
-        ready = {tag: finished(self.images[revision][tags[tag]]) for tag in others}
-        asyncio.run(publish(sink, ready, list_tag, Order(overwrite=True)))
+        asyncio.run(self._publish(f"{self.proxy.host}/{place}", self.images[revision]))
+
+    async def _publish(self, home: str, images: Mapping[str, Image]) -> None:
+        store = Registry(self.proxy.host, Access(timeout=60))
+        arches = SETTINGS.select(RELEASE)
+        release = Release(SETTINGS.image("pause"), arches, home, "3.1")
+
+        async def ready(image: Image) -> Image:
+            return image
+
+        try:
+            async with started({arch: ready(images[f"pause-{arch.name}"]) for arch in arches}) as known:
+                await publish(Destination(release, store, silent, overwrite=True), Unchanged(), known, index_of)
+        finally:
+            await store.close()
 
     def tags(self, place: str) -> dict[str, str]:
         """The digests under the tags; all that they lead to is there, and right."""
@@ -119,7 +127,9 @@ def shop(source: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         layout = Layout(checkout.root)
         images[revision] = {
             f"pause-{arch}": asyncio.run(
-                image_of(layout, Tag(Repository.parse(f"oci:{revision}/pause-{arch}"), "3.1"), SETTINGS.arches[arch])
+                fetch_image(
+                    layout, Tag(Repository.parse(f"oci:{revision}/pause-{arch}"), "3.1"), SETTINGS.arches[arch], folder
+                )
             )
             for arch in RELEASE
         }
@@ -130,7 +140,7 @@ def shop(source: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for here is no more than a moment."""
-    monkeypatch.setattr(transport, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(failures, "FIRST_WAIT", 0.001)
 
 
 PLACES = itertools.count()
@@ -183,7 +193,7 @@ def test_it_is_the_second_try_that_overcomes_a_fault(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, name: str, tries: int
 ) -> None:
     """Without one each of these faults ends the run: they do meet it."""
-    monkeypatch.setattr(transport, "TRIES", tries)
+    monkeypatch.setattr(failures, "TRIES", tries)
     place = f"place-{next(PLACES)}"
     shop.proxy.follow(matching(FAULTS[name], "PUT", "/blobs/uploads/", times=1))
     if tries == 1:

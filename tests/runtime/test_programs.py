@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import re
@@ -21,11 +22,11 @@ from elftools.elf.elffile import ELFFile
 
 from build.cache.installed import folder, version
 from build.compilers import elf
-from build.compilers.binary import ingredients
 from build.compilers.compiler import RUNTIME, Program
 from build.compilers.zig import Zig
 from build.config.arches import Arch, read_settings
 from build.errors import BuildError, CompileError
+from tests.support.compiling import compiled, key
 from tests.support.components import need
 from tests.support.pidns import Pod, Process, pod, until
 
@@ -86,7 +87,7 @@ class Builds:
         output = root / name
         program = Program(name, (f"{name}.c",), CFLAGS, VERSION)
         if self.name == "runtime":
-            output.write_bytes(zig(self._folder)(root, program, ARCHES["amd64"]))
+            output.write_bytes(compiled(zig(self._folder), root, program, ARCHES["amd64"]))
             output.chmod(0o755)
         else:
             compiler = need("gcc", "gcc libc6-dev")
@@ -414,7 +415,7 @@ def programs(arch: Arch, compiler: Zig, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp(arch.name)
     paths = {name: folder / name for name in ("pause", "orphan")}
     for name, path in paths.items():
-        path.write_bytes(compiler(ROOT, Program(name, (f"{name}.c",), CFLAGS, VERSION), arch))
+        path.write_bytes(compiled(compiler, ROOT, Program(name, (f"{name}.c",), CFLAGS, VERSION), arch))
         path.chmod(0o755)
     return paths
 
@@ -480,7 +481,7 @@ def test_same_bytes_from_anywhere(compiler: Zig, tmp_path: Path, monkeypatch: py
     shutil.copytree(ROOT / RUNTIME, elsewhere / RUNTIME)
     shutil.copy(ROOT / "pause.c", elsewhere)
     program = Program("pause", ("pause.c",), CFLAGS, VERSION)
-    here = compiler(ROOT, program, ARCHES["ppc64le"])
+    here = compiled(compiler, ROOT, program, ARCHES["ppc64le"])
     (tmp_path / "tmp").mkdir()
     for name, value in {
         "TMPDIR": str(tmp_path / "tmp"),
@@ -490,7 +491,7 @@ def test_same_bytes_from_anywhere(compiler: Zig, tmp_path: Path, monkeypatch: py
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir("/")
-    assert Zig(tmp_path / "zig")(elsewhere, program, ARCHES["ppc64le"]) == here
+    assert compiled(Zig(tmp_path / "zig"), elsewhere, program, ARCHES["ppc64le"]) == here
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -498,7 +499,7 @@ def test_several_sources_share_one_runtime(compiler: Zig, tmp_path: Path) -> Non
     shutil.copytree(ROOT / RUNTIME, tmp_path / RUNTIME)
     (tmp_path / "a.c").write_text("int answer(void);\nint main(void) { return answer(); }\n")
     (tmp_path / "b.c").write_text("int answer(void);\nint answer(void) { return 42; }\n")
-    binary = compiler(tmp_path, Program("two", ("a.c", "b.c"), CFLAGS, VERSION), ARCHES["amd64"])
+    binary = compiled(compiler, tmp_path, Program("two", ("a.c", "b.c"), CFLAGS, VERSION), ARCHES["amd64"])
     (tmp_path / "two").write_bytes(binary)
     (tmp_path / "two").chmod(0o755)
     assert (
@@ -508,7 +509,7 @@ def test_several_sources_share_one_runtime(compiler: Zig, tmp_path: Path) -> Non
 
 def test_any_version_string_reaches_the_program(compiler: Zig, tmp_path: Path) -> None:
     version = 'v3.1 "é" \\n %d $HOME \'7'
-    binary = compiler(ROOT, Program("pause", ("pause.c",), CFLAGS, version), ARCHES["amd64"])
+    binary = compiled(compiler, ROOT, Program("pause", ("pause.c",), CFLAGS, version), ARCHES["amd64"])
     (tmp_path / "pause").write_bytes(binary)
     (tmp_path / "pause").chmod(0o755)
     qemu = need("qemu-x86_64-static", "qemu-user-static")
@@ -522,12 +523,12 @@ def test_a_compiler_error_shows_its_words_and_the_arch(compiler: Zig, tmp_path: 
     shutil.copytree(ROOT / RUNTIME, tmp_path / RUNTIME)
     (tmp_path / "pause.c").write_text("int main(void) { return nothing; }\n")
     with pytest.raises(CompileError, match=r"(?s)pause for s390x: zig 0\.\S+ failed.*pause\.c:1:25.*'nothing'"):
-        compiler(tmp_path, Program("pause", ("pause.c",), CFLAGS, VERSION), ARCHES["s390x"])
+        compiled(compiler, tmp_path, Program("pause", ("pause.c",), CFLAGS, VERSION), ARCHES["s390x"])
 
 
 def test_a_missing_source_or_runtime_is_named(compiler: Zig) -> None:
     def looked_up(source: str, arch: Arch) -> None:
-        ingredients(ROOT, Program("pause", (source,), CFLAGS, VERSION), [arch], compiler)
+        key(compiler, ROOT, Program("pause", (source,), CFLAGS, VERSION), arch)
 
     with pytest.raises(CompileError, match=r"^pawse\.c: no such file\n  it is named in arches\.yaml"):
         looked_up("pawse.c", ARCHES["arm"])
@@ -540,4 +541,4 @@ def test_a_missing_wheel_says_what_to_type(tmp_path: Path, monkeypatch: pytest.M
     folder.cache_clear()
     version.cache_clear()
     with pytest.raises(BuildError, match=r"^ziglang is not installed\n.*pip install"):
-        Zig(tmp_path).identity(ARCHES["arm"])
+        asyncio.run(Zig(tmp_path).identity(ARCHES["arm"]))

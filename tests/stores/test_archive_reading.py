@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
@@ -10,18 +11,23 @@ import tarfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from build.config.release import Release
 from build.errors import BuildError
-from build.oci.oci import DOCKER, digest_of, dump
-from build.release.pipeline import copy
-from build.release.publish import Order
-from build.release.release import Release
-from build.stores.archive_source import read
+from build.oci.descriptor import digest_of
+from build.oci.image import dump
+from build.oci.media_types import DOCKER
+from build.oci.reference import Repository
+from build.release.copy import Destination
+from build.release.pipeline import pack
+from build.report import silent
+from build.stores.archive.archive import Archive
 from tests.support.checkout import SETTINGS, Checkout, Run
 from tests.support.properties import examples
 
@@ -47,19 +53,17 @@ def archive(released: Released, tmp_path_factory: pytest.TempPathFactory) -> byt
 def copied(data: bytes, folder: Path) -> list[str]:
     """The digests of the release in an archive, which is copied to a second one; BuildError if there is none."""
 
-    def sink() -> NoReturn:
-        raise AssertionError("an archive has no sink")
-
     def release(file: str) -> Release:
         arches = SETTINGS.select(["amd64", "arm"])
-        return Release(
-            SETTINGS.image("pause"), arches, f"oci-archive:{file}", "3.1", sink, lambda _: None, Order(overwrite=True)
-        )
+        return Release(SETTINGS.image("pause"), arches, f"oci-archive:{file}", "3.1")
 
     (folder / "in.tar").write_bytes(data)
     (folder / "out.tar").unlink(missing_ok=True)
     try:
-        made = copy([release("in.tar")], read(folder / "in.tar"), [release("out.tar")], folder)
+        to = Destination(folder / "out.tar", overwrite=True, dry=False, report=silent)
+        with TemporaryDirectory() as scratch:
+            packing = pack([release("in.tar")], Archive(folder / "in.tar"), [release("out.tar")], to, Path(scratch))
+            made = asyncio.run(packing)
     except BuildError:
         assert not (folder / "out.tar").exists()
         raise
@@ -242,10 +246,10 @@ def test_each_fault_has_its_words(archive: bytes, tmp_path: Path) -> None:
     index = json.loads(files["index.json"])
     twice = dump({**index, "manifests": [*index["manifests"], index["manifests"][0]]})
     for data, words in (
-        (gzip.compress(archive), "found a file that gzip compressed, expected a plain tar"),
-        (b"", "no tar, or cut short"),
-        (b"junk" * 999, "no tar, or cut short"),
-        (archive[:5000], "no tar, or cut short"),
+        (gzip.compress(archive), "found a gzip file, expected a plain tar"),
+        (b"", "not a tar, or truncated"),
+        (b"junk" * 999, "not a tar, or truncated"),
+        (archive[:5000], "not a tar, or truncated"),
         (b"junk" * 256 + bytes(1024), "not a tar"),
         (without("oci-layout"), "no oci-layout in it"),
         (without("index.json"), "no index.json in it"),
@@ -268,4 +272,4 @@ def test_each_fault_has_its_words(archive: bytes, tmp_path: Path) -> None:
 def test_no_file_and_no_regular_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path, Path("/dev/zero")):
         with pytest.raises(BuildError, match="no such file"):
-            read(path)
+            asyncio.run(Archive(path).digest(Repository("", "pause"), "3.1"))

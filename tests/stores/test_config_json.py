@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from build.errors import PublishError
-from build.stores.registry.auth import credentials
+from build.stores.registry.credentials import credentials
 from tests.support.checkout import Checkout
 from tests.support.logins import PASSWORD, USER, configured, encoded
 
@@ -97,7 +98,7 @@ def test_no_file(checkout: Checkout, basic: str, tmp_path: Path) -> None:
 def test_a_file_in_the_folders_place(checkout: Checkout, basic: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     message = checkout.refuses(1, "push", REGISTRY=basic, DOCKER_CONFIG=str(tmp_path / "file"))
-    assert f"{tmp_path}/file/config.json: can't be read" in message
+    assert f"{tmp_path}/file/config.json: not valid JSON" in message
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_a_file_of_another_shape(tmp_path: Path, document: Any) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps(document).replace("HOST", "registry.test"))
     with pytest.raises(PublishError, match=re.escape(str(config))) as caught:
-        credentials(config, "registry.test")
+        asyncio.run(credentials(config, "registry.test"))
     assert PASSWORD not in str(caught.value)
 
 
@@ -136,7 +137,7 @@ def test_a_file_of_another_shape_is_one_message(checkout: Checkout, basic: str) 
 def test_an_identity_token_where_a_password_is_wanted(checkout: Checkout, basic: str) -> None:
     folder = configured(checkout, auths={basic: {"identitytoken": PASSWORD}})
     message = checkout.refuses(1, "push", REGISTRY=basic, DOCKER_CONFIG=folder)
-    assert f"wants basic credentials for pause-amd64: found none in {folder}/config.json" in message
+    assert f"requires basic credentials for pause-amd64: found none in {folder}/config.json" in message
 
 
 def test_a_file_with_no_credentials(checkout: Checkout, basic: str) -> None:

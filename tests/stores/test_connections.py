@@ -13,13 +13,10 @@ from typing import ClassVar
 
 import pytest
 
-from build.errors import PublishError
-from build.oci.oci import Blob, digest_of
+from build.oci.descriptor import Blob, digest_of
 from build.oci.reference import Repository
-from build.release.senders import at_work
+from build.stores.registry.access import Access
 from build.stores.registry.registry import Registry
-from build.stores.registry.transport import Transport
-from build.stores.registry.trust import Trust
 from tests.support.certificates import papers
 from tests.support.registries import registry, serving
 
@@ -27,8 +24,8 @@ from tests.support.registries import registry, serving
 LARGE = random.Random(7).randbytes((5 << 20) + 3)
 
 
-def sink(host: str, tmp_path: Path, trust: Trust | None = None) -> tuple[Registry, Repository]:
-    return Registry(host, tmp_path / "none", Transport(trust or Trust(), 60)), Repository.parse(f"{host}/some/one")
+def store(host: str, *certificates: Path) -> tuple[Registry, Repository]:
+    return Registry(host, Access(certificates=certificates, timeout=60)), Repository.parse(f"{host}/some/one")
 
 
 @pytest.mark.parametrize("speaks", ["http", "https"])
@@ -39,12 +36,14 @@ def test_a_large_blob_comes_back_whole(tmp_path: Path, speaks: str) -> None:
         folder = tmp_path / "certs.d" / host
         folder.mkdir(parents=True)
         shutil.copy(made.authority, folder / "ca.crt")
-        there, repository = sink(host, tmp_path, Trust(certificates=(tmp_path / "certs.d",)))
-        blob = Blob("application/octet-stream", LARGE)
+        there, repository = store(host, tmp_path / "certs.d")
+        blob = Blob.of("application/octet-stream", LARGE)
 
         async def there_and_back() -> bytes:
             assert await there.put_blob(repository, blob) == len(LARGE)
-            return await there.blob(repository, blob.digest)
+            found = await there.blob(repository, blob.descriptor(), tmp_path)
+            await there.close()
+            return found.data
 
         assert digest_of(asyncio.run(there_and_back())) == blob.digest
 
@@ -78,10 +77,10 @@ def counter(answers: int) -> type[Counter]:
 
 
 @pytest.mark.parametrize(("patience", "connections"), [(1 << 30, 1), (2, 3), (1, 6)])
-def test_a_connection_is_kept_as_long_as_it_lasts(tmp_path: Path, patience: int, connections: int) -> None:
+def test_a_connection_is_kept_as_long_as_it_lasts(patience: int, connections: int) -> None:
     handler = counter(patience)
     with serving(handler) as host:
-        there, repository = sink(host, tmp_path)
+        there, repository = store(host)
 
         async def ask() -> None:
             for _ in range(6):
@@ -92,9 +91,7 @@ def test_a_connection_is_kept_as_long_as_it_lasts(tmp_path: Path, patience: int,
 
 
 @pytest.mark.parametrize(("seconds", "waves"), [(0, (32, 32, 32)), (0.5, (32, 256, 256))])
-def test_as_many_are_in_flight_as_a_registry_far_away_keeps_waiting(
-    tmp_path: Path, seconds: float, waves: tuple[int, ...]
-) -> None:
+def test_as_many_are_in_flight_as_a_registry_far_away_keeps_waiting(seconds: float, waves: tuple[int, ...]) -> None:
     """Those of a wave are answered once all of it have come."""
     gates, numbers = [gate for wave in waves for gate in [Barrier(wave)] * wave], count()
 
@@ -107,21 +104,10 @@ def test_as_many_are_in_flight_as_a_registry_far_away_keeps_waiting(
             super().do_HEAD()
 
     with serving(Gathering) as host:
-        there, repository = sink(host, tmp_path)
+        there, repository = store(host)
 
         async def ask() -> list[str | None]:
             return await asyncio.gather(*(there.digest(repository, f"t{each}") for each in range(sum(waves))))
 
         assert set(asyncio.run(ask())) == {digest_of(b"")}
     assert len(set(Gathering.came)) >= max(waves)
-
-
-def test_nothing_is_sent_after_the_end(tmp_path: Path) -> None:
-    handler = counter(1)
-    with serving(handler) as host:
-        there, repository = sink(host, tmp_path)
-        with at_work() as senders:
-            senders.run(there.digest(repository, "any"))
-        with pytest.raises(PublishError, match="not sent: the run is ending"):
-            senders.run(there.digest(repository, "any"))
-    assert len(handler.came) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
@@ -13,9 +14,8 @@ import pytest
 from build.errors import ImageError
 from build.oci.reference import Reference
 from build.release.check import check_reference
+from build.stores.registry.access import Access
 from build.stores.registry.registry import Registry
-from build.stores.registry.transport import Transport
-from build.stores.registry.trust import Trust
 from tests.support.registries import serving
 from tests.support.strangers import OCI, Shelf
 
@@ -45,9 +45,17 @@ class Liar(BaseHTTPRequestHandler):
 
 def message(handler: type[Liar], tmp_path: Path, name: str = "some/one:1", timeout: float = 60) -> str:
     with serving(handler) as host:
-        sink = Registry(host, tmp_path / "config.json", Transport(Trust(), timeout))
+        access = Access(config_file=tmp_path / "config.json", timeout=timeout)
+
+        async def check() -> None:
+            store = Registry(host, access)
+            try:
+                await check_reference(store, Reference.parse(f"{host}/{name}"), lambda _: None, tmp_path)
+            finally:
+                await store.close()
+
         with pytest.raises(ImageError, match="fault") as raised:
-            check_reference(sink, Reference.parse(f"{host}/{name}"), lambda _: None)
+            asyncio.run(check())
     return str(raised.value)
 
 

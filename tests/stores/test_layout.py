@@ -14,11 +14,16 @@ from typing import Any, TypeVar
 import pytest
 
 from build.errors import PublishError
-from build.image.layer import File, layer
-from build.oci import oci
-from build.oci.oci import OCI, Blob, Image, Index, Platform, digest_of
+from build.image.layer import layer
+from build.oci import image as images
+from build.oci.descriptor import Blob, digest_of
+from build.oci.image import Image, Index
+from build.oci.media_types import OCI
+from build.oci.platform import Platform
 from build.oci.reference import Repository
-from build.stores.layout import Layout
+from build.oci.tar import File
+from build.stores.layout.clean import clean_layout
+from build.stores.layout.layout import Layout
 from tests.support.components import need
 
 T = TypeVar("T")
@@ -30,7 +35,7 @@ HERE = Repository.parse("oci:dist/pause")
 def image(platform: str, content: str = "pause") -> Image:
     files = [File("/pause", 0o755, f"{content} {platform}".encode())]
     created = {"created": "2020-01-01T00:00:00Z"}
-    return oci.image({**Platform.parse(platform).fields(), **created, "config": {}}, [layer(files, 0)], OCI)
+    return images.image_of({**Platform.parse(platform).fields(), **created, "config": {}}, [layer(files, 0)], OCI)
 
 
 def done(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -39,11 +44,16 @@ def done(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def put(sink: Layout, tag: str, target: Image | Index) -> None:
     for each in target.images if isinstance(target, Index) else (target,):
-        for blob in each.read().blobs:
+        for blob in each.blobs:
             done(sink.put_blob(HERE, blob))
         done(sink.put_manifest(HERE, each.manifest))
     done(sink.put_manifest(HERE, target.manifest))
     done(sink.put_tag(HERE, tag, target))
+
+
+def got(sink: Layout, blob: Blob) -> bytes:
+    """The bytes of a blob, as the layout has them."""
+    return done(sink.blob(HERE, blob.descriptor(), Path("/nowhere"))).data
 
 
 @pytest.fixture
@@ -61,7 +71,7 @@ def blob_path(folder: Path, digest: str) -> Path:
 
 
 AMD64 = image("linux/amd64")
-BOTH = oci.index([AMD64, image("linux/arm/v7")])
+BOTH = images.index_of([AMD64, image("linux/arm/v7")])
 
 
 @pytest.mark.parametrize("target", [AMD64, BOTH], ids=["image", "index"])
@@ -72,8 +82,8 @@ def test_what_was_put_comes_back(sink: Layout, target: Image | Index) -> None:
     assert done(sink.digest(HERE, "3.1")) == target.digest
     assert done(sink.manifest(HERE, "3.1")) == done(sink.manifest(HERE, target.digest)) == target.manifest
     assert done(sink.digest(HERE, "3.2")) is None
-    for blob in AMD64.read().blobs:
-        assert done(sink.blob(HERE, blob.digest)) == blob.data
+    for blob in AMD64.blobs:
+        assert got(sink, blob) == blob.data
 
 
 def test_a_blob_without_a_tag_is_no_manifest_of_a_tag(sink: Layout) -> None:
@@ -127,10 +137,10 @@ def test_what_skopeo_put_is_read_and_left_alone(sink: Layout, folder: Path, tmp_
     assert done(sink.digest(HERE, "theirs")) == AMD64.digest
     put(sink, "3.1", BOTH)
     assert (done(sink.digest(HERE, "theirs")), done(sink.digest(HERE, "3.1"))) == (AMD64.digest, BOTH.digest)
-    assert sink.clean(HERE) == [folder]
+    assert clean_layout(sink.base / HERE.name, dry=False) == [folder]
     assert (done(sink.digest(HERE, "theirs")), done(sink.digest(HERE, "3.1"))) == (AMD64.digest, None)
     assert {path.name for path in (folder / "blobs/sha256").iterdir()} == {
-        blob.digest.removeprefix("sha256:") for blob in (*AMD64.read().blobs, AMD64.manifest)
+        blob.digest.removeprefix("sha256:") for blob in (*AMD64.blobs, AMD64.manifest)
     }
 
 
@@ -142,14 +152,14 @@ def test_a_tag_follows_the_last_put_and_others_stay(sink: Layout) -> None:
 
 
 def test_clean_removes_what_was_put_and_nothing_else(sink: Layout, folder: Path, tmp_path: Path) -> None:
-    assert sink.clean(HERE) == []
+    assert clean_layout(sink.base / HERE.name, dry=False) == []
     put(sink, "3.1", BOTH)
-    assert sink.clean(HERE, dry=True) == [folder]
+    assert clean_layout(sink.base / HERE.name, dry=True) == [folder]
     assert done(sink.digest(HERE, "3.1")) == BOTH.digest
     (folder / "notes").write_text("mine")
-    assert sink.clean(HERE) == [folder]
+    assert clean_layout(sink.base / HERE.name, dry=False) == [folder]
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / "notes"]
-    assert sink.clean(HERE) == []
+    assert clean_layout(sink.base / HERE.name, dry=False) == []
 
 
 def test_clean_removes_emptied_folders_and_leftovers_of_a_crash(sink: Layout, folder: Path, tmp_path: Path) -> None:
@@ -158,7 +168,7 @@ def test_clean_removes_emptied_folders_and_leftovers_of_a_crash(sink: Layout, fo
     (path.parent / f".{path.name}.0123456789ab.tmp").write_bytes(b"half")
     (path.parent / f".{'0' * 64}.0123456789ab.tmp").write_bytes(b"of a blob that never came")
     (folder / ".index.json.0123456789ab.tmp").write_bytes(b"half")
-    sink.clean(HERE)
+    clean_layout(sink.base / HERE.name, dry=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -197,7 +207,7 @@ def test_a_damaged_index_is_told(sink: Layout, folder: Path, data: bytes) -> Non
         lambda: done(sink.digest(HERE, "3.1")),
         lambda: done(sink.manifest(HERE, "3.1")),
         lambda: done(sink.put_tag(HERE, "3.1", AMD64)),
-        lambda: sink.clean(HERE),
+        lambda: clean_layout(sink.base / HERE.name, dry=False),
     ):
         with pytest.raises(PublishError, match=r"index\.json: not the index of an image layout\n  delete it"):
             use()
@@ -207,35 +217,35 @@ def test_a_damaged_index_is_told(sink: Layout, folder: Path, data: bytes) -> Non
 @pytest.mark.parametrize("damage", [b"", b"damaged"])
 def test_a_damaged_blob_is_told_and_the_next_put_mends_it(sink: Layout, folder: Path, damage: bytes) -> None:
     put(sink, "3.1", AMD64)
-    for blob in (*AMD64.read().blobs, AMD64.manifest):
+    for blob in (*AMD64.blobs, AMD64.manifest):
         blob_path(folder, blob.digest).write_bytes(damage)
         with pytest.raises(PublishError, match=f"damaged: found sha256:.*, expected {blob.digest}"):
-            done(sink.blob(HERE, blob.digest))
+            got(sink, blob)
         assert done(sink.digest(HERE, "3.1")) is None
         done(sink.put_blob(HERE, blob))
-        assert done(sink.blob(HERE, blob.digest)) == blob.data
+        assert got(sink, blob) == blob.data
         assert done(sink.digest(HERE, "3.1")) == AMD64.digest
 
 
 @pytest.mark.parametrize("data", [b"not JSON", b"[]", b"null", b'{"layers": 1}', b'{"config": {}, "layers": [{}]}'])
 def test_a_tag_of_what_is_no_manifest_harms_nobody(sink: Layout, folder: Path, data: bytes) -> None:
     put(sink, "3.1", AMD64)
-    done(sink.put_blob(HERE, Blob("", data)))
+    done(sink.put_blob(HERE, Blob.of("", data)))
     index = json.loads((folder / "index.json").read_bytes())
     theirs = {"annotations": {"org.opencontainers.image.ref.name": "theirs"}, "digest": digest_of(data)}
     index["manifests"].append({**theirs, "mediaType": "text/plain", "size": len(data)})
     (folder / "index.json").write_text(json.dumps(index))
-    assert done(sink.manifest(HERE, "theirs")) == Blob("text/plain", data)
+    assert done(sink.manifest(HERE, "theirs")) == Blob.of("text/plain", data)
     assert done(sink.digest(HERE, "theirs")) == digest_of(data)
-    assert sink.clean(HERE) == [folder]
-    assert done(sink.blob(HERE, digest_of(data))) == data
+    assert clean_layout(sink.base / HERE.name, dry=False) == [folder]
+    assert got(sink, Blob.of("", data)) == data
 
 
 def test_a_missing_blob_is_told(sink: Layout, folder: Path) -> None:
     put(sink, "3.1", AMD64)
-    blob_path(folder, AMD64.read().config.digest).unlink()
-    with pytest.raises(PublishError, match=f"{HERE}: blob {AMD64.read().config.digest}: No such file"):
-        done(sink.blob(HERE, AMD64.read().config.digest))
+    blob_path(folder, AMD64.config.digest).unlink()
+    with pytest.raises(PublishError, match=f": blob {AMD64.config.digest}: No such file"):
+        got(sink, AMD64.config)
     assert done(sink.digest(HERE, "3.1")) is None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from build.stores.registry.trust import Trust, is_loopback
+from build.stores.registry.access import Access, is_loopback
 from tests.support.certificates import Papers, certs_d, own_address, papers
 from tests.support.checkout import Checkout
 from tests.support.fronts import Front, front
@@ -39,7 +39,7 @@ def plain(tmp_path: Path) -> Iterator[Front]:
 def test_an_unknown_authority(checkout: Checkout, tls: str) -> None:
     message = checkout.refuses(1, "push", REGISTRY=tls)
     assert f"https://{tls}/v2/" in message
-    assert "certificate that is not believed" in message
+    assert "certificate verification failed" in message
     assert f"certs.d/{tls}/ca.crt" in message
     assert f"--insecure-registry {tls}" in message
     assert "tried" not in message  # it would not get better
@@ -52,7 +52,7 @@ def test_an_authority_in_certs_d(checkout: Checkout, tls: str, here: Papers) -> 
 
 def test_an_authority_in_certs_d_of_another_host(checkout: Checkout, tls: str, here: Papers) -> None:
     (certs_d(checkout, "localhost:1") / "ca.crt").write_bytes(here.authority.read_bytes())
-    assert "not believed" in checkout.refuses(1, "push", REGISTRY=tls)
+    assert "certificate verification failed" in checkout.refuses(1, "push", REGISTRY=tls)
 
 
 def test_an_authority_in_ssl_cert_file(checkout: Checkout, tls: str, here: Papers) -> None:
@@ -65,14 +65,16 @@ def test_an_insecure_registry_with_tls(checkout: Checkout, tls: str) -> None:
 
 
 def test_an_insecure_registry_elsewhere(checkout: Checkout, tls: str) -> None:
-    assert "not believed" in checkout.refuses(1, "push", "--insecure-registry", "localhost:1", REGISTRY=tls)
+    assert "certificate verification failed" in checkout.refuses(
+        1, "push", "--insecure-registry", "localhost:1", REGISTRY=tls
+    )
 
 
 def test_a_certificate_for_another_name(checkout: Checkout, tmp_path: Path) -> None:
     other = papers(tmp_path / "other", "registry.test")
     with registry(tmp_path / "registry", http={"tls": other.settings}) as host:
         message = checkout.refuses(1, "push", REGISTRY=host, SSL_CERT_FILE=str(other.authority))
-        assert "not believed" in message
+        assert "certificate verification failed" in message
         assert "not valid for 'localhost'" in message
         checkout("push", "--insecure-registry", host, REGISTRY=host)
 
@@ -138,7 +140,7 @@ def test_a_key_with_a_password_is_not_asked_for(tmp_path: Path) -> None:
     from build.errors import PublishError
 
     with pytest.raises(PublishError, match=r"client\.cert: "):
-        Trust((tmp_path,)).context("registry.test")
+        Access(certificates=(tmp_path,)).tls("registry.test")
 
 
 def test_plain_http_where_tls_is_expected(checkout: Checkout, plain: Front) -> None:
@@ -176,8 +178,8 @@ def test_two_authorities_in_one_folder(tmp_path: Path) -> None:
     (tmp_path / "registry.test").mkdir()
     for name in ("a.crt", "b.crt"):
         trustme.CA().cert_pem.write_to_path(str(tmp_path / "registry.test" / name))
-    plain = len(Trust().context("registry.test").get_ca_certs())
-    assert len(Trust((tmp_path,)).context("registry.test").get_ca_certs()) == plain + 2
+    plain = len(Access().tls("registry.test").get_ca_certs())
+    assert len(Access(certificates=(tmp_path,)).tls("registry.test").get_ca_certs()) == plain + 2
 
 
 @pytest.mark.parametrize(

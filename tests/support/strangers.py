@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
@@ -9,11 +10,12 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from build.oci.reference import Reference
 from build.release.check import check_reference
-from build.stores.layout import Layout
+from build.stores.layout.layout import Layout
 from tests.support.reading import digest
 
 OCI = "application/vnd.oci.image."
@@ -111,5 +113,10 @@ class Shelf:
 def proved(asked: str) -> tuple[list[str], list[str]]:
     """What `check` proves of a reference on disk: platforms (or "list"), and its notes."""
     notes: list[str] = []
-    made = check_reference(Layout(Path("/")), Reference.parse(asked), lambda told: notes.append(str(told)))
+    with TemporaryDirectory() as scratch:
+        made = asyncio.run(
+            check_reference(
+                Layout(Path("/")), Reference.parse(asked), lambda note: notes.append(str(note)), Path(scratch)
+            )
+        )
     return [each.platform or "list" for each in made], notes

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from build.errors import BuildError
-from build.image.layer import File, tar
+from build.oci.tar import File, tar
 from build.verify.namespaces import Namespaces
 from tests.support.checkout import Checkout, results
 from tests.support.components import lack

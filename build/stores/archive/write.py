@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from build.image.layer import write_tar
 from build.oci.descriptor import Blob
 from build.oci.image import Image, Index, dump
 from build.oci.layout import OCI_LAYOUT, REF_NAME, blob_path
+from build.oci.tar import write_tar
 
 
 @dataclass(frozen=True)

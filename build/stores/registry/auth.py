@@ -9,15 +9,14 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from build.errors import PublishError
 from build.oci.reference import Repository
 from build.stores.registry.access import redacted, resolved
 from build.stores.registry.credentials import Credentials, credentials
-from build.stores.registry.explain import refusal
-from build.stores.registry.http import Http, Response
+from build.stores.registry.http import Http, Request, Response, refusal
 
 
 @dataclass(frozen=True)
@@ -26,16 +25,6 @@ class Challenge:
 
     scheme: str
     parameters: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class TokenRequest:
-    """The HTTP request that answers a Bearer challenge."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes | None = field(repr=False)
 
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -67,18 +56,19 @@ def _challenges(header: str) -> Iterator[Challenge]:
         yield Challenge(scheme, parameters)
 
 
-def token_request(asked: Challenge, known: Credentials | None) -> TokenRequest:
+def token_request(asked: Challenge, known: Credentials | None) -> Request:
     """The request for the token that `asked` requires, with credentials if there are any, else anonymous."""
     realm = asked.parameters.get("realm", "")
     wanted = {"service": asked.parameters.get("service", ""), "scope": asked.parameters.get("scope", "")}
     if known and known.identity_token:
         grant = {"grant_type": "refresh_token", "refresh_token": known.identity_token, "client_id": "pause", **wanted}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return TokenRequest("POST", realm, headers, urlencode(grant).encode())
+        return Request("POST", realm, urlencode(grant).encode(), headers)
     scopes = [("scope", scope) for scope in wanted["scope"].split()]
     query = urlencode([("service", wanted["service"]), *scopes])
     joint = "&" if "?" in realm else "?"
-    return TokenRequest("GET", f"{realm}{joint}{query}", {"Authorization": known.basic} if known else {}, None)
+    headers = {"Authorization": known.basic} if known else {}
+    return Request("GET", f"{realm}{joint}{query}", headers=headers)
 
 
 class Authenticator:
@@ -106,17 +96,17 @@ class Authenticator:
         if not asked.parameters.get("realm"):
             raise PublishError(f"{self._host} requires a token for {repository.name}: found no realm, expected its URL")
         request = token_request(asked, known)
-        realm = resolved(f"{origin}/v2/", request.url, "realm")
-        given = await self._http.request(request.method, realm, request.body, request.headers)
+        request = replace(request, url=resolved(f"{origin}/v2/", request.url, "realm"))
+        given = await self._http.request(request)
         if given.status != 200:
-            raise PublishError(refusal(request.method, realm, given) + f"\n  log in first: docker login {self._host}")
+            raise PublishError(refusal(request, given) + f"\n  log in first: docker login {self._host}")
         try:
             found = json.loads(given.data)
             token = str(found.get("token") or found["access_token"])
         except (ValueError, KeyError, AttributeError, RecursionError):
             token = ""
         if not (token.isascii() and token.isprintable() and token):  # it goes into a header
-            raise PublishError(f"{redacted(realm)}: expected a JSON object with a token")
+            raise PublishError(f"{redacted(request.url)}: expected a JSON object with a token")
         return f"Bearer {token}"
 
     async def _credentials(self) -> Credentials | None:

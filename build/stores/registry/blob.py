@@ -13,8 +13,8 @@ from build.errors import PublishError
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.reference import Repository
 from build.stores.registry.access import host_of, redacted, resolved
-from build.stores.registry.explain import TransientError, refusal
-from build.stores.registry.http import Response
+from build.stores.registry.failures import TransientError
+from build.stores.registry.http import Body, Request, Response, refusal
 from build.stores.registry.session import Session
 from build.stores.store import SMALL
 
@@ -29,7 +29,7 @@ async def pull_blob(session: Session, repository: Repository, descriptor: Descri
 
     async def pull() -> Blob:
         if descriptor.size <= SMALL:
-            response = await session.send("GET", repository, path, (200,), most=descriptor.size)
+            response = await session.send(repository, Request("GET", path, most=descriptor.size), (200,))
             blob = Blob.of(descriptor.media_type, response.data)
             found, size = blob.digest, blob.size
         else:
@@ -40,7 +40,8 @@ async def pull_blob(session: Session, repository: Repository, descriptor: Descri
                     hashed.update(chunk)
                     output.write(chunk)
 
-                await session.send("GET", repository, path, (200,), most=descriptor.size, receive=receive)
+                request = Request("GET", path, most=descriptor.size, receive=receive)
+                await session.send(repository, request, (200,))
                 size = output.tell()
             found = f"sha256:{hashed.hexdigest()}"
             blob = Blob(descriptor.media_type, found, size, file)
@@ -68,25 +69,29 @@ async def push_blob(
                 return 0
             location = _location(session, repository, response)
         location += ("&" if urlsplit(location).query else "?") + "digest=" + quote(blob.digest, safe="")
-        headers = {"Content-Type": "application/octet-stream"}
-        stored = await session.send("PUT", repository, location, (201, *_UPLOAD_IS_GONE), blob, headers)
+        request = Request("PUT", location, _body(blob), {"Content-Type": "application/octet-stream"})
+        stored = await session.send(repository, request, (201, *_UPLOAD_IS_GONE))
         if stored.status != 201:
-            raise TransientError(refusal("PUT", location, stored))  # uploads expire: start another one
+            raise TransientError(refusal(request, stored))  # uploads expire: start another one
         session.agree(repository, location, stored.headers.get("docker-content-digest"), blob.digest)
         return blob.size
 
     return await session.http.retries.retried(push)
 
 
+def _body(blob: Blob) -> Body:
+    return blob.source if isinstance(blob.source, bytes) else blob
+
+
 async def start(session: Session, repository: Repository) -> Response:
     """Start an upload."""
-    return await session.send("POST", repository, "blobs/uploads/", (202,))
+    return await session.send(repository, Request("POST", "blobs/uploads/"), (202,))
 
 
 async def mount(session: Session, repository: Repository, blob: Blob, source: Repository) -> Response:
     """Mount a blob from another repository; where that is not possible, the answer starts an upload."""
     path = f"blobs/uploads/?mount={blob.digest}&from={quote(source.name, safe='')}"
-    response = await session.send("POST", repository, path, (201, 202, *_NOT_ALLOWED))
+    response = await session.send(repository, Request("POST", path), (201, 202, *_NOT_ALLOWED))
     # Whoever may write here need not be allowed to read there.
     return await start(session, repository) if response.status in _NOT_ALLOWED else response
 

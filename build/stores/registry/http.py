@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -15,8 +16,7 @@ from build.oci.descriptor import Blob
 from build.oci.media_types import LARGEST_MANIFEST
 from build.report import trace_failure, trace_request
 from build.stores.registry.access import Access, host_of, redacted, resolved
-from build.stores.registry.explain import TransientError, explained, proxy_refusal, refusal
-from build.stores.registry.retry import Retries, retry_after
+from build.stores.registry.failures import Retries, TransientError, explained, proxy_refusal, retry_after
 
 if TYPE_CHECKING:
     import httpx2
@@ -27,8 +27,28 @@ _CHUNK = 1 << 18
 _BUSY = (429, 500, 502, 503, 504)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HOPS = 5
+# Characters of a server's own words that are shown.
+_LONGEST = 500
 
 Body = bytes | Blob | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request, and at most how many bytes of the answer's body are read.
+
+    The body of a 200 goes to `receive`, chunk by chunk, if that is given.
+    """
+
+    method: str
+    url: str
+    body: Body = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    most: int = LARGEST_MANIFEST
+    receive: Callable[[bytes], object] | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.method} {redacted(self.url)}"
 
 
 @dataclass(frozen=True)
@@ -39,6 +59,17 @@ class Response:
     reason: str
     headers: Mapping[str, str]
     data: bytes = field(repr=False)
+
+
+def refusal(request: Request, response: Response) -> str:
+    """One line for an unexpected response, with the registry's own code and message if it sent any."""
+    try:
+        errors = json.loads(response.data)["errors"]
+        words = "; ".join(f"{each.get('code')}: {each.get('message')}" for each in errors)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        words = response.reason
+    shown = "".join(each if each.isprintable() else " " for each in words)
+    return f"{request}: {response.status} {' '.join(shown.split())[:_LONGEST]}".rstrip()
 
 
 class Http:
@@ -54,93 +85,70 @@ class Http:
         for client in self._clients.values():
             await client.aclose()
 
-    async def request(
-        self,
-        method: str,
-        url: str,
-        body: Body = None,
-        headers: Mapping[str, str] | None = None,
-        most: int = LARGEST_MANIFEST,
-        receive: Callable[[bytes], object] | None = None,
-    ) -> Response:
-        """Send a request and return the answer, with at most `most` bytes of body.
+    async def request(self, request: Request) -> Response:
+        """Send a request and return the answer.
 
         Redirects are followed: on GET and HEAD all, on other methods 307 and 308 (RFC 9110, 15.4); credentials are not
-        sent to another origin. The body of a 200 goes to `receive`, chunk by chunk, if that is given. Raises
-        TransientError for what may go away, PublishError for what won't.
+        sent to another origin. Raises TransientError for what may go away, PublishError for what won't.
         """
-        named = dict(headers or {})
         for _ in range(_HOPS):
-            response = await self._once(method, url, body, named, most, receive)
+            response = await self._once(request)
             location = response.headers.get("location", "")
-            followed = method in ("GET", "HEAD") or response.status in (307, 308)
+            followed = request.method in ("GET", "HEAD") or response.status in (307, 308)
             if response.status not in _REDIRECTS or not followed or not location:
                 return response
-            target = resolved(url, location, "Location")
-            if urlsplit(target)[:2] != urlsplit(url)[:2]:
-                named = {name: value for name, value in named.items() if name != "Authorization"}
-            url = target
-        raise PublishError(f"{method} {redacted(url)}: redirected more than {_HOPS} times")
+            target = resolved(request.url, location, "Location")
+            headers = request.headers
+            if urlsplit(target)[:2] != urlsplit(request.url)[:2]:
+                headers = {name: value for name, value in headers.items() if name != "Authorization"}
+            request = replace(request, url=target, headers=headers)
+        raise PublishError(f"{request}: redirected more than {_HOPS} times")
 
-    async def _once(
-        self,
-        method: str,
-        url: str,
-        body: Body,
-        headers: Mapping[str, str],
-        most: int,
-        receive: Callable[[bytes], object] | None,
-    ) -> Response:
-        self.access.check(url)
+    async def _once(self, request: Request) -> Response:
+        self.access.check(request.url)
         if (left := self.retries.left()) <= 0:
             timeout = f"--timeout {self.access.timeout:g} (seconds)"
-            raise PublishError(f"{method} {redacted(url)}: not sent: no time left\n  allow more: {timeout}")
-        proxy = self.access.proxy(url)
-        what = f"{method} {redacted(url)}" + (f" through the proxy {redacted(proxy)}" if proxy else "")
+            raise PublishError(f"{request}: not sent: no time left\n  allow more: {timeout}")
+        proxy = self.access.proxy(request.url)
+        what = f"{request}" + (f" through the proxy {redacted(proxy)}" if proxy else "")
         began = monotonic()
         try:
-            with _explaining(what, host_of(url)):
+            with _explaining(what, host_of(request.url)):
                 async with asyncio.timeout(left):
-                    response, received = await self._exchange(method, url, body, headers, most, receive)
+                    response, received = await self._exchange(request)
         except PublishError as failure:
             trace_failure(failure, monotonic() - began)
             raise
         except _TooLargeError:
+            most = request.most
             raise PublishError(f"{what}: found more than {most} bytes, expected {most} at most") from None
         took = monotonic() - began
         self.retries.observe(took)
-        trace_request(what, response.status, _size(body), received, took)
+        trace_request(what, response.status, _size(request.body), received, took)
         if response.status == 407:
-            raise PublishError(f"{what}: {proxy_refusal(urlsplit(url).scheme, f'407 {response.reason}')}")
+            scheme = urlsplit(request.url).scheme
+            raise PublishError(f"{what}: {proxy_refusal(scheme, f'407 {response.reason}')}")
         if response.status in _BUSY:
             wait = retry_after(response.headers.get("retry-after", ""))
-            raise TransientError(refusal(method, url, response), wait)
+            raise TransientError(refusal(request, response), wait)
         return response
 
-    async def _exchange(
-        self,
-        method: str,
-        url: str,
-        body: Body,
-        headers: Mapping[str, str],
-        most: int,
-        receive: Callable[[bytes], object] | None,
-    ) -> tuple[Response, int]:
-        client = self._client(url)
-        named = {"User-Agent": "pause", **headers}
+    async def _exchange(self, request: Request) -> tuple[Response, int]:
+        client, body = self._client(request.url), request.body
+        headers = {"User-Agent": "pause", **request.headers}
         if body is not None:
-            named["Content-Length"] = str(_size(body))
+            headers["Content-Length"] = str(_size(body))
         content = body if body is None or isinstance(body, bytes) else _chunks(body)
-        request = client.build_request(method, url, content=content, headers=named)
-        response = await client.send(request, stream=True)
+        sent = client.build_request(request.method, request.url, content=content, headers=headers)
+        response = await client.send(sent, stream=True)
         try:
             received, kept = 0, bytearray()
             async for chunk in response.aiter_bytes():
                 received += len(chunk)
-                if received > most:
+                if received > request.most:
                     raise _TooLargeError
-                if receive and response.status_code == 200:
-                    receive(chunk)
+                if request.receive and response.status_code == 200:
+                    request.receive(chunk)
                 else:
                     kept += chunk
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from build.oci.descriptor import Blob
 from build.oci.media_types import INDEXES, MANIFESTS
 from build.oci.reference import Repository
+from build.stores.registry.http import Request
 from build.stores.registry.session import Session
 
 ACCEPT = ", ".join(sorted(MANIFESTS | INDEXES))
@@ -15,7 +16,7 @@ async def pull_manifest(session: Session, repository: Repository, reference: str
     path = f"manifests/{reference}"
 
     async def pull() -> Blob | None:
-        response = await session.send("GET", repository, path, (200, 404), headers={"Accept": ACCEPT})
+        response = await session.send(repository, Request("GET", path, headers={"Accept": ACCEPT}), (200, 404))
         if response.status == 404:
             return None
         manifest = Blob.of(response.headers.get("content-type", "").partition(";")[0], response.data)
@@ -31,8 +32,8 @@ async def push_manifest(session: Session, repository: Repository, reference: str
     path = f"manifests/{reference}"
 
     async def push() -> None:
-        headers = {"Content-Type": manifest.media_type}
-        stored = await session.send("PUT", repository, path, (201,), manifest.data, headers)
+        request = Request("PUT", path, manifest.data, {"Content-Type": manifest.media_type})
+        stored = await session.send(repository, request, (201,))
         session.agree(repository, path, stored.headers.get("docker-content-digest"), manifest.digest)
 
     await session.http.retries.retried(push)

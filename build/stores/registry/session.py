@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
+from dataclasses import replace
 from urllib.parse import urljoin, urlsplit
 
 from build.errors import PublishError
-from build.oci.media_types import LARGEST_MANIFEST
 from build.oci.reference import Repository
 from build.stores.registry.access import Access, host_of, is_loopback, redacted
 from build.stores.registry.auth import Authenticator
-from build.stores.registry.explain import TransientError, refusal
-from build.stores.registry.http import Body, Http, Response
+from build.stores.registry.failures import TransientError
+from build.stores.registry.http import Http, Request, Response, refusal
 
 # Docker Hub's API has a host of its own.
 _HUB = {"docker.io": "registry-1.docker.io"}
@@ -39,47 +39,37 @@ class Session:
         name = f"library/{repository.name}" if self._host in _HUB and "/" not in repository.name else repository.name
         return urljoin(f"{self.origin}/v2/{name}/", path)
 
-    async def send(
-        self,
-        method: str,
-        repository: Repository,
-        path: str,
-        expected: Collection[int],
-        body: Body = None,
-        headers: Mapping[str, str] | None = None,
-        *,
-        most: int = LARGEST_MANIFEST,
-        receive: Callable[[bytes], object] | None = None,
-    ) -> Response:
-        """Send a request, and once more with credentials if the registry asks for them. `path` may be a whole URL.
+    async def send(self, repository: Repository, request: Request, expected: Collection[int]) -> Response:
+        """Send a request, whose URL may be a path in the repository, and once more if credentials are required.
 
         Raises PublishError for a status that is not `expected`.
         """
 
-        async def request(authorization: str = "") -> Response:
-            url, named = self.url(repository, path), dict(headers or {})
+        async def send(authorization: str = "") -> Response:
+            url, headers = self.url(repository, request.url), dict(request.headers)
             known = authorization or self._authorizations.get(repository.name)
             if known and self._is_own(url):
-                named["Authorization"] = known
-            return await self.http.request(method, url, body, named, most, receive)
+                headers["Authorization"] = known
+            return await self.http.request(replace(request, url=url, headers=headers))
 
-        plain = self.url(repository, path).startswith(f"http://{host_of(self.origin)}/")
+        plain = self.url(repository, request.url).startswith(f"http://{host_of(self.origin)}/")
         try:
-            response = await request()
+            response = await send()
         except PublishError:
             if not await self._speaks_plain_http():
                 raise
-            response = await request()
+            response = await send()
         self._may_be_plain = False  # the scheme is known now
         if response.status == 400 and plain and await self._speaks_tls():
-            response = await request()
-        if response.status == 401 and self._is_own(self.url(repository, path)):
+            response = await send()
+        url = self.url(repository, request.url)
+        if response.status == 401 and self._is_own(url):
             # Sent from here: another request's token, for a mount, may be the one that is kept by now.
             token = await self._authenticator.answer(self.origin, response, repository)
             self._authorizations[repository.name] = token
-            response = await request(token)
+            response = await send(token)
         if response.status not in expected:
-            raise PublishError(refusal(method, self.url(repository, path), response))
+            raise PublishError(refusal(replace(request, url=url), response))
         return response
 
     def agree(self, repository: Repository, path: str, found: str | None, expected: str | None) -> None:
@@ -93,7 +83,7 @@ class Session:
     async def _speaks_tls(self) -> bool:
         """Whether the registry requires TLS; if so, it is used from now on."""
         # Servers say so in the body, which the answer to a HEAD lacks.
-        response = await self.http.request("GET", f"http://{host_of(self.origin)}/v2/")
+        response = await self.http.request(Request("GET", f"http://{host_of(self.origin)}/v2/"))
         if b"HTTPS" in response.data:
             self.origin = f"https://{host_of(self.origin)}"
         return self.origin.startswith("https:")
@@ -103,7 +93,7 @@ class Session:
         if not self._may_be_plain:
             return False
         try:
-            response = await self.http.request("GET", f"http://{host_of(self.origin)}/v2/")
+            response = await self.http.request(Request("GET", f"http://{host_of(self.origin)}/v2/"))
         except TransientError:
             return False
         # A TLS server may answer plain HTTP with a 400.

@@ -52,7 +52,7 @@ class LayerReader:
         try:
             with tarfile.open(fileobj=self._source, mode="r|", tarinfo=_Header, bufsize=CHUNK) as archive:
                 for member in archive:
-                    archive.members = []  # the list would grow with the archive
+                    archive.members = []  # type: ignore[attr-defined]  # the list would grow with the archive
                     _check(member)
                     self._current = archive.extractfile(member) if member.isreg() else None
                     yield Entry(member.name, member.mode, member.type, member.linkname)
