@@ -83,37 +83,57 @@ def leftovers(path: Path) -> list[Path]:
 
 @contextmanager
 def scratch(base: Path) -> Iterator[Path]:
-    """A folder below `base` that goes when the context ends.
+    """A folder below `base` that goes when the context ends, and with it the folders above that were new and are empty.
 
     Each folder is locked while its run lives, so folders of runs that were killed are recognised and removed first.
     """
-    import fcntl
-
-    base.mkdir(parents=True, exist_ok=True)
-    remove_stale_scratch(base)
-    folder = base / os.urandom(6).hex()
-    folder.mkdir()
-    lock = os.open(folder, os.O_RDONLY)
+    new = [each for each in base.parents if not each.exists()]
+    folder, lock = _locked_folder(base)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+        with suppress(OSError):  # not empty
+            for each in (base, *new):
+                each.rmdir()
 
 
-def remove_stale_scratch(base: Path) -> None:
+def _locked_folder(base: Path) -> tuple[Path, int]:
+    """A new folder below `base`, and the descriptor that holds its lock."""
+    while True:
+        base.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError), _lock(base):  # another run may have removed it
+            remove_stale(base)
+            folder = base / os.urandom(6).hex()
+            folder.mkdir()
+            descriptor = os.open(folder, os.O_RDONLY)
+            _flock(descriptor)
+            return folder, descriptor
+
+
+def remove_stale(base: Path) -> None:
     """Remove the scratch folders below `base` whose run is gone."""
+    for folder in base.glob("*"):
+        with suppress(OSError), _lock(folder, wait=False):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _lock(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a folder; raise BlockingIOError if another process holds it and `wait` is off."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _flock(descriptor, wait=wait)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _flock(descriptor: int, *, wait: bool = True) -> None:
     import fcntl
 
-    for folder in base.glob("*") if base.is_dir() else ():
-        with suppress(OSError):
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(lock)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 @dataclass(frozen=True)

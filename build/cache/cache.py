@@ -13,6 +13,8 @@ from build.system import leftovers, write_whole
 # The standard's own words, which backup tools look for: https://bford.info/cachedir/
 _SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n# What invoke made before. `invoke clean` removes it.\n"
 _SIGNATURE_FILE = "CACHEDIR.TAG"
+# The folder in a cache for temporary files of runs.
+SCRATCH = "tmp"
 
 
 def key_of(*parts: str | bytes) -> str:

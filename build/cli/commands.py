@@ -66,7 +66,8 @@ async def all_push(options: Options) -> list[Result]:
 
 async def plan(options: Options) -> list[Result]:
     """What `all_push` would do."""
-    async with setup.builds(replace(options, dry=True), every_arch=True) as builds, setup.stores(options) as store:
+    options = replace(options, dry=True)
+    async with setup.builds(options, every_arch=True) as builds, setup.stores(options) as store:
         from build.release import pipeline
 
         return await pipeline.plan(

@@ -30,7 +30,7 @@ def show(name: str, results: Results, options: Options) -> None:
         lines = []
         for each in results:
             change, why = getattr(each, "change", ""), "; ".join(getattr(each, "why", ()))
-            lines.append(f"{change:8}{each}{why and f'  ({why})'}" if options.dry and change else str(each))
+            lines.append(f"{change:7} {each}{why and f'  ({why})'}" if options.dry and change else str(each))
     if lines:
         _write("\n".join(lines))
 

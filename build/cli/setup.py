@@ -121,7 +121,9 @@ async def _builds(options: Options, revision: Awaitable[Revision], every_arch: b
 def scratch_base(options: Options) -> Path:
     """Where temporary files go: below the cache, or for a run that changes nothing there, in the system's folder."""
     writable = os.access(options.root, os.W_OK) and not options.dry
-    return options.root / CACHE / "tmp" if writable else Path(tempfile.gettempdir(), f"pause-{os.getuid()}")
+    from build.cache.cache import SCRATCH
+
+    return options.root / CACHE / SCRATCH if writable else Path(tempfile.gettempdir(), f"pause-{os.getuid()}")
 
 
 @asynccontextmanager

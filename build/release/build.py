@@ -135,7 +135,7 @@ async def compiling(builds: Sequence[Build], programs: Sequence[Program]) -> Asy
                 report(job, COMPILE)
                 try:
                     data = await session[0](program, arch)
-                except BaseException:
+                except Exception:
                     report(job, FAILED)
                     raise
             build.cache.put(keys[job], data)
@@ -194,7 +194,7 @@ async def imaging(builds: Sequence[Build], binaries: Binaries) -> AsyncIterator[
             build.stage(arch, IMAGE)
             built = await build.engine.make(build.spec(arch), binary)
             await keep_binary(build, program, arch, binary)
-        except BaseException:
+        except Exception:
             build.stage(arch, FAILED)
             raise
         build.stage(arch, DONE)

@@ -122,7 +122,7 @@ async def _descend(
         platform = below.platform if below else None
         survey.subjects.append(Subject(source, reference.repository, name, manifest.digest, parsed, platform))
         return
-    survey.lists.append(Result(name, manifest.digest, None, "proved"))
+    survey.lists.append(Result(name, manifest.digest, None, "verified"))
     if depth == _DEEPEST:
         survey.findings.append(Finding(where, f"a list {depth} lists deep: expected less"))
         return
@@ -182,7 +182,7 @@ def _findings(proofs: Iterable[Proof]) -> list[Finding]:
 def _results(proofs: Iterable[Proof]) -> list[Result]:
     """A result for every image that has a platform."""
     return [
-        Result(proof.subject.name, proof.subject.digest, str(proof.config.platform), "proved")
+        Result(proof.subject.name, proof.subject.digest, str(proof.config.platform), "verified")
         for proof in proofs
         if proof.config
     ]

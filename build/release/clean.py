@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from build.cache.cache import Cache
+from build.cache.cache import SCRATCH, Cache
 from build.config.arches import ImageSettings
 from build.engines.files import BIN
 from build.errors import BuildError
 from build.oci.reference import Repository
 from build.stores.layout.clean import clean_layout
-from build.system import leftovers
+from build.system import leftovers, remove_stale
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,10 @@ def clean(
         gone += [path for each in repositories if each.on_disk for path in clean_layout(root / each.name, dry)]
         gone += cache.clear(dry)
         if not dry:
+            # A run that was killed before it wrote to the cache has left nothing else there.
+            remove_stale(cache.folder / SCRATCH)
+            _remove_if_empty(cache.folder / SCRATCH)
+            _remove_if_empty(cache.folder)
             _remove_if_empty(cache.folder.parent)
     except OSError as error:
         raise BuildError(f"{error.filename}: can't be removed: {error.strerror}") from None

@@ -16,6 +16,7 @@ from build.errors import BuildError, PublishError, all_of
 from build.image.validate import validate
 from build.oci.image import Image, Index
 from build.oci.reference import Tag
+from build.release.side_by_side import started
 from build.report import DONE, FAILED, PUSH, Event, Report, Result
 from build.stores.store import Store
 from build.stores.transfer import transfer
@@ -92,6 +93,23 @@ async def publish(
     image that contradicts itself, before any of it is sent, and PublishError if a tag would have to be moved without
     permission, if the store fails, or if another run interferes.
     """
+    async with started({arch: _made(to, arch, image) for arch, image in images.items()}) as made:
+        return await _publish(to, publisher, made, listing)
+
+
+async def _made(to: Destination, arch: Arch, image: Awaitable[T]) -> T:
+    try:
+        built = await image
+    except Exception:
+        to.stage(arch, FAILED)
+        raise
+    to.stage(arch, PUSH)
+    return built
+
+
+async def _publish(
+    to: Destination, publisher: Publisher[T], images: Mapping[Arch, Awaitable[T]], listing: Listing | None
+) -> list[Result]:
     tags = {arch: to.release.arch_tag(arch) for arch in images}
     list_tag = to.release.list_tag() if listing else None
     held = await digests_of(to.store, [*([list_tag] if list_tag else []), *tags.values()])
@@ -140,12 +158,7 @@ class _Publication(Generic[T]):
 
     async def ready(self, arch: Arch, image: Awaitable[T]) -> tuple[T, Image | None]:
         """An image once it is made; without any tag in the way, its content is sent at once."""
-        try:
-            built = await image
-        except BaseException:
-            self.to.stage(arch, FAILED)
-            raise
-        self.to.stage(arch, PUSH)
+        built = await image
         tag = self.tags[arch]
         target = await self.publisher.target(built, tag, self.to.store, self.held[tag])
         if self.early and target:

@@ -77,11 +77,11 @@ def test_nothing_runs_unasked_nor_in_a_fork() -> None:
             assert job["permissions"] == {"contents": "read"}
 
 
-def test_the_readme_names_what_is_to_be_set() -> None:
-    readme = (SOURCE / "README.md").read_text()
+def test_the_documentation_names_what_is_to_be_set() -> None:
+    page = (SOURCE / "docs" / "ci.md").read_text()
     wanted = {name for path in WORKFLOWS.iterdir() for name in re.findall(r"(?:vars|secrets)\.(\w+)", path.read_text())}
     assert wanted == {"REGISTRY", "REGISTRY_USER", "REGISTRY_PASSWORD"}
-    assert all(f"`{name}`" in readme for name in wanted)
+    assert all(f"`{name}`" in page for name in wanted)
 
 
 def test_they_install_as_the_readme_says() -> None:

@@ -65,7 +65,7 @@ def test_an_upload_nowhere(checkout: Checkout, pair: tuple[Front, Front], locati
     ours.change = lambda _, said: said.replace("Location", location) if said.status == 202 else None
     folder = configured(checkout, auths={ours.host: encoded()})
     message = checkout.refuses(1, "push", REGISTRY=ours.host, DOCKER_CONFIG=folder)
-    assert f"{ours.host}: found a Location in its answer that is no URL" in message
+    assert f"{ours.host}: found an invalid URL in the Location of its answer" in message
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_blob_from_where_nothing_is_sent(checkout: Checkout, pair: tuple[Front
         Said(307, [("Location", target)]) if asked.method == "GET" and "/blobs/" in asked.path else None
     )
     message = checkout.refuses(1, "push-manifest", "--arch", "amd64", REGISTRY=ours.host, DOCKER_CONFIG=folder)
-    assert "expected https" in message or "no URL" in message
+    assert "expected https" in message or "invalid URL" in message
 
 
 def test_a_redirect_that_never_ends(checkout: Checkout, pair: tuple[Front, Front]) -> None:

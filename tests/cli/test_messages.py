@@ -84,7 +84,7 @@ WAYS = {
         environment={"DOCKER_HOST": "unix:///no/socket"},
     ),
     "no such registry": Way("push --registry registry.invalid", 1, "no such host", "registry.invalid", "HTTPS_PROXY"),
-    "no registry there": Way("push --registry localhost:1", 1, "refused", "localhost:1", "run this again"),
+    "no registry there": Way("push --registry localhost:1", 1, "refused", "localhost:1", "then retry"),
     "no host for a registry": Way("push --registry team/pause", 2, "not a registry's host", "'team'", "expected HOST"),
     "bad tag": Way("push --tag a/b", 2, "not a tag", "'a/b'", "expected letters"),
     "no credentials": Way("push --registry {basic}", 1, "found none", "{basic}", "docker login {basic}"),
@@ -99,13 +99,13 @@ WAYS = {
         "copy oci:none oci:other", 1, "no such manifest list", "oci:none/pause:3.1", "invoke push-manifest"
     ),
     "no such archive": Way("copy oci-archive:no.tar oci:other", 1, "no such file", "no.tar", "invoke copy"),
-    "nothing to check": Way("check oci:none:1", 1, "nothing is there", "oci:none:1", ""),
+    "nothing to check": Way("check oci:none:1", 1, "not found", "oci:none:1", ""),
     "nothing to use": Way("use --registry {recorder}", 1, "not published", "{recorder}/pause:3.1", "invoke all-push"),
     "a folder for a daemon": Way("push --engine docker", 2, "found a folder", "oci:dist", "REGISTRY=localhost:5000"),
     "moved tag": Way(
         "push --rev new --registry {recorder}",
         1,
-        "not moved unasked",
+        "refusing to move an existing tag",
         "{recorder}/pause-amd64:3.1",
         "--overwrite",
         lambda c: c("push", "--rev", "old", REGISTRY=(c.side / "recorder").read_text()),
@@ -130,7 +130,7 @@ def test_an_answer_names_what_and_where_and_what_next(
 def test_a_dirty_tree_is_told(checkout: Checkout) -> None:
     checkout.edit("pause.c", "pause.c ", "pause: ")
     first, *_ = checkout("build").stderr.splitlines()
-    assert first.startswith(f"pause.c: changed and not committed, so REV is {checkout.revision}-dirty")
+    assert first.startswith(f"pause.c: uncommitted changes: REV is {checkout.revision}-dirty")
     assert "changed" not in checkout("build", "--rev", "mine").stderr
     checkout.commit("pause")
     assert "changed" not in checkout("build").stderr

@@ -68,7 +68,7 @@ def test_a_row_for_every_arch(checkout: Checkout, held: Held) -> None:
     assert all(int(rows[arch][1]) > 2000 and rows[arch][2].endswith(" s") for arch in RELEASE)
     # The lines that are of no row stand above the table, the result below it.
     head = next(number for number, line in enumerate(screen) if line.startswith("arch "))
-    assert screen[:head] == [f"{held.host}/pause:3.1 is pushed"]
+    assert screen[:head] == [f"{held.host}/pause:3.1: pushed"]
     result = screen[head + 1 + len(RELEASE) :]
     assert [line.partition("@")[0] for line in result] == [
         *(f"{held.host}/pause{arch}:3.1" for arch in ("", *(f"-{arch}" for arch in RELEASE))),
@@ -169,8 +169,8 @@ def test_no_view_where_none_can_be_drawn(checkout: Checkout, variable: str, valu
         assert "\x1b" not in run.output
         lines = run.screen
     for arch in RELEASE:
-        assert any(line.startswith(f"{arch}: pause is compiled, ") for line in lines)
-        assert f"oci:dist/pause-{arch}:3.1 is pushed" in lines
+        assert any(line.startswith(f"{arch}: pause compiled, ") for line in lines)
+        assert f"oci:dist/pause-{arch}:3.1: pushed" in lines
 
 
 def test_quiet_says_nothing_but_what_is_wrong(released: Released, checkout: Checkout) -> None:
@@ -213,8 +213,8 @@ def test_a_reader_of_results_who_leaves(checkout: Checkout, unread: int, more: l
     process = started(checkout, "all-push", *more, stdout=unread, stderr=subprocess.PIPE)
     _, said = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
-    assert said.splitlines()[-1] == f"oci:dist/pause-{RELEASE[-1]}:3.1 is pushed"
-    assert "is pushed" not in checkout("all-push").stderr  # all was done
+    assert said.splitlines()[-1] == f"oci:dist/pause-{RELEASE[-1]}:3.1: pushed"
+    assert ": pushed" not in checkout("all-push").stderr  # all was done
 
 
 @pytest.mark.parametrize("more", [[], ["--verbose"], ["--quiet"]])

@@ -43,7 +43,7 @@ def test_every_compiler_and_git(checkout: Checkout) -> None:
     assert len(compilers) == len(RELEASE)
     assert all(words[0].endswith("/zig") and "-DHERE=a b" in words for words in compilers)
     assert {words[-1] for words in shown if words[0] == "git"} == {"--match=v*", "--untracked-files=no", "--format=%ct"}
-    assert "amd64: pause is compiled" in run.stderr
+    assert "amd64: pause compiled" in run.stderr
     assert run.stdout == checkout("all-push", "--cflags", "-Os -DHERE='a b'").stdout
 
 
@@ -77,11 +77,11 @@ def test_a_retry_with_its_reason(checkout: Checkout, recorder: Recorder) -> None
         proxy.follow(matching(answering(503, "UNAVAILABLE", "back soon"), "HEAD", "/pause/manifests/3.1", times=1))
         run = checkout("all-push", "--verbose", REGISTRY=proxy.host)
         assert ("HEAD", f"http://{proxy.host}/v2/pause/manifests/3.1", 503) in exchanges(run)
-        assert re.search(r"HEAD \S+/pause/manifests/3\.1: 503 .*: again in \d\.\d s\n", run.stderr)
+        assert re.search(r"HEAD \S+/pause/manifests/3\.1: 503 .*: retrying in \d\.\d s\n", run.stderr)
         proxy.follow(matching(faults.lost, "HEAD", "/pause/manifests/3.1", times=1))
         run = checkout("all-push", "--verbose", REGISTRY=proxy.host)
         assert re.search(r"HEAD \S+/pause/manifests/3\.1: .*: no answer, \d+ ms\n", run.stderr)
-        assert re.search(r"HEAD \S+/pause/manifests/3\.1: .*: again in \d\.\d s\n", run.stderr)
+        assert re.search(r"HEAD \S+/pause/manifests/3\.1: .*: retrying in \d\.\d s\n", run.stderr)
 
 
 def test_a_terminal_gets_plain_lines(checkout: Checkout) -> None:

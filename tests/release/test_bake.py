@@ -122,7 +122,7 @@ def test_what_the_builders_would_not_get_is_said_before(checkout: Checkout) -> N
     (checkout.root / "more.c").write_text("")
     checkout.edit("arches.yaml", "sources: [pause.c]", "sources: [pause.c, more.c]")
     message = checkout.refuses(2, "bake", **REGISTRY)
-    assert message.startswith("more.c: .dockerignore keeps it from the builders\n  add a line there: !more.c")
+    assert message.startswith("more.c: .dockerignore excludes it from the build context\n  add a line there: !more.c")
     checkout.edit(".dockerignore", "!pause.c", "!*.c")
     checkout("bake", **REGISTRY)
     assert '\nCOPY ["more.c", "pause.c", "./"]\n' in baked(checkout)["pause-arm"]["dockerfile-inline"]

@@ -41,7 +41,7 @@ def test_a_release_says_what_all_push_said(mine: Checkout, released: Released) -
     assert run.stderr == ""
     assert mine.snapshot() == before
     told = results(mine("check", "--json"))
-    assert {each["change"] for each in told} == {"proved"}
+    assert {each["change"] for each in told} == {"verified"}
     assert [each["platform"] for each in told[:3]] == [None, "linux/amd64", "linux/arm/v7"]
 
 
@@ -66,7 +66,7 @@ def test_some_arches_only(checkout: Checkout) -> None:
 def test_nothing_published(checkout: Checkout) -> None:
     message = checkout.refuses(1, "check")
     assert "6 faults" in message
-    assert "oci:dist/pause-s390x:3.1: nothing is there" in message
+    assert "oci:dist/pause-s390x:3.1: not found" in message
 
 
 def a_mixture(checkout: Checkout) -> list[str]:
@@ -166,5 +166,5 @@ def test_what_skopeo_has_copied_is_the_same_release(mine: Checkout, recorder: Re
 
 
 def test_dry_is_the_same(mine: Checkout, tmp_path: Path) -> None:
-    assert [line.split()[0] for line in mine("--dry", "check").stdout.splitlines()] == ["proved"] * 6
+    assert [line.split()[0] for line in mine("--dry", "check").stdout.splitlines()] == ["verified"] * 6
     assert not any(tmp_path.glob("*.tmp"))

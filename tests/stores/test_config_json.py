@@ -37,7 +37,7 @@ def test_keys_as_docker_has_written_them(checkout: Checkout, basic: str, key: st
 def test_keys_of_others(tmp_path: Path, key: str) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"auths": {key.replace("HOST", "localhost:5000"): encoded()}}))
-    assert credentials(config, "localhost:5000") is None
+    assert asyncio.run(credentials(config, "localhost:5000")) is None
 
 
 def test_a_password_with_colons(checkout: Checkout, basic: str) -> None:

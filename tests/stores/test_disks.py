@@ -73,9 +73,7 @@ def test_a_full_disk(checkout: Checkout, ends: Ends, folder: str) -> None:
         f"{fill}\nhead -c 9k /dev/zero >{folder}/more || :\ninvoke all-push || {{ ls -A {folder} >&2; exit 1; }}"
     )
     said = message(run, "all-push")
-    assert said.startswith(
-        f"{checkout.root}/{folder}: no space left on this disk\n  make room there, and run this again\n"
-    )
+    assert said.startswith(f"{checkout.root}/{folder}: no space left on this disk\n  free some space and retry\n")
     assert ".tmp" not in said
     (checkout.root / folder).rmdir()
     checkout("all-push")

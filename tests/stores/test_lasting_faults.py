@@ -89,8 +89,8 @@ NOW = {"Retry_After": "0"}
 HEAD, POST, PUT = ("HEAD", "/manifests/"), ("POST", UPLOADS), ("PUT", UPLOADS)
 MANIFEST, LIST = ("PUT", "/manifests/sha256:"), ("PUT", "/pause/manifests/3.1")
 LASTING: dict[str, tuple[Fault, tuple[str, str], list[str]]] = {
-    "a question is refused": (faults.refused, HEAD, ["HEAD http", "tried 7 times in ", "run this again"]),
-    "503 to a question": (answering(503, **NOW), HEAD, [": 503", "tried 7 times in ", "run this again"]),
+    "a question is refused": (faults.refused, HEAD, ["HEAD http", "tried 7 times in ", "then retry"]),
+    "503 to a question": (answering(503, **NOW), HEAD, [": 503", "tried 7 times in ", "then retry"]),
     "429 to an upload": (
         answering(429, "TOOMANYREQUESTS", "slowly", **NOW),
         POST,
@@ -133,7 +133,7 @@ LASTING: dict[str, tuple[Fault, tuple[str, str], list[str]]] = {
     "Location that is none": (
         faults.location(f"http://[{PASSWORD}/up?_state={KEY}"),
         POST,
-        ["found a Location in its answer that is no URL"],
+        ["found an invalid URL in the Location of its answer"],
     ),
     "Location without a port": (
         faults.location(f"http://localhost:port/up?_state={KEY}"),

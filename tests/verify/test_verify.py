@@ -175,7 +175,7 @@ def test_a_table_for_people(checkout: Checkout, native: str) -> None:
     checkout.edit("pause.c", "    signal(SIGCHLD, SIG_IGN);\n", "")
     run = checkout.ends("verify", "--arch", arch)
     assert run.code == 1
-    assert run.stderr.count("pause.c: changed and not committed") == 1
+    assert run.stderr.count("pause.c: uncommitted changes") == 1
     head, row = run.stdout.splitlines()
     assert row.index("FAILED") == head.index("orphans")
     assert f"\nverify: 1 of 1 arches did not pass\n{arch}: orphans: " in run.stderr

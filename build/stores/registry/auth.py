@@ -63,7 +63,7 @@ def token_request(asked: Challenge, known: Credentials | None) -> Request:
     if known and known.identity_token:
         grant = {"grant_type": "refresh_token", "refresh_token": known.identity_token, "client_id": "pause", **wanted}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return Request("POST", realm, urlencode(grant).encode(), headers)
+        return Request("POST", realm, urlencode(grant).encode(), headers, secret=True)
     scopes = [("scope", scope) for scope in wanted["scope"].split()]
     query = urlencode([("service", wanted["service"]), *scopes])
     joint = "&" if "?" in realm else "?"

@@ -41,18 +41,19 @@ class TransientError(PublishError):
 
 
 class Retries:
-    """The deadline of a run, and how many requests are in flight. `timeout` (seconds) starts to run now."""
+    """The deadline of a run, and how many requests are in flight. `timeout` (seconds) starts with the first request."""
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
         self.quickest = timeout
-        self._end = monotonic() + timeout
+        self._end: float | None = None
         self._in_flight = asyncio.Semaphore(_FEW)
         self._limit, self._made = _FEW, 0
         self._since: tuple[float, float] | None = None
 
     def left(self) -> float:
         """Seconds until the deadline."""
+        self._end = self._end or monotonic() + self.timeout
         return self._end - monotonic()
 
     async def retried(self, unit: Callable[[], Awaitable[T]]) -> T:

@@ -37,7 +37,7 @@ Body = bytes | Blob | None
 class Request:
     """An HTTP request, and at most how many bytes of the answer's body are read.
 
-    The body of a 200 goes to `receive`, chunk by chunk, if that is given.
+    The body of a 200 goes to `receive`, chunk by chunk, if that is given. With `secret`, the body contains credentials.
     """
 
     method: str
@@ -46,6 +46,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     most: int = LARGEST_MANIFEST
     receive: Callable[[bytes], object] | None = field(default=None, repr=False)
+    secret: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {redacted(self.url)}"
@@ -100,11 +101,15 @@ class Http:
             target = resolved(request.url, location, "Location")
             headers = request.headers
             if urlsplit(target)[:2] != urlsplit(request.url)[:2]:
+                if request.secret:
+                    return response
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             request = replace(request, url=target, headers=headers)
         raise PublishError(f"{request}: redirected more than {_HOPS} times")
 
     async def _once(self, request: Request) -> Response:
+        import httpx2  # noqa: F401  (before the time runs)
+
         self.access.check(request.url)
         if (left := self.retries.left()) <= 0:
             timeout = f"--timeout {self.access.timeout:g} (seconds)"
