@@ -14,7 +14,8 @@ from typing import Any
 
 from bench.running import ROOT, Checkout, run
 from build.cli.setup import CACHE
-from build.config.arches import Arch, read_settings
+from build.config.arches import Arch
+from build.config.parse import read_settings
 
 NAMES = ("pause", "musl", "glibc", "handler")
 NATIVE = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}.get(platform.machine(), "")

@@ -18,7 +18,7 @@ from bench.figures import slope, table, yes
 from bench.latency import far_away
 from bench.registry import counting_registry
 from bench.running import ROOT, Checkout, FailedError
-from build.config.arches import read_settings
+from build.config.parse import read_settings
 
 # How much more the last rows may cost than the first where growth is linear, because times vary; and how many more
 # round trips the most rows may take than the fewest where it is flat.

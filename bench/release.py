@@ -30,7 +30,7 @@ from bench.tools import (
     makefile,
     skopeo,
 )
-from build.config.arches import read_settings
+from build.config.parse import read_settings
 
 NAMES = ("embedded", "docker", "make -j5", "make", "skopeo copy", "buildah", "docker buildx bake", "crane push", "ko")
 _BY_DOCKER = ("docker", "make", "make -j5", "docker buildx bake")

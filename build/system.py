@@ -156,13 +156,15 @@ async def run(
     environment: Mapping[str, str] | None = None,
     data: bytes | None = None,
     timeout: float | None = None,
+    *,
+    tied: bool = True,
 ) -> Completed:
     """Run `command` to its end, with `data` on its standard input, for at most `timeout` seconds.
 
-    When the run is cancelled, or dies, the command and all that it started end, too. Raises OSError if it can't be
-    started, and TimeoutError.
+    When the run is cancelled, or dies, the command and all that it started end, too; see `start` for `tied`. Raises
+    OSError if it can't be started, and TimeoutError.
     """
-    child = await start(command, folder, environment, data is not None)
+    child = await start(command, folder, environment, has_input=data is not None, tied=tied)
     try:
         async with asyncio.timeout(timeout):
             stdout, stderr = await child.communicate(data)
@@ -176,11 +178,14 @@ async def start(
     command: Sequence[str],
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    *,
     has_input: bool = False,
+    tied: bool = True,
 ) -> asyncio.subprocess.Process:
     """Start `command` in a process group of its own, so that Ctrl-C reaches only this process; see `run`.
 
-    The caller ends it with `end_group`; if this process dies first, the kernel kills it.
+    The caller ends it with `end_group`. If this process dies first, the kernel kills
+    it, if it is `tied`: that takes a millisecond, which commands that end at once can do without.
     """
     if shutil.which(command[0]) is None:  # setpriv would start, and only then fail
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
@@ -188,7 +193,7 @@ async def start(
     # Cancelled halfway, asyncio would kill the command, but not what the command has started.
     return await finish(
         asyncio.create_subprocess_exec(
-            *with_parent(),
+            *(with_parent() if tied else ()),
             *command,
             cwd=folder,
             env=environment,

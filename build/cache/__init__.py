@@ -1,1 +1,1 @@
-"""Results of earlier runs by the digest of what they were made from, and why one is stale. Makes nothing itself."""
+"""The build cache: results by the digest of their inputs, and which inputs changed. Builds nothing itself."""

@@ -1,81 +1,84 @@
-"""What was made before, under a key of all that it was made from. An entry that is damaged is one that is not there."""
+"""A cache of build results on disk. A damaged entry counts as missing."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from dataclasses import dataclass
-from functools import cache as once
 from pathlib import Path
 
 from build.system import leftovers, write_whole
 
-# The standard's own words, which backup tools look for: https://bford.info/cachedir/
-_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n# What invoke made before. `invoke clean` removes it.\n"
+# The first line is fixed by https://bford.info/cachedir/; backup tools skip folders that have this file.
+_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n# The cache of invoke. `invoke clean` removes it.\n"
 _SIGNATURE_FILE = "CACHEDIR.TAG"
 # The folder in a cache for temporary files of runs.
 SCRATCH = "tmp"
+# Hexadecimal digits of the checksum that an entry starts with.
+_CHECKSUM_LENGTH = 64
 
 
 def key_of(*parts: str | bytes) -> str:
-    """A hex digest of the parts, in which their borders count."""
-    whole = hashlib.sha256()
+    """The SHA-256 of the parts in hexadecimal. Each part is prefixed with its length, so ("ab", "c") and ("a", "bc")
+    differ.
+    """
+    hashed = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
-        whole.update(b"%d:" % len(data) + data)
-    return whole.hexdigest()
+        hashed.update(b"%d:" % len(data) + data)
+    return hashed.hexdigest()
 
 
-@once
+@functools.cache
 def code() -> str:
-    """A hex digest of this package's own source: what other code made is made again."""
+    """The digest of this package's own source, in hexadecimal. It is part of every key, so new code rebuilds."""
     files = sorted(Path(__file__).parent.parent.rglob("*.py"))
     return key_of(*(part for file in files for part in (file.name, file.read_bytes())))
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of entries. With `keep` off it is read but never written."""
+    """A folder of entries. If `keep` is false it is read but never written."""
 
     folder: Path
     keep: bool = True
 
     def get(self, key: str) -> bytes | None:
-        """The entry that this very code put under `key`, or None if there is none that is whole."""
+        """The entry that this version of the code stored under `key`, or None if there is none or it is damaged."""
         return _read(self._path(code(), key), key)
 
     def put(self, key: str, data: bytes) -> None:
         """Store `data` under `key`."""
         self._write(self._path(code(), key), key, data)
 
-    def noted(self, name: str) -> bytes | None:
-        """What was noted last of `name`, by whichever version of this code."""
+    def get_note(self, name: str) -> bytes | None:
+        """The last note under `name`, whichever version of the code wrote it."""
         return _read(self._path("note", name), name)
 
-    def note(self, name: str, data: bytes) -> None:
-        """Keep `data` in the place of what was noted of `name` before."""
-        if self.keep and self.noted(name) != data:
+    def put_note(self, name: str, data: bytes) -> None:
+        """Replace the note under `name`."""
+        if self.keep and self.get_note(name) != data:
             self._write(self._path("note", name), name, data)
 
     def sign(self) -> None:
-        """Mark the folder as a cache, before anything else is in it: by that `clear` knows it for one."""
+        """Mark the folder as a cache, before anything else is written to it; `clear` removes only marked folders."""
         if self.keep and not (self.folder / _SIGNATURE_FILE).exists():
             write_whole(self.folder / _SIGNATURE_FILE, _SIGNATURE)
 
     def clear(self, dry: bool = False) -> list[Path]:
-        """Remove the folder if it bears a cache's signature, or began to; return what goes."""
+        """Remove the folder if it is marked as a cache, and return what was removed. If `dry`, only list it."""
         import shutil
 
         signature = self.folder / _SIGNATURE_FILE
-        begun = leftovers(signature)
-        if not signature.is_file() and not (begun and sorted(begun) == sorted(self.folder.iterdir())):
+        partial = leftovers(signature)  # of a run that was killed in `sign`
+        if not signature.is_file() and not (partial and sorted(partial) == sorted(self.folder.iterdir())):
             return []
         if not dry:
             shutil.rmtree(self.folder)
         return [self.folder]
 
     def _path(self, *parts: str) -> str:
-        # Not a Path, which interns every part: for hundreds of entries Python's table of names would double.
         name = key_of(*parts)
         return os.path.join(self.folder, name[:2], name[2:])
 
@@ -91,5 +94,5 @@ def _read(path: str, key: str) -> bytes | None:
             entry = file.read()
     except OSError:
         return None
-    proof, data = entry[:64], entry[64:]
-    return data if proof.decode("ascii", "replace") == key_of(key, data) else None
+    checksum, data = entry[:_CHECKSUM_LENGTH], entry[_CHECKSUM_LENGTH:]
+    return data if checksum.decode("ascii", "replace") == key_of(key, data) else None

@@ -1,4 +1,4 @@
-"""What a binary or an image is made from: a key for the cache, and a reason why it is made anew."""
+"""The inputs of a binary or an image: the key of its cache entry, and what changed since it was last built."""
 
 from __future__ import annotations
 
@@ -8,58 +8,63 @@ from dataclasses import asdict, dataclass, replace
 
 from build.cache.cache import Cache, code, key_of
 
-# The part of a digest, or of a long list, that tells nobody anything.
-_LONG = 60
+# Characters. Longer values, such as digests and long lists, are reported as "changed" without the values.
+_LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Settings by the names that users know them by, and the digest of each file by its path in the checkout."""
+    """What a result is built from: settings by the names that users give them, and file digests by path.
+
+    Paths are relative to the checkout.
+    """
 
     settings: Mapping[str, str]
     files: Mapping[str, str]
 
     @property
     def key(self) -> str:
-        """Hex digits that are others as soon as any ingredient is."""
-        named = [part for names in (self.settings, self.files) for pair in names.items() for part in pair]
-        return key_of(str(len(self.settings)), *named)
+        """A hexadecimal key that changes with every setting and every file."""
+        parts = [part for mapping in (self.settings, self.files) for pair in mapping.items() for part in pair]
+        return key_of(str(len(self.settings)), *parts)
 
     def and_files(self, files: Mapping[str, str]) -> Inputs:
-        """The same, and more files."""
+        """These inputs and more files."""
         return replace(self, files={**self.files, **files})
 
 
 def changes(before: Inputs | None, now: Inputs) -> tuple[str, ...]:
-    """In words, what has changed between what something was made from and what it is made from."""
+    """One description for each input that differs between `before` and `now`."""
     if before is None:
-        return ("not made here before",)
-    # An image's own tag is as a rule the TAG, too.
-    return tuple({words.casefold(): words for words in reversed([*_changes(before, _with_code(now))])}.values())[::-1]
+        return ("not built here before",)
+    # TAG and an image's own tag are usually the same setting: keep one of two descriptions that differ only in case.
+    described = {text.casefold(): text for text in reversed([*_changes(before, _with_code(now))])}
+    return tuple(described.values())[::-1]
 
 
 def remember(cache: Cache, name: str, now: Inputs) -> None:
-    """Let `now` be what `name` was made from last."""
-    cache.note(name, json.dumps(asdict(_with_code(now))).encode())
+    """Store `now` as the inputs that `name` was last built from."""
+    cache.put_note(name, json.dumps(asdict(_with_code(now))).encode())
 
 
 def remembered(cache: Cache, name: str) -> Inputs | None:
-    """What `name` was made from last, as far as that is known here."""
-    noted = cache.noted(name)
-    return Inputs(**json.loads(noted)) if noted else None
+    """The inputs that `name` was last built from, or None if they are not known."""
+    note = cache.get_note(name)
+    return Inputs(**json.loads(note)) if note else None
 
 
-def _with_code(now: Inputs) -> Inputs:
-    # No part of the key, as the cache has it in the place of every entry.
-    return replace(now, settings={**now.settings, "the code in build": code()})
+def _with_code(inputs: Inputs) -> Inputs:
+    # Not part of Inputs.key: the cache adds the code to every key itself.
+    return replace(inputs, settings={**inputs.settings, "the code in build": code()})
 
 
 def _changes(before: Inputs, now: Inputs) -> Iterator[str]:
     for path in sorted({*before.files, *now.files}):
         old, new = before.files.get(path), now.files.get(path)
         if old != new:
-            yield f"{path} {'is new' if old is None else 'is not used any more' if new is None else 'changed'}"
+            yield f"{path} {'is new' if old is None else 'is no longer used' if new is None else 'changed'}"
     for name in {**now.settings, **before.settings}:
-        was, is_ = before.settings.get(name, ""), now.settings.get(name, "")
-        if was != is_:
-            yield f"{name} changed" if max(len(was), len(is_)) > _LONG else f"{name} {was or 'none'} → {is_ or 'none'}"
+        old, new = before.settings.get(name, ""), now.settings.get(name, "")
+        if old != new:
+            is_long = max(len(old), len(new)) > _LONGEST_SHOWN
+            yield f"{name} changed" if is_long else f"{name} {old or 'none'} → {new or 'none'}"

@@ -1,6 +1,6 @@
-"""Versions of installed libraries, read off the names of their folders.
+"""Versions of installed libraries, taken from the names of their .dist-info folders.
 
-importlib.metadata would say the same, but parses each library's whole description for it: 3 ms each, in every run.
+importlib.metadata would parse each library's whole METADATA file, which costs 3 ms per library in every run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from build.errors import BuildError
 
 @cache
 def folder(package: str) -> Path:
-    """Where a package is, without importing it; raise BuildError if it is not installed."""
+    """The folder of a package, found without importing it; raise BuildError if it is not installed."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise BuildError(f"{package} is not installed\n  pip install --require-hashes -r requirements.txt")
@@ -24,13 +24,16 @@ def folder(package: str) -> Path:
 
 @cache
 def version(package: str, distribution: str = "") -> str:
-    """The version of `package`, which a `distribution` of another name may bring; BuildError if it can't be told."""
-    beside = os.listdir(folder(package).parent)
-    parts = [name.removesuffix(".dist-info").split("-") for name in beside if name.endswith(".dist-info")]
-    found = [part[1] for part in parts if part[0].lower() == (distribution or package)]
-    if len(found) != 1:
+    """The version of `package`. `distribution` is its name on PyPI, if that differs.
+
+    Raises BuildError if the package is not installed, or several versions of it are.
+    """
+    siblings = os.listdir(folder(package).parent)
+    names = [name.removesuffix(".dist-info").split("-") for name in siblings if name.endswith(".dist-info")]
+    versions = [name[1] for name in names if name[0].lower() == (distribution or package)]
+    if len(versions) != 1:
         raise BuildError(
-            f"{package}: expected one version installed, found {', '.join(found) or 'none'}"
-            "\n  make a new virtual environment"
+            f"{package}: expected one installed version, found {', '.join(versions) or 'none'}"
+            "\n  recreate the virtual environment"
         )
-    return found[0]
+    return versions[0]

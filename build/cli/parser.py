@@ -129,7 +129,8 @@ def complete_values(arches_yaml: Path) -> None:
 
 
 def _values(arches_yaml: Path) -> Mapping[str, Callable[[], Iterable[str]]]:
-    from build.config.arches import ENGINES, read_settings
+    from build.config.arches import ENGINES
+    from build.config.parse import read_settings
     from build.oci.media_types import FORMATS
 
     return {

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from build.cli import options as given
@@ -45,7 +46,7 @@ Connect = Callable[[], Awaitable["Daemon"]]
 
 def settings(options: Options) -> Settings:
     """arches.yaml; raise UsageError if it is invalid."""
-    from build.config.arches import read_settings
+    from build.config.parse import read_settings
 
     return read_settings(options.root / "arches.yaml")
 
@@ -72,10 +73,10 @@ def releases(options: Options, registries: Sequence[str] = (), *, every_arch: bo
 @asynccontextmanager
 async def builds(options: Options, *, every_arch: bool) -> AsyncIterator[list[Build]]:
     """How each image is built. Without --arch: with `every_arch` the release set, else the default arch."""
-    from build.config.revision import ask
+    from build.config.revision import read_revision
 
     revision = asyncio.create_task(
-        ask(options.root, options.text("rev", ""), options.environment.get("SOURCE_DATE_EPOCH"))
+        read_revision(options.root, options.text("rev", ""), options.environment.get("SOURCE_DATE_EPOCH"))
     )
     try:
         await asyncio.sleep(0)  # git starts, and answers while the rest is read
@@ -120,10 +121,11 @@ async def _builds(options: Options, revision: Awaitable[Revision], every_arch: b
 
 def scratch_base(options: Options) -> Path:
     """Where temporary files go: below the cache, or for a run that changes nothing there, in the system's folder."""
-    writable = os.access(options.root, os.W_OK) and not options.dry
     from build.cache.cache import SCRATCH
 
-    return options.root / CACHE / SCRATCH if writable else Path(tempfile.gettempdir(), f"pause-{os.getuid()}")
+    if options.dry or not os.access(options.root, os.W_OK):
+        return Path(tempfile.gettempdir(), f"pause-{token_hex(8)}")
+    return options.root / CACHE / SCRATCH
 
 
 @asynccontextmanager

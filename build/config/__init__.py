@@ -1,1 +1,1 @@
-"""What the checkout says: arches.yaml and the revision, as values. Flags and environment are read elsewhere."""
+"""The contents of arches.yaml, and the revision of the checkout. Flags and the environment are read in cli."""

@@ -1,4 +1,4 @@
-"""What is published under which names: one image, for a set of arches, in one registry, under one tag."""
+"""The tags that a release publishes: one image, for a set of arches, in one registry, under one tag."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from build.oci.reference import Repository, Tag, archive_file
 
 @dataclass(frozen=True)
 class Release:
-    """One image of the table, its arches, and where it is published."""
+    """One image of the image table, its arches, and where it is published."""
 
     image: ImageSettings
     arches: tuple[Arch, ...]
@@ -18,14 +18,14 @@ class Release:
     tag: str
 
     def arch_tag(self, arch: Arch) -> Tag:
-        """Where the image of one arch is published; raise UsageError for a name that breaks the grammar."""
+        """The tag of the image for one arch; raise UsageError if it is not a valid reference."""
         return self._tag(self.image.arch_repository, arch=arch.name)
 
     def list_tag(self) -> Tag:
-        """Where the manifest list is published; raise UsageError for a name that breaks the grammar."""
+        """The tag of the manifest list; raise UsageError if it is not a valid reference."""
         return self._tag(self.image.repository)
 
     def _tag(self, template: str, **names: str) -> Tag:
-        if archive_file(self.registry):  # an archive has the same content wherever it was copied from
+        if archive_file(self.registry):  # names in an archive don't depend on where it was copied from
             return Tag(Repository(self.registry, template.removeprefix("{registry}/").format(**names)), self.tag)
         return Tag(Repository.parse(template.format(registry=self.registry, **names)), self.tag)

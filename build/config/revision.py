@@ -1,4 +1,4 @@
-"""What the checkout says of itself: the revision that is built, and when it was made."""
+"""The revision that is built and its commit time, from git or from REV and SOURCE_DATE_EPOCH."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from pathlib import Path
 from build.errors import UsageError
 from build.system import Completed, run
 
-# Twelve digits whatever git would choose: its own choice grows with the number of objects in the clone.
-_DIGITS = 12
-# Seconds since 1970: a tar header takes no later time.
-LATEST = 8**11 - 1
+# Fixed, because git's default length grows with the number of objects in the clone.
+_ABBREV = 12
+# Seconds since 1970: the limit of the mtime field in a tar header.
+_LATEST = 8**11 - 1
+_OVERRIDE = "\n  install git and run in a clone, or set both: REV=v3.1 SOURCE_DATE_EPOCH=0 invoke …"
 
 
 @dataclass(frozen=True)
 class Revision:
-    """`name` is what VERSION ends with; `time` is when the commit was made, in seconds since the epoch.
+    """The revision of a checkout.
 
-    `changed` are the files that make it a dirty one.
+    `name` is the end of VERSION, `time` the commit time in seconds since the epoch. `changed` lists the files with
+    uncommitted changes, which make the name end with -dirty.
     """
 
     name: str
@@ -35,48 +37,45 @@ class Revision:
         return datetime.fromtimestamp(self.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-async def ask(root: Path, name: str | None, epoch: str | None) -> Revision:
-    """The revision of the checkout `root`; `name` (REV) and `epoch` (SOURCE_DATE_EPOCH) replace git's answers.
+async def read_revision(root: Path, name: str | None, epoch: str | None) -> Revision:
+    """The revision of the checkout `root`; `name` (REV) and `epoch` (SOURCE_DATE_EPOCH) take precedence over git.
 
     Raises UsageError if either is malformed, or if git is needed and fails.
     """
     describe = None if name else _git(root, "describe", "--contains", "--always", "--match=v*")
     status = None if name else _git(root, "status", "--porcelain", "--untracked-files=no")
     log = None if epoch else _git(root, "log", "-1", "--format=%ct")
-    answers = iter(await asyncio.gather(*filter(None, (describe, status, log))))
-    described = _answer(next(answers), "REV") if describe else str(name)
-    changed = _answer(next(answers), "REV").splitlines() if status else []
-    time = _answer(next(answers), "SOURCE_DATE_EPOCH") if log else str(epoch)
-    called = _checked_name(described + ("-dirty" if changed else ""))
-    # git-status(1), "Short Format": a letter or two, a blank, the path.
-    return Revision(called, _checked_time(time), tuple(line.split(maxsplit=1)[-1] for line in changed))
+    completed = iter(await asyncio.gather(*filter(None, (describe, status, log))))
+    described = _output(next(completed), "REV") if describe else str(name)
+    changed = _output(next(completed), "REV").splitlines() if status else []
+    time = _output(next(completed), "SOURCE_DATE_EPOCH") if log else str(epoch)
+    checked = _check_name(described + ("-dirty" if changed else ""))
+    # git-status(1), "Short Format": one or two letters, a space, the path.
+    return Revision(checked, _check_time(time), tuple(line.split(maxsplit=1)[-1] for line in changed))
 
 
-def _checked_name(name: str) -> str:
+def _check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._~^/+-]+", name):
         raise UsageError(f"REV {name!r}: expected letters, digits and . _ ~ ^ / + -, as `git describe` prints")
     return name
 
 
-def _checked_time(epoch: str) -> int:
-    if not re.fullmatch(r"\d{1,10}", epoch) or int(epoch) > LATEST:
-        raise UsageError(f"SOURCE_DATE_EPOCH {epoch!r}: expected seconds since 1970, {LATEST} at most")
+def _check_time(epoch: str) -> int:
+    if not re.fullmatch(r"\d{1,10}", epoch) or int(epoch) > _LATEST:
+        raise UsageError(f"SOURCE_DATE_EPOCH {epoch!r}: expected seconds since 1970, at most {_LATEST}")
     return int(epoch)
 
 
-async def _git(root: Path, *words: str) -> Completed:
-    command = ["git", "--no-optional-locks", "-c", f"core.abbrev={_DIGITS}", "-C", str(root), *words]
+async def _git(root: Path, *arguments: str) -> Completed:
+    command = ["git", "--no-optional-locks", "-c", f"core.abbrev={_ABBREV}", "-C", str(root), *arguments]
     try:
-        return await run(command)
+        return await run(command, tied=False)
     except FileNotFoundError:
-        raise UsageError(f"git is not installed{_INSTEAD}") from None
+        raise UsageError(f"git is not installed{_OVERRIDE}") from None
 
 
-def _answer(git: Completed, variable: str) -> str:
+def _output(git: Completed, variable: str) -> str:
     if git.status:
-        words = git.stderr.decode(errors="replace").strip().splitlines() or ["git failed"]
-        raise UsageError(f"{variable} is not set, and git can't tell: {words[0]}{_INSTEAD}")
+        lines = git.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {git.status}"]
+        raise UsageError(f"{variable} is not set, and git failed: {lines[0]}{_OVERRIDE}")
     return git.stdout.decode(errors="surrogateescape").strip()
-
-
-_INSTEAD = "\n  install git and run in a clone, or say both: REV=v3.1 SOURCE_DATE_EPOCH=0 invoke …"

@@ -1,15 +1,13 @@
-"""YAML read strictly: every complaint names file, line, key, what was found and what is expected.
+"""Reads YAML strictly: every error names file, line and key, what was found and what was expected.
 
-A plain `yaml.load` keeps the last of two equal keys, turns the tag 3.10 into the number 3.1, and forgets where each
-value stood. PyYAML's nodes still know, but come to kilobytes a row. So this reads the parser's events, and keeps a
-value's tag, text and line.
+PyYAML's constructors keep the last of two equal keys, read the tag 3.10 as the number 3.1, and drop line numbers. So
+this reads PyYAML's nodes, which still have each value's tag, text and line.
 """
 
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,166 +16,130 @@ from typing import Any, TypeVar
 from build.errors import UsageError
 
 Scalar = TypeVar("Scalar", int, str)
-T = TypeVar("T")
 
-_CORE = "tag:yaml.org,2002:"
+# PyYAML composes nodes recursively, so deep nesting would exhaust the stack.
+_MAX_DEPTH = 100
+_PREFIX = "tag:yaml.org,2002:"
 _KINDS = {
     "str": "the string",
     "int": "the number",
     "float": "the number",
-    "bool": "the truth value",
-    "null": "nothing",
+    "bool": "the boolean",
+    "null": "null",
     "timestamp": "the date",
     "merge": "the merge key",
     "map": "a mapping",
     "seq": "a list",
 }
-# By a value's shape and tag: `!!str [a]` is of no kind.
-_KIND_OF = {({"map": "mapping", "seq": "sequence"}.get(kind, "scalar"), _CORE + kind): kind for kind in _KINDS}
+_COLLECTIONS = {"map": "mapping", "seq": "sequence"}
 
 
-@dataclass(slots=True)
-class _Value:
-    """A value as it stands in the file: a scalar's text, a sequence's values, a mapping's keys and values in turn.
-
-    `made` is what was made of it early, or the complaint about it.
-    """
-
-    shape: str
-    tag: str
-    line: int
-    text: str
-    items: Sequence[_Value]
-    made: Any = None
-
-    @property
-    def kind(self) -> str:
-        """One of YAML's own kinds, or nothing."""
-        return _KIND_OF.get((self.shape, self.tag), "")
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Node:
-    """A value in the file, and the dotted key that leads to it."""
+    """A node of a YAML file, with the dotted key that leads to it."""
 
     file: str
     key: str
-    yaml: _Value
+    yaml: Any  # a yaml.Node; its type stub lacks `id`
 
-    def fail(self, found: str, expected: str) -> UsageError:
-        """The complaint, to be raised."""
-        place = f"{self.file}:{self.yaml.line}: {self.key or 'top level'}"
-        return UsageError(f"{place}: found {found}\n  expected {expected}")
+    @property
+    def line(self) -> int:
+        """The line that the node starts in, counted from 1."""
+        return int(self.yaml.start_mark.line) + 1
 
-    def check(self, holds: bool, found: str, expected: str) -> None:
-        """Raise the complaint unless `holds`."""
-        if not holds:
-            raise self.fail(found, expected)
+    def error(self, found: str, expected: str) -> UsageError:
+        """An error about this node, for the caller to raise."""
+        return UsageError(f"{self.file}:{self.line}: {self.key or 'top level'}: found {found}\n  expected {expected}")
+
+    def require(self, condition: bool, found: str, expected: str) -> None:
+        """Raise UsageError unless `condition` is true."""
+        if not condition:
+            raise self.error(found, expected)
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Give a UsageError from elsewhere the place of this value, if it names none."""
+    def located(self) -> Iterator[None]:
+        """Prefix a UsageError raised inside the context with file, line and key, unless it has them."""
         try:
             yield
         except UsageError as error:
-            place = f"{self.file}:{self.yaml.line}: "
-            raise error if str(error).startswith(self.file) else UsageError(f"{place}{self.key}: {error}") from None
+            if str(error).startswith(self.file):
+                raise
+            raise UsageError(f"{self.file}:{self.line}: {self.key}: {error}") from None
 
-    def is_a(self, *kinds: str) -> bool:
-        """Whether this is a value of one of YAML's kinds, by its tag and by its shape: `!!str [a]` is neither."""
-        return self.yaml.kind in kinds
+    @property
+    def kind(self) -> str:
+        """The node's kind, a key of _KINDS; empty for other tags and for a tag that contradicts the node's form."""
+        kind = self.yaml.tag.removeprefix(_PREFIX)
+        return kind if kind in _KINDS and self.yaml.id == _COLLECTIONS.get(kind, "scalar") else ""
 
-    def described(self) -> str:
-        """What this value is, for a complaint about it."""
-        kind = _KINDS.get(self.yaml.kind) or f"a {self.yaml.shape} tagged {self.yaml.tag}"
-        return f"{kind} {self.yaml.text!r}" if self.yaml.text else kind
+    def describe(self) -> str:
+        """What this node is, for an error message."""
+        kind = _KINDS.get(self.kind) or f"a {self.yaml.id} tagged {self.yaml.tag}"
+        return f"{kind} {self.yaml.value!r}" if self.yaml.id == "scalar" and self.yaml.value else kind
 
-    def entries(self) -> Iterator[tuple[str, Node]]:
-        """The keys and values of a mapping whose keys are free, in their order; no key twice."""
-        if not self.is_a("map"):
-            raise self.fail(self.described(), "a mapping")
+    def items(self) -> Iterator[tuple[str, Node]]:
+        """Keys and values of a mapping, in file order; raise UsageError for another node or a duplicate key."""
+        self.require(self.kind == "map", self.describe(), "a mapping")
         lines: dict[str, int] = {}
-        items = iter(self.yaml.items)
-        for key, value in zip(items, items, strict=True):
-            at_key = Node(self.file, self.key, key)
-            if not at_key.is_a("str"):
-                raise at_key.fail(at_key.described(), "a key that is a string: put it in quotes")
-            name = key.text
+        for key_node, value in self.yaml.value:
+            key = Node(self.file, self.key, key_node)
+            key.require(key.kind == "str", key.describe(), "a string as the key; put it in quotes")
+            name = key_node.value
             if name in lines:
-                raise at_key.fail(f"the key {name!r} a second time", f"it once: it is in line {lines[name]} already")
+                raise key.error(f"duplicate key {name!r}", f"each key once; the first is in line {lines[name]}")
             lines[name] = key.line
             yield name, Node(self.file, f"{self.key}.{name}".lstrip("."), value)
 
-    def made(self, make: Callable[[str, Node], T]) -> dict[str, T]:
-        """What `make` makes of each key and value of a mapping; `load` may have done that already."""
-        found = {}
-        for name, value in self.entries():
-            made = value.yaml.made
-            if isinstance(made, UsageError):
-                raise made
-            found[name] = make(name, value) if made is None else made
-        return found
-
-    def record(self, *required: str, optional: tuple[str, ...] = ()) -> dict[str, Node]:
-        """The values of a mapping whose keys are fixed: all of `required`, none beyond `optional`."""
+    def fields(self, *required: str, optional: tuple[str, ...] = ()) -> dict[str, Node]:
+        """The values of a mapping with fixed keys; raise UsageError for a missing or an unknown key."""
         known = (*required, *optional)
         fields = {}
-        for name, value in self.entries():
+        for name, value in self.items():
             if name not in known:
-                raise value.fail(f"the unknown key {name!r}", f"one of {', '.join(known)}")
+                raise value.error(f"unknown key {name!r}", f"one of {', '.join(known)}")
             fields[name] = value
         for name in required:
-            if name not in fields:
-                raise self.fail(f"no key {name!r}", f"it: a value for {self.key or 'the file'}.{name}")
+            self.require(name in fields, f"no key {name!r}", f"a value for {f'{self.key}.{name}'.lstrip('.')}")
         return fields
 
-    def text(self, pattern: str = r"(?s).+", meaning: str = "a string") -> str:
-        """A non-empty string that matches `pattern` as a whole."""
-        if not self.is_a("str") or not re.fullmatch(pattern, self.yaml.text):
-            quoted = self.is_a("int", "float", "bool", "timestamp")
-            raise self.fail(self.described(), meaning + (f', in quotes: "{self.yaml.text}"' if quoted else ""))
-        return self.yaml.text
+    def string(self, pattern: str = r"(?s).+", expected: str = "a string") -> str:
+        """A non-empty string that matches `pattern` completely; raise UsageError for anything else."""
+        if self.kind != "str" or not re.fullmatch(pattern, self.yaml.value):
+            unquoted = self.kind in ("int", "float", "bool", "timestamp")
+            raise self.error(self.describe(), expected + (f', in quotes: "{self.yaml.value}"' if unquoted else ""))
+        return str(self.yaml.value)
 
-    def texts(self, pattern: str = r"(?s).+", meaning: str = "a string") -> tuple[str, ...]:
-        """A non-empty list of such strings, none twice."""
-        if not self.is_a("seq"):
-            raise self.fail(self.described(), f"a list, each entry {meaning}")
-        self.check(bool(self.yaml.items), "an empty list", f"at least one entry: {meaning}")
-        entries = [Node(self.file, f"{self.key}[{at}]", each) for at, each in enumerate(self.yaml.items)]
-        texts = tuple(entry.text(pattern, meaning) for entry in entries)
-        seen = set[str]()
-        for entry, text in zip(entries, texts, strict=True):
-            entry.check(text not in seen, f"{text!r} a second time", "each entry once")
-            seen.add(text)
-        return texts
+    def strings(self, pattern: str = r"(?s).+", expected: str = "a string") -> tuple[str, ...]:
+        """A non-empty list of distinct strings as `string` accepts them; raise UsageError for anything else."""
+        self.require(self.kind == "seq", self.describe(), f"a list, each entry {expected}")
+        self.require(bool(self.yaml.value), "an empty list", f"at least one entry: {expected}")
+        strings: list[str] = []
+        for index, entry in enumerate(self.yaml.value):
+            node = Node(self.file, f"{self.key}[{index}]", entry)
+            string = node.string(pattern, expected)
+            node.require(string not in strings, f"duplicate {string!r}", "each entry once")
+            strings.append(string)
+        return tuple(strings)
 
-    def choice(self, *values: Scalar) -> Scalar:
-        """One of `values`, which are all strings or all whole numbers."""
-        typed = self.is_a("int" if isinstance(values[0], int) else "str")
-        named = {str(value): value for value in values}
-        if not typed or self.yaml.text not in named:
-            raise self.fail(self.described(), " or ".join(named))
-        return named[self.yaml.text]
-
-
-# By the key of a mapping at the top, what makes a value of a key and a value in it.
-Rows = Mapping[str, Callable[[str, Node], object]]
+    def one_of(self, *values: Scalar) -> Scalar:
+        """One of `values`, which are all strings or all integers; raise UsageError for anything else."""
+        by_text = {str(value): value for value in values}
+        is_typed = self.kind == ("int" if isinstance(values[0], int) else "str")
+        if not is_typed or self.yaml.value not in by_text:
+            raise self.error(self.describe(), " or ".join(by_text))
+        return by_text[self.yaml.value]
 
 
-def load(path: Path, rows: Rows | None = None) -> Node:
-    """The top value of a YAML file; raise UsageError if it can't be read or is not YAML.
-
-    What `made` will make of `rows` is made of each as soon as it is read, and its nodes are forgotten: a long table
-    takes little more memory than what is made of it.
-    """
+def load(path: Path) -> Node:
+    """The top node of a YAML file; raise UsageError if it can't be read, is not YAML or is empty."""
     import yaml
 
     try:
         text = path.read_text(encoding="utf-8")
-        top = _composed(getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text), path.name, rows or {})
+        top = _compose(text)
     except OSError as error:
         raise UsageError(
-            f"{path}: can't be read: {error.strerror}\n  git checkout {path.name} brings it back"
+            f"{path}: can't be read: {error.strerror}\n  restore it with `git checkout {path.name}`"
         ) from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
@@ -193,64 +155,20 @@ def load(path: Path, rows: Rows | None = None) -> Node:
     return Node(path.name, "", top)
 
 
-def _composed(loader: Any, file: str, rows: Rows) -> _Value | None:
-    """The value of the one document that `loader` parses, or None if there is none; raise YAMLError."""
-    from yaml.composer import ComposerError
-    from yaml.events import (
-        AliasEvent,
-        CollectionEndEvent,
-        DocumentStartEvent,
-        MappingStartEvent,
-        ScalarEvent,
-        SequenceStartEvent,
-    )
-    from yaml.nodes import MappingNode, ScalarNode, SequenceNode
+def _compose(text: str) -> Any:
+    """The top node of the only document in `text`, or None if there is none; raise YAMLError."""
+    import yaml
 
-    shapes = {
-        ScalarEvent: ("scalar", ScalarNode),
-        SequenceStartEvent: ("sequence", SequenceNode),
-        MappingStartEvent: ("mapping", MappingNode),
-    }
-    top: list[_Value] = []
-    around = [top]  # the items of what is open, the innermost last
-    anchors: dict[str, _Value] = {}
-    while loader.check_event():
-        event = loader.get_event()
-        kind, mark = type(event), event.start_mark
-        if kind in shapes:
-            if event.anchor in anchors:
-                raise ComposerError(None, None, "second occurrence", mark)
-            shape, node = shapes[kind]
-            text = event.value if kind is ScalarEvent else ""
-            tag = event.tag if event.tag not in (None, "!") else loader.resolve(node, text, event.implicit)
-            items: list[_Value] = []
-            value = _Value(shape, tag, mark.line + 1, sys.intern(text), () if kind is ScalarEvent else items)
-            around[-1].append(value)
-            if event.anchor is not None:
-                anchors[event.anchor] = value
-            if kind is not ScalarEvent:
-                around.append(items)
-        elif kind is AliasEvent:
-            if event.anchor not in anchors:
-                raise ComposerError(None, None, "found undefined alias", mark)
-            around[-1].append(anchors[event.anchor])
-        elif issubclass(kind, CollectionEndEvent):
-            around.pop()
-            if len(around) == 3 and not anchors:  # the end of a row, which nothing refers to
-                _make(file, rows, *around[1:])
-        elif kind is DocumentStartEvent and top:
-            raise ComposerError(None, None, "but found another document", mark)
-    return top[0] if top else None
-
-
-def _make(file: str, rows: Rows, top: Sequence[_Value], table: Sequence[_Value]) -> None:
-    """Make of the last value in the last table at the top what is to be made of it, and forget the rest."""
-    make = rows.get(top[-2].text) if len(top) % 2 == 0 and top[-1].shape == "mapping" else None
-    if make is None or len(table) % 2:
-        return
-    name, row = table[-2].text, table[-1]
-    try:
-        row.made = make(name, Node(file, f"{top[-2].text}.{name}", row))
-    except UsageError as error:
-        row.made = error  # for its turn: what is wrong above it comes first, and what is no YAML before all else
-    row.items = ()
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth = 0
+    too_deep: Any = None  # reported after the loop: a syntax error takes precedence
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                too_deep = too_deep or event.start_mark
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    if too_deep is not None:
+        raise yaml.MarkedYAMLError(problem=f"nested more than {_MAX_DEPTH} levels deep", problem_mark=too_deep)
+    return yaml.compose(text, Loader=loader)

@@ -22,7 +22,7 @@ from build.oci.descriptor import digest_of
 from build.oci.image import Image
 from build.oci.media_types import Format
 from build.oci.parse import Manifest, parse_config, parse_manifest
-from build.oci.reference import Tag
+from build.oci.reference import Repository, Tag
 from build.oci.tar import File, tar
 from build.report import DONE, Event, Report, Result
 from build.stores.registry.credentials import Credentials
@@ -48,6 +48,9 @@ class DockerEngine:
                 f"{tag}: found a folder, expected a registry: a daemon pushes only to registries"
                 "\n  name one, for example REGISTRY=localhost:5000; or write the folder with --engine embedded"
             )
+
+    def expect(self, store: Store, repository: Repository) -> None:
+        """The daemon pushes by itself."""
 
     async def make(self, spec: Spec, binary: Binary) -> Built:
         """Build the image in the daemon under all its names, unless it is there. Raises ElfError or ImageError."""

@@ -16,7 +16,7 @@ from build.image.assemble import assemble, image_inputs
 from build.image.spec import Spec
 from build.oci.image import Image
 from build.oci.media_types import OCI, Format
-from build.oci.reference import Tag
+from build.oci.reference import Repository, Tag
 from build.report import Result
 from build.stores.archive.write import Entry, archive
 from build.stores.store import Store
@@ -37,10 +37,17 @@ class Embedded:
                 "\n  use --format oci, or publish to a registry"
             )
 
+    def expect(self, store: Store, repository: Repository) -> None:
+        """Images have a layer and a config, as a rule."""
+        store.expect(repository, 2)
+
     async def make(self, spec: Spec, binary: Binary) -> Built:
         """Assemble the image, or take it from the cache. Raises ElfError or ImageError."""
-        elf.check(binary.data, spec.arch.elf, spec.binary_path)
-        image = assemble(spec, binary.data, binary.digest, self.cache)
+
+        def prove() -> None:
+            elf.check(binary.data, spec.arch.elf, spec.binary_path)
+
+        image = assemble(spec, binary.data, binary.digest, self.cache, prove)
         return Built(spec, binary, Result(spec.names[0], image.digest, str(image.platform), "made"), image)
 
     async def export(self, built: Built) -> Result:

@@ -9,7 +9,7 @@ from build.compilers.binary import Binary
 from build.image.spec import Spec
 from build.oci.image import Image
 from build.oci.media_types import Format
-from build.oci.reference import Tag
+from build.oci.reference import Repository, Tag
 from build.report import Result
 from build.stores.store import Store
 
@@ -32,6 +32,9 @@ class Engine(Protocol):
 
     def accept(self, tag: Tag, form: Format) -> None:
         """Raise UsageError if images of this engine can't be published under `tag` in this format."""
+
+    def expect(self, store: Store, repository: Repository) -> None:
+        """Prepare `store` for an image in `repository`, while that is still being made."""
 
     async def make(self, spec: Spec, binary: Binary) -> Built:
         """The image of `binary`, which has been proved to be the row's; unchanged images are not made again."""

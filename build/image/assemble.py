@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from build.cache.cache import Cache
@@ -45,8 +45,8 @@ def variables(spec: Spec) -> Mapping[str, object]:
     }
 
 
-def assemble(spec: Spec, binary: bytes, digest: str, cache: Cache) -> Image:
-    """The image of `spec` with `binary`, which has been proved to be the row's.
+def assemble(spec: Spec, binary: bytes, digest: str, cache: Cache, prove: Callable[[], None]) -> Image:
+    """The image of `spec` with `binary`; before it is assembled, `prove` checks that the binary is the row's.
 
     The key of a cached image contains the digest of its binary, the row, and the code that assembled it. Raises
     ImageError for a Dockerfile that can't be used.
@@ -54,6 +54,7 @@ def assemble(spec: Spec, binary: bytes, digest: str, cache: Cache) -> Image:
     key = _inputs(spec, _template(spec), digest).key
     packed = cache.get(key)
     if packed is None or not _is_valid(spec, packed):
+        prove()
         packed = _packed(*_assembled(spec, binary))
         cache.put(key, packed)
     return _unpacked(spec.arch.platform, packed)

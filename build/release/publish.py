@@ -15,7 +15,7 @@ from build.config.release import Release
 from build.errors import BuildError, PublishError, all_of
 from build.image.validate import validate
 from build.oci.image import Image, Index
-from build.oci.reference import Tag
+from build.oci.reference import Repository, Tag
 from build.release.side_by_side import started
 from build.report import DONE, FAILED, PUSH, Event, Report, Result
 from build.stores.store import Store
@@ -23,9 +23,6 @@ from build.stores.transfer import transfer
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
-# Blobs of an image, usually: a layer and a config.
-_BLOBS = 2
-
 Digests = Mapping[Tag, str | None]
 Listing = Callable[[Sequence[Image]], Index]
 
@@ -57,6 +54,9 @@ class Destination:
 class Publisher(Protocol[T_contra]):
     """What publishes images of some type; see `Engine`."""
 
+    def expect(self, store: Store, repository: Repository) -> None:
+        """Prepare `store` for an image in `repository`."""
+
     async def target(self, built: T_contra, tag: Tag, store: Store, held: str | None) -> Image | None:
         """The image that publishing would put under `tag`, or None if that is known only afterwards."""
 
@@ -66,6 +66,9 @@ class Publisher(Protocol[T_contra]):
 
 class Unchanged:
     """Publishes images as they are."""
+
+    def expect(self, store: Store, repository: Repository) -> None:
+        """The images are there already."""
 
     async def target(self, built: Image, tag: Tag, store: Store, held: str | None) -> Image | None:  # noqa: ARG002
         """The image itself."""
@@ -99,7 +102,7 @@ async def publish(
 
 async def _made(to: Destination, arch: Arch, image: Awaitable[T]) -> T:
     try:
-        built = await image
+        built = await asyncio.shield(image)  # others wait for it too: it goes on if this registry fails
     except Exception:
         to.stage(arch, FAILED)
         raise
@@ -152,9 +155,9 @@ class _Publication(Generic[T]):
 
     def expect(self) -> None:
         for tag in self.tags.values():
-            self.to.store.expect(tag.repository, _BLOBS)
+            self.publisher.expect(self.to.store, tag.repository)
             if self.list_tag and self.to.store.is_distant:
-                self.to.store.expect(self.list_tag.repository, _BLOBS)
+                self.publisher.expect(self.to.store, self.list_tag.repository)
 
     async def ready(self, arch: Arch, image: Awaitable[T]) -> tuple[T, Image | None]:
         """An image once it is made; without any tag in the way, its content is sent at once."""

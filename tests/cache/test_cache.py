@@ -1,4 +1,4 @@
-"""The cache gives back what was put, and nothing else: what is damaged or moved is not there."""
+"""The cache returns exactly what was stored; damaged or moved entries count as missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from build.cache.cache import Cache, key_of
 from tests.support.properties import examples
 
-DATA = b"what was made"
+DATA = b"a build result"
 
 
 def files(folder: Path) -> list[Path]:
@@ -25,7 +25,7 @@ def entry(folder: Path) -> Path:
 
 @examples(50)
 @given(st.text(), st.binary())
-def test_what_was_put_comes_back(tmp_path: Path, key: str, data: bytes) -> None:
+def test_get_returns_what_put_stored(tmp_path: Path, key: str, data: bytes) -> None:
     cache = Cache(tmp_path / "cache")
     cache.put(key, data)
     assert cache.get(key) == data
@@ -33,7 +33,7 @@ def test_what_was_put_comes_back(tmp_path: Path, key: str, data: bytes) -> None:
     assert Cache(tmp_path / "other").get(key) is None
 
 
-def test_another_key_has_nothing(tmp_path: Path) -> None:
+def test_another_key_is_a_miss(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     cache.put("key", DATA)
     assert cache.get("kez") is None
@@ -79,7 +79,7 @@ def test_an_entry_under_another_key_is_a_miss(tmp_path: Path) -> None:
     assert cache.get("yours") is None
 
 
-def test_a_folder_in_an_entrys_place_is_a_miss(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_an_entry_is_a_miss(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     cache.put("key", DATA)
     path = entry(tmp_path)
@@ -88,20 +88,20 @@ def test_a_folder_in_an_entrys_place_is_a_miss(tmp_path: Path) -> None:
     assert cache.get("key") is None
 
 
-def test_keep_off_writes_nothing(tmp_path: Path) -> None:
+def test_keep_false_writes_nothing(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache", keep=False)
     cache.put("key", DATA)
     assert cache.get("key") is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_folder_bears_the_signature_of_caches(tmp_path: Path) -> None:
+def test_the_folder_is_marked_as_a_cache(tmp_path: Path) -> None:
     Cache(tmp_path).put("key", DATA)
     signature = b"Signature: 8a477f597d28d172789f06886806bc55"  # https://bford.info/cachedir/
     assert (tmp_path / "CACHEDIR.TAG").read_bytes().startswith(signature)
 
 
-def test_clear_removes_the_folder_with_a_signature(tmp_path: Path) -> None:
+def test_clear_removes_a_marked_folder(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     assert cache.clear() == []
     cache.put("key", DATA)
@@ -111,13 +111,13 @@ def test_clear_removes_the_folder_with_a_signature(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_clear_leaves_a_folder_without_a_signature(tmp_path: Path) -> None:
+def test_clear_keeps_an_unmarked_folder(tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(DATA)
     assert Cache(tmp_path).clear() == []
     assert (tmp_path / "precious").read_bytes() == DATA
 
 
-def test_nothing_temporary_stays(tmp_path: Path) -> None:
+def test_no_temporary_file_remains(tmp_path: Path) -> None:
     Cache(tmp_path).put("key", DATA)
     assert len(files(tmp_path)) == 2
 
@@ -127,7 +127,7 @@ parts = st.lists(st.text(max_size=4) | st.binary(max_size=4), max_size=4)
 
 @examples(200)
 @given(parts, parts)
-def test_the_borders_of_a_keys_parts_count(one: list[str | bytes], other: list[str | bytes]) -> None:
+def test_a_key_depends_on_how_its_parts_are_divided(one: list[str | bytes], other: list[str | bytes]) -> None:
     def raw(several: list[str | bytes]) -> list[bytes]:
         return [each.encode() if isinstance(each, str) else each for each in several]
 
@@ -146,15 +146,15 @@ def test_the_borders_of_a_keys_parts_count(one: list[str | bytes], other: list[s
         (("a", "b"), ("b", "a")),
     ],
 )
-def test_shifted_borders(one: tuple[str, ...], other: tuple[str, ...]) -> None:
+def test_keys_of_parts_divided_differently_differ(one: tuple[str, ...], other: tuple[str, ...]) -> None:
     assert key_of(*one) != key_of(*other)
 
 
-def test_text_counts_as_its_bytes() -> None:
+def test_text_and_its_utf_8_bytes_have_the_same_key() -> None:
     assert key_of("é") == key_of("é".encode()) == key_of("é")
 
 
-def test_a_cache_that_was_killed_while_it_was_signed_is_one(tmp_path: Path) -> None:
+def test_clear_removes_a_folder_whose_marking_was_killed(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     folder.mkdir()
     (folder / ".CACHEDIR.TAG.0123456789ab.tmp").write_bytes(b"Sig")
@@ -162,6 +162,6 @@ def test_a_cache_that_was_killed_while_it_was_signed_is_one(tmp_path: Path) -> N
     assert not folder.exists()
 
 
-def test_signing_keeps_nothing_in_a_dry_run(tmp_path: Path) -> None:
+def test_sign_writes_nothing_if_keep_is_false(tmp_path: Path) -> None:
     Cache(tmp_path / "cache", keep=False).sign()
     assert not (tmp_path / "cache").exists()

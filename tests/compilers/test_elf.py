@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from build.compilers import elf
 from build.compilers.compiler import Program
 from build.compilers.zig import Zig
-from build.config.arches import Promise, read_settings
+from build.config.arches import Promise
+from build.config.parse import read_settings
 from build.errors import ElfError
 from tests.support.compiling import compiled
 from tests.support.components import need

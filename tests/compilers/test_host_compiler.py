@@ -55,13 +55,13 @@ def test_its_words_and_the_arch(checkout: Checkout, gcc: str) -> None:
 
 
 def test_another_version_compiles_anew(checkout: Checkout, gcc: str) -> None:
-    assert "is compiled" in checkout(*BUILD).stderr
-    assert "is unchanged" in checkout(*BUILD).stderr
+    assert "pause compiled" in checkout(*BUILD).stderr
+    assert "pause unchanged" in checkout(*BUILD).stderr
     newer = checkout.side / GCC
     newer.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "{GCC} 99" || exec {gcc} "$@"\n')
     newer.chmod(0o755)
     path = f"{checkout.side}:{checkout.environment()['PATH']}"
-    assert "is compiled" in checkout(*BUILD, PATH=path).stderr
+    assert "pause compiled" in checkout(*BUILD, PATH=path).stderr
 
 
 def test_an_unknown_compiler(checkout: Checkout) -> None:

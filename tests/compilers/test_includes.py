@@ -11,7 +11,8 @@ import pytest
 from build.compilers.compiler import LINKER_SCRIPT, RUNTIME, Program
 from build.compilers.includes import inputs, named_by_flags, reader
 from build.compilers.zig import Zig
-from build.config.arches import Arch, read_settings
+from build.config.arches import Arch
+from build.config.parse import read_settings
 from build.errors import CompileError, UsageError
 from tests.support import compiling
 

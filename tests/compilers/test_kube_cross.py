@@ -75,15 +75,15 @@ def test_what_is_unchanged_starts_no_container_but_another_image_under_the_tag_d
 ) -> None:
     moving = {**toolchain, "KUBE_CROSS_IMAGE": "pause-tests/moving", "KUBE_CROSS_VERSION": "1"}
     docker("tag", kube_cross, "pause-tests/moving:1")
-    assert "is compiled" in checkout(*BUILD, **moving).stderr
+    assert "pause compiled" in checkout(*BUILD, **moving).stderr
 
     began = time.time()
-    assert "is unchanged" in checkout(*BUILD, **moving).stderr
+    assert "pause unchanged" in checkout(*BUILD, **moving).stderr
     assert created(docker, began) == []
 
     recipe = f"FROM {kube_cross}\nLABEL other={began}\n"
     docker("build", "--tag=pause-tests/moving:1", "-", data=recipe.encode())
-    assert "is compiled" in checkout(*BUILD, **moving).stderr
+    assert "pause compiled" in checkout(*BUILD, **moving).stderr
     assert len(created(docker, began)) == 1
     docker("rmi", "pause-tests/moving:1")
 
@@ -262,7 +262,7 @@ def test_a_pull_shows_progress_and_a_dry_run_pulls_nothing(
 
     recorder.forget()
     message = checkout.refuses(1, "--dry", *BUILD, **remote)
-    assert message.startswith(f"{name}:1: the daemon has it not, and a dry run pulls nothing\n")
+    assert message.startswith(f"{name}:1: not in the daemon, and a dry run pulls nothing\n")
     assert recorder.lines == []
 
     run = checkout.ends(*BUILD, **remote)

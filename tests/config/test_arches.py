@@ -1,4 +1,4 @@
-"""arches.yaml is read strictly: every mistake is one message with file, line, key, what was found, what is expected."""
+"""arches.yaml is read strictly: each error is one message with file, line, key, what was found, what was expected."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from build.config.arches import Settings, read_settings
+from build.config.arches import Settings
+from build.config.parse import read_settings
 from build.errors import UsageError
 from build.oci.platform import Platform
 
@@ -32,30 +33,30 @@ def test_the_shipped_file() -> None:
     assert [row.elf.bits for row in settings.select(["arm", "arm64"])] == [32, 64]
     pause = settings.image("pause")
     assert (pause.tag, pause.sources, pause.companions) == ("3.1", ("pause.c",), {"orphan": ("orphan.c",)})
-    assert settings.row("arm").platform == Platform("linux", "arm", "v7")
+    assert settings.arch("arm").platform == Platform("linux", "arm", "v7")
 
 
-# Each edit replaces a text of the shipped file that occurs once; § stands where the complaint must point to.
-MISTAKES = [
-    pytest.param("images:\n", "§x: 1\nimages:\n", "x: found the unknown key 'x'", "one of arches,", id="top"),
-    pytest.param("    qemu: arm\n", "    §qmeu: arm\n", "arches.arm.qmeu: found the unknown key", "qemu", id="row"),
-    pytest.param("EM_ARM,", "EM_ARM, §bits: 1,", "elf.bits: found the unknown key", "one of machine,", id="elf"),
-    pytest.param('    user: "', '    §usr: "', "pause.usr: found the unknown key", "user", id="image"),
-    pytest.param("  format:", "  §fromat:", "defaults.fromat: found the unknown key", "format", id="default"),
+# Each edit replaces text that occurs once in the shipped file; § marks the position that the message must give.
+ERRORS = [
+    pytest.param("images:\n", "§x: 1\nimages:\n", "x: found unknown key 'x'", "one of arches,", id="top"),
+    pytest.param("    qemu: arm\n", "    §qmeu: arm\n", "arches.arm.qmeu: found unknown key", "qemu", id="row"),
+    pytest.param("EM_ARM,", "EM_ARM, §bits: 1,", "elf.bits: found unknown key", "one of machine,", id="elf"),
+    pytest.param('    user: "', '    §usr: "', "pause.usr: found unknown key", "user", id="image"),
+    pytest.param("  format:", "  §fromat:", "defaults.fromat: found unknown key", "format", id="default"),
     pytest.param("    qemu: arm\n", "", "arches.arm: found no key 'qemu'", "a value for arches.arm.qemu", id="no qemu"),
     pytest.param(" class: 64, order: big", " class: 64", "s390x.elf: found no key 'order'", "order", id="no order"),
     pytest.param("    dockerfile: Dockerfile.j2\n", "", "found no key 'dockerfile'", "dockerfile", id="no dockerfile"),
     pytest.param("  engine: embedded\n", "", "defaults: found no key 'engine'", "defaults.engine", id="no engine"),
-    pytest.param("  arm64:\n", "  §arm:\n", "arches: found the key 'arm' a second time", "in line 16", id="row twice"),
-    pytest.param("    qemu: arm\n", "    qemu: arm\n    §qemu: arm\n", "'qemu' a second time", "once", id="key twice"),
+    pytest.param("  arm64:\n", "  §arm:\n", "arches: found duplicate key 'arm'", "in line 16", id="row twice"),
+    pytest.param("    qemu: arm\n", "    qemu: arm\n    §qemu: arm\n", "duplicate key 'qemu'", "once", id="key twice"),
     pytest.param('tag: "3.1"', "tag: §3.1", "pause.tag: found the number '3.1'", 'in quotes: "3.1"', id="tag number"),
     pytest.param(
         "image.title: pause", "title=x: §a", "found label 'org.opencontainers.title=x'", "letters", id="label"
     ),
     pytest.param("      orphan: [", "      pause: §[", "the image's own name 'pause'", "another", id="companion"),
     pytest.param('tag: "3.1"', "tag: §3", "found the number '3'", 'in quotes: "3"', id="tag whole number"),
-    pytest.param('tag: "3.1"', "tag: §", "pause.tag: found nothing", "a string", id="tag null"),
-    pytest.param('tag: "3.1"', "tag: §yes", "found the truth value 'yes'", 'in quotes: "yes"', id="tag bool"),
+    pytest.param('tag: "3.1"', "tag: §", "pause.tag: found null", "a string", id="tag null"),
+    pytest.param('tag: "3.1"', "tag: §yes", "found the boolean 'yes'", 'in quotes: "yes"', id="tag bool"),
     pytest.param('tag: "3.1"', "tag: §2018-01-01", "found the date", 'in quotes: "2018-01-01"', id="tag date"),
     pytest.param('tag: "3.1"', "tag: §[a]", "found a list", "a string", id="tag list"),
     pytest.param('tag: "3.1"', "tag: §{a: b}", "found a mapping", "a string", id="tag mapping"),
@@ -78,7 +79,7 @@ MISTAKES = [
     pytest.param("{machine: EM_S390, class: 64, order: big}", "§[]", "s390x.elf: found a list", "a map", id="elf list"),
     pytest.param("qemu: s390x", "qemu: §../s390x", "s390x.qemu: found", "qemu-NAME-static", id="qemu"),
     pytest.param("runtime: s390x", "runtime: §../s390x", "runtime: found", "build/runtime/NAME.c", id="runtime"),
-    pytest.param("runtime: s390x", "runtime: §", "s390x.runtime: found nothing", "build/runtime", id="runtime null"),
+    pytest.param("runtime: s390x", "runtime: §", "s390x.runtime: found null", "build/runtime", id="runtime null"),
     pytest.param('"{registry}/pause"', '§"{registry}/pau{se}"', "repository: found", "{registry}", id="unknown field"),
     pytest.param('"{registry}/pause"', '§"{registry}/{registry[a]}"', "found", "{registry}", id="indexed field"),
     pytest.param('"{registry}/pause"', '§"{registry}/p{registry:>9}"', "found", "{registry}", id="format of a field"),
@@ -91,13 +92,15 @@ MISTAKES = [
     pytest.param("      orphan:", "      a/b: §", "found companion name 'a/b'", "a file's name", id="companion"),
     pytest.param("sources: [pause.c]", "sources: §[]", "sources: found an empty list", "at least one", id="no sources"),
     pytest.param("sources: [pause.c]", "sources: §pause.c", "found the string 'pause.c'", "a list", id="bare source"),
-    pytest.param("[pause.c]", "[pause.c, §pause.c]", "sources[1]: found 'pause.c' a second", "each entry once", id="2"),
+    pytest.param(
+        "[pause.c]", "[pause.c, §pause.c]", "sources[1]: found duplicate 'pause.c'", "each entry once", id="2"
+    ),
     pytest.param("[pause.c]", "[§pause.s]", "sources[0]: found the string", "a C file", id="source not C"),
     pytest.param('"65535:65535"', "§nobody", "pause.user: found the string 'nobody'", "UID or UID:GID", id="user"),
     pytest.param("[/pause]", "[/pause, §1]", "entrypoint[1]: found the number '1'", 'in quotes: "1"', id="entrypoint"),
     pytest.param("image.title: pause", "image.title: §1.0", "found the number '1.0'", 'in quotes: "1.0"', id="label"),
     pytest.param("  release: [amd64,", "  release: §[amr64,", "defaults.release: found 'amr64'", ROWS, id="release"),
-    pytest.param("  release: [amd64,", "  release: [arm, §amd64,", "found 'arm' a second", "once", id="arch twice"),
+    pytest.param("  release: [amd64,", "  release: [arm, §amd64,", "found duplicate 'arm'", "once", id="arch twice"),
     pytest.param("  arch: amd64", "  arch: §amr64", "defaults.arch: found 'amr64'", ROWS, id="default arch"),
     pytest.param("registry: oci:dist", "registry: §Pause", "'Pause' is not a registry's host", "HOST", id="registry"),
     pytest.param("engine: embedded", "engine: §podman", "defaults.engine: found", "embedded or docker", id="engine"),
@@ -106,8 +109,8 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "found", "expected"), MISTAKES)
-def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, found: str, expected: str) -> None:
+@pytest.mark.parametrize(("old", "new", "found", "expected"), ERRORS)
+def test_an_error_is_located(tmp_path: Path, old: str, new: str, found: str, expected: str) -> None:
     shipped = SHIPPED.read_text()
     assert shipped.count(old) == 1
     marked = shipped.replace(old, new)
@@ -125,17 +128,17 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, found: str, expe
 
 
 @pytest.mark.parametrize("asked", [["amr64"], ["amd64", "amr64"]])
-def test_an_unknown_arch_gets_the_nearest_name_and_all(asked: list[str]) -> None:
+def test_an_unknown_arch_is_answered_with_the_nearest_name_and_all_names(asked: list[str]) -> None:
     with pytest.raises(UsageError) as raised:
         read_settings(SHIPPED).select(asked)
     assert str(raised.value) == f"unknown arch 'amr64': did you mean 'arm64'?\n  known: {ROWS}"
 
 
-def test_selected_rows_come_in_the_order_asked_and_once() -> None:
+def test_selected_arches_keep_their_order_without_repetition() -> None:
     rows = read_settings(SHIPPED).select(["s390x", "386", "s390x"])
     assert [row.name for row in rows] == ["s390x", "386"]
 
 
-def test_an_unknown_name_far_from_all_gets_no_guess() -> None:
+def test_a_name_unlike_all_others_gets_no_suggestion() -> None:
     with pytest.raises(UsageError, match=r"^unknown image 'zzz'\n  known: pause$"):
         read_settings(SHIPPED).image("zzz")

@@ -86,7 +86,7 @@ def test_no_daemon(checkout: Checkout, tmp_path: Path) -> None:
         for host in hosts:
             for words in (("all-container", *DOCKER), BUILD, ("kube-cross",)):
                 message = checkout.refuses(1, *words, DOCKER_HOST=host)
-                assert message.startswith("the daemon: no Docker daemon answers\n"), message
+                assert message.startswith("the daemon: no Docker daemon is running\n"), message
                 assert "DOCKER_HOST" in message
     assert "DOCKER_HOST" in checkout.refuses(1, "kube-cross", DOCKER_HOST="what://ever")
     assert not (checkout.root / "bin").exists()
@@ -125,7 +125,9 @@ def test_a_daemon_that_dies_while_it_compiles(checkout: Checkout, another: Docke
     another.kill()
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (1, "")
-    assert re.fullmatch(r"build: pause for arm: (the Docker daemon went away|no Docker daemon answers)\n  .*\n", stderr)
+    assert re.fullmatch(
+        r"build: pause for arm: (the Docker daemon went away|no Docker daemon is running)\n  .*\n", stderr
+    )
     assert not (checkout.root / "bin").exists()
 
 
@@ -156,4 +158,4 @@ def test_a_full_disk(checkout: Checkout, docker: Docker, tmp_path: Path) -> None
     finally:
         subprocess.run([need("umount", "mount"), data], check=True)
     assert message.startswith("pause-arm:3.1: docker build: ")
-    assert "no space left on device\n  make room where the daemon keeps its data" in message
+    assert "no space left on device\n  free some space where the daemon keeps its data" in message

@@ -30,7 +30,7 @@ def test_it_tells_every_step_and_does_none(checkout: Checkout, recorder: Recorde
     assert {each.method for each in recorder.exchanges} == {"HEAD"}
     steps = results(plan)
     assert json.loads(plan.stdout)["dry"] is True
-    of_an_arch = [("made", "not made here before")] * 2 + [("pushed", "not in the registry")]
+    of_an_arch = [("made", "not built here before")] * 2 + [("pushed", "not in the registry")]
     assert [(each["change"], *each["why"]) for each in steps] == of_an_arch * len(RELEASE) + of_an_arch[-1:]
     assert [each["name"] for each in steps[:3]] == [BINARY, ARCHIVE, f"{recorder.host}/pause-amd64:3.1"]
 
@@ -119,7 +119,7 @@ def test_files_that_are_gone_or_others(checkout: Checkout) -> None:
     (checkout.root / BINARY).unlink()
     (checkout.root / ARCHIVE).write_text("mine")
     run = checkout("plan", "--arch", "amd64", "--json")
-    assert reasons(run) == {BINARY: f"{BINARY} is not there", ARCHIVE: f"{ARCHIVE} is another"}
+    assert reasons(run) == {BINARY: f"{BINARY} is missing", ARCHIVE: f"{ARCHIVE} differs"}
     assert (checkout.root / ARCHIVE).read_text() == "mine"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from build.config.arches import read_settings
+from build.config.parse import read_settings
 from build.errors import UsageError
 from tests.support.checkout import RELEASE, SOURCE, Checkout, results
 from tests.support.daemons import Docker

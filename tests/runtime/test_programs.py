@@ -24,7 +24,8 @@ from build.cache.installed import folder, version
 from build.compilers import elf
 from build.compilers.compiler import RUNTIME, Program
 from build.compilers.zig import Zig
-from build.config.arches import Arch, read_settings
+from build.config.arches import Arch
+from build.config.parse import read_settings
 from build.errors import BuildError, CompileError
 from tests.support.compiling import compiled, key
 from tests.support.components import need

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from build.config.arches import read_settings
+from build.config.parse import read_settings
 
 SOURCE = Path(__file__).parent.parent.parent
 SETTINGS = read_settings(SOURCE / "arches.yaml")
@@ -91,7 +91,7 @@ class Checkout:
         """The one message that `invoke WORDS` ends with, with nothing on stdout and no traceback."""
         run = self.ends(*words, **environment)
         assert (run.code, run.stdout) == (code, ""), run.stderr
-        assert "Traceback" not in run.stderr
+        assert "Traceback" not in run.stderr, run.stderr
         task = next(word for word in words if not word.startswith("-"))
         progress, found, message = f"\n{run.stderr}".partition(f"\n{task}: ")
         assert found, run.stderr

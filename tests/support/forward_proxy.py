@@ -42,12 +42,12 @@ def proxy(hosts: Mapping[str, str], login: str = "", tls: ssl.SSLContext | None 
         def do_CONNECT(self) -> None:  # noqa: N802
             made.asked.append(f"CONNECT {self.path}")
             if not self.refused():
-                with socket.create_connection(_address(made.hosts[self.path])) as upstream:
+                with socket.create_connection(address_of(made.hosts[self.path])) as upstream:
                     self.send_response(200)
                     self.end_headers()
-                    back = Thread(target=_pour, args=(upstream, self.connection), daemon=True)
+                    back = Thread(target=pour, args=(upstream, self.connection), daemon=True)
                     back.start()
-                    _pour(self.connection, upstream)
+                    pour(self.connection, upstream)
                     back.join()
             self.close_connection = True
 
@@ -72,12 +72,14 @@ def proxy(hosts: Mapping[str, str], login: str = "", tls: ssl.SSLContext | None 
         yield made
 
 
-def _address(host: str) -> tuple[str, int]:
+def address_of(host: str) -> tuple[str, int]:
+    """HOST and PORT."""
     name, _, port = host.rpartition(":")
     return name, int(port)
 
 
-def _pour(source: socket.socket, target: socket.socket) -> None:
+def pour(source: socket.socket, target: socket.socket) -> None:
+    """Pass on what comes, to its end."""
     with suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)

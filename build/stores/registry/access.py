@@ -83,7 +83,7 @@ class Access:
                 raise ValueError
         except (PublishError, ValueError):
             raise PublishError(
-                f"{scheme.upper()}_PROXY: found no address of a proxy, expected http://[USER:PASSWORD@]HOST[:PORT]"
+                f"{scheme.upper()}_PROXY: found no address of a proxy, expected http://[USER:PASSWORD@]HOST[:PORT] or socks5h://…"
                 "\n  in USER and PASSWORD, write % / @ : # ? as %25 %2F %40 %3A %23 %3F"
             ) from None
         return whole.rstrip("/")

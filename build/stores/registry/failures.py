@@ -17,19 +17,25 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from build.errors import PublishError
 from build.report import trace_retry
+from build.stores.registry.access import host_of
 
 T = TypeVar("T")
 
 TRIES = 7
 # Seconds before the second try; twice as long before each further one.
 FIRST_WAIT, LONGEST_WAIT = 0.2, 8
-# Requests in flight: enough to keep a core busy with a registry nearby, and for a distant one.
-_FEW, _MANY = 32, 256
+# Requests in flight with a registry nearby, where each further connection only costs time, and with a distant one.
+_FEW, _MANY = 6, 256
+# Libraries whose exceptions mean that the other side does not keep to HTTP/2 or SOCKS.
+_PROTOCOLS = ("h2", "hpack", "hyperframe", "socksio")
+# Characters of an exception's words that are shown.
+_LONGEST = 200
 # Seconds that every request to a distant registry takes.
-_LONG = 0.05
+_LONG = 0.01
 
 
 class TransientError(PublishError):
@@ -118,12 +124,32 @@ def retry_after(value: str) -> float | None:
         return None
 
 
-def explained(what: str, host: str, error: Exception) -> PublishError:
-    """The meaning of an exception during a request: TransientError if a retry may help."""
+def explained(what: str, url: str, proxy: str | None, error: Exception) -> PublishError:
+    """The meaning of an exception during a request to `url`: TransientError if a retry may help."""
     causes = list(_causes(error))
-    if words := _permanent(causes, host):
+    if breaks_protocol(error):
+        return TransientError(f"{what}: the answer is not HTTP: {_line(causes[-1])}")
+    if type(error).__name__ == "LocalProtocolError":
+        return PublishError(f"{what}: can't be sent: {_line(error)}")
+    if words := _permanent(causes, url, proxy):
         return PublishError(f"{what}: {words}")
     return TransientError(f"{what}: {_words(causes)}")
+
+
+def breaks_protocol(error: Exception) -> bool:
+    """Whether a server, or a SOCKS proxy, said what the libraries have no meaning for.
+
+    They let some of their own exceptions through, and what Python raises for a status that is no number.
+    """
+    packages = {type(each).__module__.partition(".")[0] for each in _causes(error)}
+    return not packages.isdisjoint(_PROTOCOLS) or (
+        isinstance(error, ValueError | AssertionError) and not isinstance(error, UnicodeError)
+    )
+
+
+def _line(error: BaseException) -> str:
+    """The words of an exception in one short line."""
+    return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -140,16 +166,16 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting.append(each.__cause__ or each.__context__)
 
 
-def _permanent(causes: list[BaseException], host: str) -> str | None:
+def _permanent(causes: list[BaseException], url: str, proxy: str | None) -> str | None:
     """What is wrong and what to do, if a retry is of no use."""
+    host = host_of(url)
     for error in causes:
-        if type(error).__name__ == "ProxyError" and str(error)[:1] == "4":
-            return proxy_refusal("https", str(error))
+        if proxy and type(error).__name__ == "ProxyError" and (_asks_for_password(error) or str(error)[:1] == "4"):
+            return proxy_refusal(url, proxy, str(error))
         if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN:
-            return (
-                f"no such host: {error.strerror}"
-                f"\n  check the spelling of {host}, and whether this machine needs HTTPS_PROXY"
-            )
+            # With a proxy, the only name that this machine resolves is the proxy's.
+            hint = "" if proxy else ", and whether this machine needs HTTPS_PROXY"
+            return f"no such host: {error.strerror}\n  check the spelling of {host_of(proxy or url)}{hint}"
         if isinstance(error, ssl.SSLCertVerificationError):
             return (
                 f"{host}: certificate verification failed: {error.verify_message}"
@@ -164,11 +190,16 @@ def _permanent(causes: list[BaseException], host: str) -> str | None:
     return None
 
 
-def proxy_refusal(scheme: str, words: str) -> str:
-    """A proxy's own words, and for a 407 where its password goes."""
-    variable = f"{scheme.upper()}_PROXY"
-    hint = f"\n  it requires credentials: {variable}=http://USER:PASSWORD@HOST:PORT" if words[:3] == "407" else ""
+def proxy_refusal(url: str, proxy: str, words: str) -> str:
+    """A proxy's own words about a request to `url`, and where its password goes if that is what it asks for."""
+    wanted = f"{urlsplit(url).scheme.upper()}_PROXY={urlsplit(proxy).scheme}://USER:PASSWORD@HOST:PORT"
+    hint = f"\n  it requires credentials: {wanted}" if _asks_for_password(words) else ""
     return f"the proxy refuses: {words}{hint}"
+
+
+def _asks_for_password(words: object) -> bool:
+    """Whether a proxy refuses for want of the right password: HTTP's status, or what httpcore2 says of SOCKS."""
+    return str(words).startswith(("407", "Invalid username/password", "Requested "))
 
 
 def _words(causes: list[BaseException]) -> str:
@@ -177,11 +208,11 @@ def _words(causes: list[BaseException]) -> str:
         return "no connection in time" if {"ConnectTimeout"} & names else "no answer in time"
     for error in causes:
         if type(error).__name__ == "ProxyError":
-            return proxy_refusal("https", str(error))
+            return f"the proxy refuses: {error}"
         if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
             return os.strerror(error.errno or 0)
     if "RemoteProtocolError" in names and not any("disconnected" in str(e) or "closed" in str(e) for e in causes):
-        return f"the answer is not HTTP: {causes[0]}"
+        return f"the answer is not HTTP: {_line(causes[0])}"
     if names & {"RemoteProtocolError", "ReadError", "EndOfStream", "BrokenResourceError", "IncompleteRead"}:
         return "the answer was cut short"
     return str(causes[0]) or type(causes[0]).__name__

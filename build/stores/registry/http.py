@@ -15,8 +15,9 @@ from build.errors import PublishError
 from build.oci.descriptor import Blob
 from build.oci.media_types import LARGEST_MANIFEST
 from build.report import trace_failure, trace_request
+from build.stores.registry import failures
 from build.stores.registry.access import Access, host_of, redacted, resolved
-from build.stores.registry.failures import Retries, TransientError, explained, proxy_refusal, retry_after
+from build.stores.registry.failures import Retries, TransientError, breaks_protocol, explained, proxy_refusal
 
 if TYPE_CHECKING:
     import httpx2
@@ -54,8 +55,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """A server's answer: headers by lower-case name, and its body unless that went elsewhere."""
+    """A server's answer: its URL after redirects, headers by lower-case name, its body unless that went elsewhere."""
 
+    url: str
     status: int
     reason: str
     headers: Mapping[str, str]
@@ -90,7 +92,8 @@ class Http:
         """Send a request and return the answer.
 
         Redirects are followed: on GET and HEAD all, on other methods 307 and 308 (RFC 9110, 15.4); credentials are not
-        sent to another origin. Raises TransientError for what may go away, PublishError for what won't.
+        sent to another origin, and a body with credentials is sent to no other address. Raises TransientError for what
+        may go away, PublishError for what won't.
         """
         for _ in range(_HOPS):
             response = await self._once(request)
@@ -99,10 +102,13 @@ class Http:
             if response.status not in _REDIRECTS or not followed or not location:
                 return response
             target = resolved(request.url, location, "Location")
+            if request.secret:
+                raise PublishError(
+                    f"{request}: found a redirect to {redacted(target)}, expected an answer: the request contains"
+                    " credentials and is sent to no other address"
+                )
             headers = request.headers
             if urlsplit(target)[:2] != urlsplit(request.url)[:2]:
-                if request.secret:
-                    return response
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             request = replace(request, url=target, headers=headers)
         raise PublishError(f"{request}: redirected more than {_HOPS} times")
@@ -118,7 +124,7 @@ class Http:
         what = f"{request}" + (f" through the proxy {redacted(proxy)}" if proxy else "")
         began = monotonic()
         try:
-            with _explaining(what, host_of(request.url)):
+            with _explaining(what, request.url, proxy):
                 async with asyncio.timeout(left):
                     response, received = await self._exchange(request)
         except PublishError as failure:
@@ -130,11 +136,10 @@ class Http:
         took = monotonic() - began
         self.retries.observe(took)
         trace_request(what, response.status, _size(request.body), received, took)
-        if response.status == 407:
-            scheme = urlsplit(request.url).scheme
-            raise PublishError(f"{what}: {proxy_refusal(scheme, f'407 {response.reason}')}")
+        if response.status == 407 and proxy:
+            raise PublishError(f"{what}: {proxy_refusal(request.url, proxy, f'407 {response.reason}')}")
         if response.status in _BUSY:
-            wait = retry_after(response.headers.get("retry-after", ""))
+            wait = failures.retry_after(response.headers.get("retry-after", ""))
             raise TransientError(refusal(request, response), wait)
         return response
 
@@ -143,7 +148,7 @@ class Http:
         headers = {"User-Agent": "pause", **request.headers}
         if body is not None:
             headers["Content-Length"] = str(_size(body))
-        content = body if body is None or isinstance(body, bytes) else _chunks(body)
+        content = _File(body) if isinstance(body, Blob) else body
         sent = client.build_request(request.method, request.url, content=content, headers=headers)
         response = await client.send(sent, stream=True)
         try:
@@ -158,7 +163,8 @@ class Http:
                     kept += chunk
         finally:
             await response.aclose()
-        found = Response(response.status_code, response.reason_phrase, _joined(response.headers), bytes(kept))
+        status, reason = response.status_code, response.reason_phrase
+        found = Response(request.url, status, reason, _joined(response.headers), bytes(kept))
         return found, received
 
     def _client(self, url: str) -> httpx2.AsyncClient:
@@ -195,10 +201,16 @@ def _no_tls() -> Any:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-async def _chunks(blob: Blob) -> AsyncIterator[bytes]:
-    with blob.open() as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
+@dataclass(frozen=True)
+class _File:
+    """The body of a request. It may be read again: on a redirect, and after a server has ended an HTTP/2 connection."""
+
+    blob: Blob
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with self.blob.open() as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
 
 
 def _size(body: Body) -> int:
@@ -211,18 +223,20 @@ def _joined(headers: httpx2.Headers) -> dict[str, str]:
 
 
 @contextmanager
-def _explaining(what: str, host: str) -> Iterator[None]:
-    """Turn what httpx2 raises into one PublishError."""
+def _explaining(what: str, url: str, proxy: str | None) -> Iterator[None]:
+    """Turn what httpx2 raises, and what it lets through, into one PublishError."""
     import httpx2
 
     try:
         yield
-    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, UnicodeError):
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, UnicodeError):
         raise PublishError(f"{what}: not a valid address") from None
     except httpx2.DecodingError:
         raise TransientError(f"{what}: the answer's content coding is damaged") from None
-    except (httpx2.HTTPError, OSError) as error:
-        raise explained(what, host, error) from None
+    except Exception as error:
+        if isinstance(error, httpx2.HTTPError | OSError) or breaks_protocol(error):
+            raise explained(what, url, proxy, error) from None
+        raise
 
 
 class _TooLargeError(Exception):

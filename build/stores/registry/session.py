@@ -63,7 +63,7 @@ class Session:
         if response.status == 400 and plain and await self._speaks_tls():
             response = await send()
         url = self.url(repository, request.url)
-        if response.status == 401 and self._is_own(url):
+        if response.status == 401 and self._is_own(response.url):
             # Sent from here: another request's token, for a mount, may be the one that is kept by now.
             token = await self._authenticator.answer(self.origin, response, repository)
             self._authorizations[repository.name] = token

@@ -1,0 +1,176 @@
+"""Parses arches.yaml strictly, and checks that its rows don't collide."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from build.config.arches import ENGINES, Arch, Defaults, ImageSettings, Promise, Settings
+from build.config.yaml import Node, load
+from build.oci.media_types import FORMATS
+from build.oci.platform import PLATFORM, Platform
+from build.oci.reference import Repository, check_tag
+
+# Names of images and companions: their programs are built as bin/NAME-ARCH.
+_NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
+_NAME_EXPECTED = "lower-case letters and digits, joined by . _ or -, because it becomes part of a file's name"
+
+
+def read_settings(path: Path) -> Settings:
+    """Read arches.yaml; raise UsageError with file, line, key, what was found and what was expected."""
+    top = load(path).fields("arches", "images", "defaults")
+    arches = {name: _arch(name, node) for name, node in top["arches"].items()}
+    top["arches"].require(bool(arches), "no row", "at least one")
+    _check_platforms(top["arches"], arches)
+    defaults = _defaults(top["defaults"], arches)
+    images = {name: _image(name, node, defaults.cflags) for name, node in top["images"].items()}
+    top["images"].require(bool(images), "no image", "at least one")
+    _check_programs(top["images"])
+    _check_repositories(top["images"], images, arches)
+    return Settings(arches, images, defaults)
+
+
+def _arch(name: str, node: Node) -> Arch:
+    fields = node.fields("triple", "platform", "elf", "qemu", optional=("runtime",))
+    elf = fields["elf"].fields("machine", "class", "order")
+    node.require(
+        name.isascii() and name.isalnum() and name == name.lower(),
+        f"arch name {name!r}",
+        "lower-case letters and digits, because it becomes part of a repository name",
+    )
+    return Arch(
+        name=name,
+        triple=fields["triple"].string(r"[a-z0-9_]+(-[a-z0-9_]+)+", "a GNU triple such as aarch64-linux-gnu"),
+        platform=Platform.parse(
+            fields["platform"].string(PLATFORM, "os/architecture[/variant], for example linux/arm/v7")
+        ),
+        elf=Promise(
+            machine=elf["machine"].string(r"EM_[A-Z0-9_]+", "an ELF machine name such as EM_AARCH64"),
+            bits=elf["class"].one_of(32, 64),
+            order=elf["order"].one_of("little", "big"),
+        ),
+        qemu=fields["qemu"].string(r"[a-z0-9_]+", "the NAME of qemu-NAME-static"),
+        runtime=(
+            fields["runtime"].string(r"[a-z0-9_]+", "the NAME of build/runtime/NAME.c") if "runtime" in fields else None
+        ),
+    )
+
+
+def _check_platforms(node: Node, arches: Mapping[str, Arch]) -> None:
+    seen: dict[Platform, str] = {}
+    for name, fields in node.items():
+        platform = arches[name].platform
+        dict(fields.items())["platform"].require(
+            platform not in seen,
+            f"platform {platform}, which row {seen.get(platform)!r} has too",
+            "a different platform in each row, because nodes select an image from the manifest list by platform",
+        )
+        seen[platform] = name
+
+
+def _check_programs(node: Node) -> None:
+    seen: dict[str, str] = {}
+    for image, fields in node.items():
+        companions = dict(fields.items()).get("companions")
+        for program, program_node in ((image, fields), *(companions.items() if companions else ())):
+            program_node.require(
+                program not in seen,
+                f"program {program!r}, which image {seen.get(program)!r} has too",
+                "distinct program names, because each is built as bin/NAME-ARCH",
+            )
+            seen[program] = image
+
+
+def _check_repositories(node: Node, images: Mapping[str, ImageSettings], arches: Iterable[str]) -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for name, fields in node.items():
+        image, by_key = images[name], dict(fields.items())
+        of_arches = [image.arch_repository.replace("{arch}", arch) for arch in arches]
+        for key, repositories in (("repository", [image.repository]), ("arch-repository", of_arches)):
+            taken = next((each for each in repositories if (each, image.tag) in seen), None)
+            by_key[key].require(
+                taken is None,
+                f"{taken}, where image {seen.get((taken or '', image.tag))!r} publishes tag {image.tag} too",
+                "another repository or another tag",
+            )
+            seen |= dict.fromkeys(((each, image.tag) for each in repositories), name)
+
+
+def _image(name: str, node: Node, cflags: tuple[str, ...]) -> ImageSettings:
+    fields = node.fields(
+        *("tag", "repository", "arch-repository", "dockerfile", "sources", "user", "entrypoint"),
+        optional=("companions", "cflags", "labels"),
+    )
+    node.require(bool(_NAME.fullmatch(name)), f"image name {name!r}", _NAME_EXPECTED)
+    tag = fields["tag"]
+    with tag.located():
+        check_tag(tag.string())
+    return ImageSettings(
+        name=name,
+        tag=tag.string(),
+        repository=_repository(fields["repository"], "registry"),
+        arch_repository=_repository(fields["arch-repository"], "registry", "arch"),
+        dockerfile=fields["dockerfile"].string(),
+        sources=fields["sources"].strings(r".+\.c", "a C file, relative to arches.yaml"),
+        companions={
+            each: _companion(name, each, sources)
+            for each, sources in (fields["companions"].items() if "companions" in fields else ())
+        },
+        cflags=fields["cflags"].strings() if "cflags" in fields else cflags,
+        user=fields["user"].string(
+            r"[0-9]+(:[0-9]+)?", "a numeric UID or UID:GID, because the image has no /etc/passwd"
+        ),
+        entrypoint=fields["entrypoint"].strings(),
+        labels=dict(_label(key, value) for key, value in fields["labels"].items()) if "labels" in fields else {},
+    )
+
+
+def _label(key: str, node: Node) -> tuple[str, str]:
+    # A key with = would change meaning in a LABEL instruction.
+    node.require(bool(re.fullmatch(r"[\w./-]+", key)), f"label {key!r}", "letters, digits and . _ / -")
+    return key, node.string()
+
+
+def _companion(image: str, name: str, node: Node) -> tuple[str, ...]:
+    node.require(bool(_NAME.fullmatch(name)), f"companion name {name!r}", _NAME_EXPECTED)
+    node.require(
+        name != image, f"the image's own name {name!r}", "another name, because each program is built as bin/NAME-ARCH"
+    )
+    return node.strings(r".+\.c", "a C file, relative to arches.yaml")
+
+
+def _repository(node: Node, *variables: str) -> str:
+    template = node.string()
+    fields = {"{" + each + "}" for each in variables}
+    with node.located():
+        rendered = template.replace("{registry}", "registry.example").replace("{arch}", "amd64")
+        node.require(
+            template.startswith("{registry}/") and set(re.findall(r"\{.*?\}", template)) == fields,
+            repr(template),
+            f'a template with {" and ".join(sorted(fields, reverse=True))}, for example "{{registry}}/name"',
+        )
+        Repository.parse(rendered)
+    return template
+
+
+def _defaults(node: Node, arches: Mapping[str, Arch]) -> Defaults:
+    fields = node.fields(
+        *("release", "arch", "registry", "engine", "format", "cflags", "kube-cross-image", "kube-cross-version")
+    )
+    release = fields["release"].strings()
+    for key, names in (("release", release), ("arch", (fields["arch"].string(),))):
+        for name in names:
+            fields[key].require(name in arches, repr(name), f"the name of an arch: {', '.join(arches)}")
+    with fields["registry"].located():
+        Repository.parse(fields["registry"].string() + "/name")
+    return Defaults(
+        release=release,
+        arch=fields["arch"].string(),
+        registry=fields["registry"].string(),
+        engine=fields["engine"].one_of(*ENGINES),
+        format=fields["format"].one_of(*FORMATS),
+        cflags=fields["cflags"].strings(),
+        kube_cross_image=fields["kube-cross-image"].string(),
+        kube_cross_version=fields["kube-cross-version"].string(),
+    )
