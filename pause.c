@@ -1,6 +1,6 @@
 /*
- * The first process of a pod: it holds the pod's namespaces open, adopts the processes that lose their parent,
- * and ends when it is asked to.
+ * The first process of a pod: it keeps the pod's namespaces open, reaps orphaned processes, and exits on SIGINT or
+ * SIGTERM.
  */
 #include <signal.h>
 #include <string.h>
@@ -19,48 +19,48 @@ static int wants_version(int argc, char **argv) {
     return 0;
 }
 
-static int say(int out, const char *text) {
+static int print(int fd, const char *text) {
     size_t length = strlen(text);
-    return write(out, text, length) == (ssize_t)length;
+    return write(fd, text, length) == (ssize_t)length;
 }
 
-/* A blocked signal stays pending until it is waited for: none is lost, and no handler has to be async-signal-safe. */
-static void block_endings(sigset_t *endings) {
-    sigemptyset(endings);
-    sigaddset(endings, SIGINT);
-    sigaddset(endings, SIGTERM);
-    sigprocmask(SIG_BLOCK, endings, NULL);
+/* A blocked signal stays pending until sigwait(), so none is lost, and no async-signal-safe handler is needed. */
+static void block_termination(sigset_t *signals) {
+    sigemptyset(signals);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, signals, NULL);
 }
 
 /*
- * With SIGCHLD ignored the kernel itself buries the children, and pause sleeps on. It does not bury those that were
- * dead before: a shell that exec'd pause may have left some.
+ * While SIGCHLD is ignored the kernel reaps children itself, without waking pause. It does not reap children that
+ * were zombies before, for example those of a shell that exec'd pause.
  */
-static void bury_children(void) {
+static void reap_children(void) {
     signal(SIGCHLD, SIG_IGN);
     while (waitpid(-1, NULL, WNOHANG) > 0)
         continue;
 }
 
-static int await_ending(const sigset_t *endings) {
-    int ending;
-    if (sigwait(endings, &ending) != 0)
+static int wait_for_termination(const sigset_t *signals) {
+    int number;
+    if (sigwait(signals, &number) != 0)
         return 1;
-    if (ending == SIGINT)
-        say(STDERR_FILENO, "Shutting down, got signal: Interrupt\n");
+    if (number == SIGINT)
+        print(STDERR_FILENO, "Shutting down, got signal: Interrupt\n");
     else
-        say(STDERR_FILENO, "Shutting down, got signal: Terminated\n");
+        print(STDERR_FILENO, "Shutting down, got signal: Terminated\n");
     return 0;
 }
 
 int main(int argc, char **argv) {
     if (wants_version(argc, argv))
-        return !say(STDOUT_FILENO, "pause.c " VERSION "\n");
+        return !print(STDOUT_FILENO, "pause.c " VERSION "\n");
 
-    sigset_t endings;
-    block_endings(&endings);
-    bury_children();
+    sigset_t signals;
+    block_termination(&signals);
+    reap_children();
     if (getpid() != 1)
-        say(STDERR_FILENO, "Warning: pause should be the first process\n");
-    return await_ending(&endings);
+        print(STDERR_FILENO, "Warning: pause should be the first process\n");
+    return wait_for_termination(&signals);
 }

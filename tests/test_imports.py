@@ -33,6 +33,7 @@ HEAVY = {
     "requests",
     "rich",
     "tarfile",
+    "truststore",
     "urllib3",
     "yaml",
 }

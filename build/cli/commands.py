@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from build.cli import options as given
@@ -39,29 +40,27 @@ async def orphan(options: Options) -> list[Result]:
         return await pipeline.companions(builds)
 
 
-async def container(options: Options) -> list[Result]:
-    """The image of the selected arch."""
-    return await _container(options, every_arch=False)
+async def _container(options: Options, *, every_arch: bool) -> list[Result]:
+    async with setup.builds(options, every_arch=every_arch) as builds:
+        from build.release import pipeline
+
+        return await pipeline.container(builds)
 
 
-async def all_container(options: Options) -> list[Result]:
-    """The image of every arch of the release."""
-    return await _container(options, every_arch=True)
+async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[Result]:
+    async with setup.builds(options, every_arch=every_arch) as builds, setup.stores(options) as store:
+        from build.release import pipeline
+
+        to = {build: setup.destinations(options, build.releases, store) for build in builds}
+        verification = setup.verification(options) if options.flags.get("verify") else None
+        return await pipeline.push(builds, to, verification, with_list=with_list)
 
 
-async def push(options: Options) -> list[Result]:
-    """The image of the selected arch, published."""
-    return await _push(options, every_arch=False, with_list=False)
-
-
-async def all_push_images(options: Options) -> list[Result]:
-    """The image of every arch, published."""
-    return await _push(options, every_arch=True, with_list=False)
-
-
-async def all_push(options: Options) -> list[Result]:
-    """The image of every arch and the manifest list, published."""
-    return await _push(options, every_arch=True, with_list=True)
+container = partial(_container, every_arch=False)
+all_container = partial(_container, every_arch=True)
+push = partial(_push, every_arch=False, with_list=False)
+all_push_images = partial(_push, every_arch=True, with_list=False)
+all_push = partial(_push, every_arch=True, with_list=True)
 
 
 async def plan(options: Options) -> list[Result]:
@@ -204,19 +203,3 @@ async def clean(options: Options) -> list[Removed]:
     repositories = [Repository.parse(name) for name in dict.fromkeys(names)]
     cached = Cache(options.root / setup.CACHE)
     return clean(options.root, cached, settings.images.values(), settings.arches, repositories, options.dry)
-
-
-async def _container(options: Options, *, every_arch: bool) -> list[Result]:
-    async with setup.builds(options, every_arch=every_arch) as builds:
-        from build.release import pipeline
-
-        return await pipeline.container(builds)
-
-
-async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[Result]:
-    async with setup.builds(options, every_arch=every_arch) as builds, setup.stores(options) as store:
-        from build.release import pipeline
-
-        to = {build: setup.destinations(options, build.releases, store) for build in builds}
-        verification = setup.verification(options) if options.flags.get("verify") else None
-        return await pipeline.push(builds, to, verification, with_list=with_list)

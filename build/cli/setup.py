@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from build.cli import options as given
@@ -79,7 +77,7 @@ async def builds(options: Options, *, every_arch: bool) -> AsyncIterator[list[Bu
         read_revision(options.root, options.text("rev", ""), options.environment.get("SOURCE_DATE_EPOCH"))
     )
     try:
-        await asyncio.sleep(0)  # git starts, and answers while the rest is read
+        await asyncio.wait({revision}, timeout=0.002)  # git starts, and answers while the rest is read
         yield await _builds(options, revision, every_arch)
     finally:
         revision.cancel()
@@ -124,7 +122,9 @@ def scratch_base(options: Options) -> Path:
     from build.cache.cache import SCRATCH
 
     if options.dry or not os.access(options.root, os.W_OK):
-        return Path(tempfile.gettempdir(), f"pause-{token_hex(8)}")
+        import tempfile
+
+        return Path(tempfile.gettempdir(), f"pause-{os.urandom(8).hex()}")
     return options.root / CACHE / SCRATCH
 
 

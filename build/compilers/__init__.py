@@ -1,1 +1,1 @@
-"""Turns C sources into a proved binary: zig, kube-cross or the gcc of the host. Knows nothing of images."""
+"""Compiles C programs with zig, kube-cross or the host's gcc, and checks their ELF headers. Has no part in images."""

@@ -1,4 +1,4 @@
-"""A compiled program, and what it is made from: as long as none of that changes, the one of before is the right one."""
+"""A compiled program, and its inputs, which decide whether it has to be compiled again."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Binary:
 
     @classmethod
     def of(cls, data: bytes) -> Binary:
-        """The binary of these bytes."""
+        """A binary with these bytes."""
         return cls(data, digest_of(data))
 
 
 async def binary_inputs(root: Path, program: Program, arches: Iterable[Arch], compiler: Compiler) -> dict[Arch, Inputs]:
-    """For each arch everything its binary is made from: sources, headers, flags, compiler, VERSION, row."""
+    """The inputs of the binary for each arch: sources, headers, flags, compiler, VERSION, triple and runtime."""
     read = reader(root)
-    made = {}
-    read_for: dict[str | None, Mapping[str, str]] = {}  # rows with the same runtime read the same files
+    inputs = {}
+    by_runtime: dict[str | None, Mapping[str, str]] = {}  # arches with the same runtime read the same files
     for arch in arches:
-        if arch.runtime not in read_for:
-            read_for[arch.runtime] = {path: digest_of(data) for path, data in files(read, program, arch).items()}
+        if arch.runtime not in by_runtime:
+            by_runtime[arch.runtime] = {path: digest_of(data) for path, data in files(read, program, arch).items()}
         settings = {
             "compiler": await compiler.identity(arch),
             "VERSION": program.version,
@@ -42,5 +42,5 @@ async def binary_inputs(root: Path, program: Program, arches: Iterable[Arch], co
             "triple": arch.triple,
             "runtime": arch.runtime or "",
         }
-        made[arch] = Inputs(settings, read_for[arch.runtime])
-    return made
+        inputs[arch] = Inputs(settings, by_runtime[arch.runtime])
+    return inputs

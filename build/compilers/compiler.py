@@ -1,4 +1,4 @@
-"""The protocol of all compilers, and the flags that they have in common."""
+"""The Compiler protocol, and the flags that all compilers share."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LINKER_SCRIPT = f"{RUNTIME}/link.ld"
 
 @dataclass(frozen=True)
 class Program:
-    """One C program of the checkout.
+    """A C program of the checkout.
 
-    `sources` are POSIX paths relative to the checkout. `version` is what the program prints for `-v`; it reaches the
-    compiler as the string literal VERSION.
+    `sources` are POSIX paths relative to the checkout. `version` is the value of the macro VERSION, a string literal
+    that the program prints for `-v`.
     """
 
     name: str
@@ -34,24 +34,24 @@ Compile = Callable[[Program, Arch], Awaitable[bytes]]
 
 
 class Compiler(Protocol):
-    """Turns programs into static ELF executables."""
+    """Compiles programs to static ELF executables."""
 
     async def identity(self, arch: Arch) -> str:
-        """Name and version of the compiler for `arch`: with the same identity, the same input gives the same bytes.
+        """Name and version of the compiler for `arch`. The same identity and input always give the same bytes.
 
-        Raises CompileError or BuildError if that can't be told.
+        Raises CompileError or BuildError if they can't be determined.
         """
 
     def session(self, root: Path, jobs: Collection[Job], scratch: Path) -> AbstractAsyncContextManager[Compile]:
-        """Prepare to compile `jobs`, which are programs of the checkout `root`, each for an arch.
+        """Prepare to compile `jobs`, programs of the checkout `root`, each for an arch.
 
-        The context yields a function that compiles one job, and may be called concurrently; it raises CompileError with
-        the compiler's own words. Temporary files go into `scratch`. When the context ends, nothing is left running.
+        The context yields a function that compiles one job. It may be called concurrently, and raises CompileError with
+        the compiler's output. Temporary files go to `scratch`. No process outlives the context.
         """
 
 
 def files(read: Reader, program: Program, arch: Arch) -> Mapping[str, bytes]:
-    """Path and content of every file of the checkout that compiling `program` for `arch` may read."""
+    """The content by path of every file of the checkout that compiling `program` for `arch` may read."""
     named, folders = named_by_flags(program.flags)
     if arch.runtime is None:
         return inputs(read, (*program.sources, *named), folders)
@@ -60,33 +60,33 @@ def files(read: Reader, program: Program, arch: Arch) -> Mapping[str, bytes]:
 
 
 def gcc_flags(program: Program, arch: Arch) -> tuple[str, ...]:
-    """The arguments of any `TRIPLE-gcc`, but for `-o`: flags, then sources."""
+    """The arguments of `TRIPLE-gcc` except `-o`: flags, then sources."""
     linked = FREESTANDING if arch.runtime else ("-static", "-s", "-Wl,--build-id=none")
     return (*program.flags, define_version(program.version), *linked, *translation_units(program, arch))
 
 
 def define_version(version: str) -> str:
-    """The flag that makes VERSION a C string literal, whatever is in `version`."""
+    """The flag that defines VERSION as a C string literal, with every special character escaped."""
     plain = b"-+._0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
     literal = "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in version.encode())
     return f'-DVERSION="{literal}"'
 
 
 def translation_units(program: Program, arch: Arch) -> tuple[str, ...]:
-    """The sources to compile, the arch's runtime among them, relative to the checkout.
+    """The sources to compile, including the arch's runtime, relative to the checkout, with the flags that they need.
 
-    Before a single source the runtime joins its translation unit: one run of the compiler less, it can inline a system
-    call into the program, and it skips what the program does not call.
+    If there is only one source, the runtime is included in its translation unit: that saves one compiler run, and lets
+    the compiler inline system calls and drop functions that the program does not call.
     """
     if arch.runtime is None:
         return program.sources
     runtime = f"{RUNTIME}/{arch.runtime}.c"
     if len(program.sources) == 1:
-        return ("-DRUNTIME_JOINS", "-include", runtime, *program.sources)
+        return ("-DRUNTIME_INCLUDED", "-include", runtime, *program.sources)
     return (*program.sources, runtime)
 
 
-# Flags, the same for gcc and clang, that put the runtime in the place of a libc. Relative to the checkout.
+# Flags of gcc and clang that replace libc with the runtime; paths are relative to the checkout.
 FREESTANDING = (
     "-static",
     "-nostdlib",

@@ -1,7 +1,8 @@
-"""Which files of the checkout a compilation reads, found without a compiler.
+"""Finds the files of the checkout that a compilation reads, without running a compiler.
 
-Every `#include` is followed, also one that an `#if` would skip: a file too many costs a compilation, one too few
-would publish a stale binary. What is found nowhere here is the toolchain's own, and the compiler's identity covers it.
+Every `#include` is followed, even one that an `#if` would skip: an extra file costs an unnecessary compilation, but a
+missing one would publish a stale binary. Headers that are not in the checkout belong to the toolchain, which the
+compiler's identity covers.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ Reader = Callable[[str], bytes | None]
 
 
 def reader(root: Path) -> Reader:
-    """Reads files of the checkout by their path in it, each once; None for one that is not there.
+    """A function that reads a file of the checkout, with a cache, and returns None if there is no such file.
 
-    Raises CompileError for one that is there and can't be read.
+    It raises CompileError if the file exists but can't be read.
     """
 
     @cache
@@ -37,27 +38,27 @@ def reader(root: Path) -> Reader:
 
 
 def inputs(read: Reader, sources: Iterable[str], folders: Iterable[str]) -> Mapping[str, bytes]:
-    """Path and content of `sources` and of all that they include, sorted by path.
+    """The content by path of `sources` and of every file that they include, sorted by path.
 
-    `folders` are the include folders. Raises CompileError for a source that is not there, and for an include whose
-    name is a macro.
+    `folders` are the include directories. Raises CompileError for a missing source, and for an include whose file name
+    is a macro.
     """
     found: dict[str, bytes] = {}
     searched = tuple(folders)
-    waiting = [normpath(source) for source in sources]
-    for source in waiting:
+    pending = [normpath(source) for source in sources]
+    for source in pending:
         if read(source) is None:
-            raise CompileError(f"{source}: no such file\n  it is named in arches.yaml, or by CFLAGS")
-    while waiting:
-        path = waiting.pop()
+            raise CompileError(f"{source}: no such file\n  it is named in arches.yaml, or in CFLAGS")
+    while pending:
+        path = pending.pop()
         data = read(path)
         if data is None or path in found:
             continue
         found[path] = data
-        beside = str(PurePosixPath(path).parent)
-        for name, quoted in _included(path, data):
-            # In all folders, not the first that has it: then `#include_next`, and a new file in an earlier one, count.
-            waiting += [normpath(f"{folder}/{name}") for folder in ((beside,) if quoted else ()) + searched]
+        parent = str(PurePosixPath(path).parent)
+        for name, is_quoted in _included(path, data):
+            # In every folder, not only the first that has the file, which covers `#include_next`.
+            pending += [normpath(f"{folder}/{name}") for folder in ((parent,) if is_quoted else ()) + searched]
     return dict(sorted(found.items()))
 
 
@@ -73,40 +74,41 @@ _DIRECTIVE = re.compile(
 
 @cache
 def _included(path: str, data: bytes) -> tuple[tuple[str, bool], ...]:
-    """Name of each included file, and whether it stands in quotes."""
+    """The name of each included file, and whether it is in quotes rather than angle brackets."""
     names = []
-    # A directive may go on in the next line, and have comments before and within it.
+    # Continuation lines are joined; comments may precede a directive or be inside it.
     for text in _DIRECTIVE.findall(re.sub(rb"\\\r?\n", b"", data)):
-        named = re.match(rb'"([^"]+)"|<([^>]+)>', text)
-        if not named:
+        match = re.match(rb'"([^"]+)"|<([^>]+)>', text)
+        if not match:
             found = text.decode(errors="replace").strip()
             raise CompileError(
-                f"{path}: #include {found}: expected a file's name\n  one that a macro names can't be tracked"
+                f"{path}: #include {found}: expected a file name\n  a file that a macro names can't be tracked"
             )
-        names.append(((named[1] or named[2]).decode(errors="surrogateescape"), bool(named[1])))
+        names.append(((match[1] or match[2]).decode(errors="surrogateescape"), bool(match[1])))
     return tuple(names)
 
 
 def named_by_flags(flags: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The files (`-include F`) and the folders (`-I D`, `-isystem D` and the like) that flags name, joined or apart.
+    """The files and include directories that compiler flags name, whether joined (`-Ix`) or separate (`-I x`).
 
-    Raises UsageError for a flag that names files in a way of its own.
+    Raises UsageError for a flag that makes the compiler read files in another way.
     """
     files: list[str] = []
     folders: list[str] = []
     options = {"-include": files, "-imacros": files, "-I": folders}
     options |= dict.fromkeys(("-iquote", "-isystem", "-idirafter"), folders)
-    waiting: list[str] | None = None
+    expecting: list[str] | None = None
     for flag in flags:
         if flag.startswith(("@", "-Wp,", "-Xclang", "-Xpreprocessor", "--include", "--sysroot", "-fprofile-use")):
             raise UsageError(
-                f"CFLAGS: found {flag}: what it makes the compiler read can't be tracked\n  use -I or -include"
+                f"CFLAGS: found {flag}: the files that it makes the compiler read can't be tracked"
+                "\n  use -I or -include"
             )
-        if waiting is not None:
-            waiting.append(flag)
-            waiting = None
+        if expecting is not None:
+            expecting.append(flag)
+            expecting = None
         elif flag in options:
-            waiting = options[flag]
+            expecting = options[flag]
         else:
             joined = next((option for option in options if flag.startswith(option)), None)
             if joined:

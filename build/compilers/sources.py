@@ -1,4 +1,4 @@
-"""The sources of a run, packed for a container."""
+"""Packs the sources of a compilation for a container."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from build.compilers.includes import reader
 
 
 def packed(root: Path, jobs: Collection[Job], owner: int) -> bytes:
-    """An archive with all files that `jobs` read, and a folder `out` that the user `owner` may write to."""
+    """A tar archive of all files that `jobs` read, and a folder `out` that the user with UID `owner` may write to."""
     read = reader(root)
     contents = {path: data for job in jobs for path, data in files(read, *job).items()}
     output = io.BytesIO()

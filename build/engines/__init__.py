@@ -1,1 +1,1 @@
-"""Makes an image from a binary and brings it to a store, embedded or through the Docker daemon. Does not compile."""
+"""Builds images from binaries and publishes them, in Python or in a Docker daemon. Compiles nothing."""

@@ -21,12 +21,12 @@ from build.image.validate import validate
 from build.oci.descriptor import digest_of
 from build.oci.image import Image
 from build.oci.media_types import Format
-from build.oci.parse import Manifest, parse_config, parse_manifest
 from build.oci.reference import Repository, Tag
 from build.oci.tar import File, tar
 from build.report import DONE, Event, Report, Result
 from build.stores.registry.credentials import Credentials
 from build.stores.store import Store
+from build.stores.transfer import fetch
 from build.system import scratch
 
 
@@ -109,15 +109,11 @@ class DockerEngine:
 
     async def _fetched(self, store: Store, tag: Tag, digest: str) -> Image:
         """The image in the registry, proved to be what its manifest says."""
-        manifest = await store.manifest(tag.repository, digest)
-        parsed = parse_manifest(manifest.data, manifest.media_type) if manifest else None
-        if manifest is None or not isinstance(parsed, Manifest):
-            raise PublishError(f"{tag}: {digest}: found no image's manifest in the registry")
         with scratch(self.scratch) as spool:
-            wanted = (parsed.config, *parsed.layers)
-            config, *layers = await all_of(store.blob(tag.repository, each, spool) for each in wanted)
-            kept = tuple(replace(layer, source=layer.data) for layer in layers)
-        image = Image(parse_config(config.data).platform, manifest, config, kept)
+            image = await fetch(store, tag.repository, digest, spool)
+            if image is None:
+                raise PublishError(f"{tag}: {digest}: not found in the registry")
+            image = replace(image, layers=tuple(replace(layer, source=layer.data) for layer in image.layers))
         validate(image)
         return image
 

@@ -1,4 +1,4 @@
-"""The embedded engine: images are assembled here, byte for byte the same everywhere, and need no daemon."""
+"""The embedded engine: assembles reproducible images in Python, without a daemon."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from build.stores.store import Store
 
 @dataclass(frozen=True)
 class Embedded:
-    """Assembles images and publishes them to any store. In a `dry` run no file is written."""
+    """Assembles images and publishes them to any store. A `dry` run writes no files."""
 
     cache: Cache
     dry: bool
 
     def accept(self, tag: Tag, form: Format) -> None:
-        """Layouts take only OCI media types: raise UsageError for others."""
+        """Raise UsageError for Docker media types in a layout."""
         if tag.repository.on_disk and form is not OCI:
             raise UsageError(
                 f"{tag}: found format {form.name}, expected oci: OCI layouts always use OCI media types"
@@ -44,21 +44,21 @@ class Embedded:
     async def make(self, spec: Spec, binary: Binary) -> Built:
         """Assemble the image, or take it from the cache. Raises ElfError or ImageError."""
 
-        def prove() -> None:
+        def check() -> None:
             elf.check(binary.data, spec.arch.elf, spec.binary_path)
 
-        image = assemble(spec, binary.data, binary.digest, self.cache, prove)
+        image = assemble(spec, binary.data, binary.digest, self.cache, check)
         return Built(spec, binary, Result(spec.names[0], image.digest, str(image.platform), "made"), image)
 
     async def export(self, built: Built) -> Result:
-        """Write bin/NAME-ARCH.tar, which loads as the name that the image is published as."""
+        """Write bin/NAME-ARCH.tar, which loads under the name that the image is published as."""
         spec, image = built.spec, _image(built)
         name = spec.names[0]
         packed = archive([Entry(image, name, spec.tag)], spec.revision.time)
 
         def inputs(before: Collection[str]) -> Inputs:
             used = image_inputs(spec, built.binary.digest, self.cache, before)
-            return replace(used, settings={**used.settings, "it loads as": name})
+            return replace(used, settings={**used.settings, "name in the archive": name})
 
         result = Result(f"{spec.binary_path}.tar", image.digest, str(image.platform), "made")
         return keep(spec.root, self.cache, result, packed, inputs, self.dry)
@@ -67,12 +67,12 @@ class Embedded:
         """An archive that loads as `name` (NAME:TAG)."""
         return archive([Entry(_image(built), name, name.rpartition(":")[2])], built.spec.revision.time)
 
-    async def target(self, built: Built, tag: Tag, store: Store, held: str | None) -> Image | None:  # noqa: ARG002
-        """The image, whose bytes are known before anything is published."""
+    async def target(self, built: Built, tag: Tag, store: Store, current: str | None) -> Image | None:  # noqa: ARG002
+        """The image, which is known before it is published."""
         return _image(built)
 
     async def publish(self, built: Built, tag: Tag, store: Store) -> Image:
-        """Move the tag; the content is in the store already."""
+        """Move the tag; the store already has the content."""
         await store.put_tag(tag.repository, tag.name, _image(built))
         return _image(built)
 

@@ -1,9 +1,9 @@
-"""The protocol of all engines: an image from a binary, the image where the user finds it, the image in a store."""
+"""The Engine protocol: build an image from a binary, export it for the user, publish it to a store."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from build.compilers.binary import Binary
 from build.image.spec import Spec
@@ -13,12 +13,14 @@ from build.oci.reference import Repository, Tag
 from build.report import Result
 from build.stores.store import Store
 
+T = TypeVar("T", contravariant=True)  # noqa: PLC0105
+
 
 @dataclass(frozen=True)
 class Built:
-    """An image that an engine has made: `result` tells the user where it is.
+    """An image that an engine has built; `result` has its name, and its digest if that is known.
 
-    `image` is None for an image whose bytes only the daemon has; `reference` then names it there.
+    `image` is None if only the daemon has the image.
     """
 
     spec: Spec
@@ -27,31 +29,52 @@ class Built:
     image: Image | None = None
 
 
-class Engine(Protocol):
-    """Makes images and publishes them. Every method raises BuildError; in a dry run nothing is changed."""
+class Publisher(Protocol[T]):
+    """Publishes images of type T."""
+
+    def expect(self, store: Store, repository: Repository) -> None:
+        """Prepare `store` for an image in `repository` that is still being built."""
+
+    async def target(self, built: T, tag: Tag, store: Store, current: str | None) -> Image | None:
+        """The image that `publish` would publish as `tag`, whose current digest is `current`.
+
+        None if it is not known before the daemon pushes.
+        """
+
+    async def publish(self, built: T, tag: Tag, store: Store) -> Image:
+        """Move `tag` to the image, and return the published image.
+
+        The store already has the content of the image that `target` returned.
+        """
+
+
+class Engine(Publisher[Built], Protocol):
+    """Builds and publishes images. Every method but `accept` raises BuildError; a dry run changes nothing."""
 
     def accept(self, tag: Tag, form: Format) -> None:
         """Raise UsageError if images of this engine can't be published under `tag` in this format."""
 
-    def expect(self, store: Store, repository: Repository) -> None:
-        """Prepare `store` for an image in `repository`, while that is still being made."""
-
     async def make(self, spec: Spec, binary: Binary) -> Built:
-        """The image of `binary`, which has been proved to be the row's; unchanged images are not made again."""
+        """Build the image of `binary`, or reuse it if it is unchanged. Raises ElfError for a binary of another arch."""
 
     async def export(self, built: Built) -> Result:
-        """The image where the user finds it: an archive in bin, or the daemon."""
+        """Put the image where the user expects it: an archive in bin, or the daemon."""
 
     async def archive(self, built: Built, name: str) -> bytes:
-        """An archive of the image for container engines to load, as `name` where the engine can choose."""
+        """An archive that container engines load. Engines that can set the name (NAME:TAG) set `name`."""
 
-    async def target(self, built: Built, tag: Tag, store: Store, held: str | None) -> Image | None:
-        """The image that publishing would put under `tag`, which refers to the digest `held` now; None if only the
-        daemon's push will tell.
-        """
 
-    async def publish(self, built: Built, tag: Tag, store: Store) -> Image:
-        """Make `tag` refer to the image, and return it as it is published.
+class Unchanged:
+    """Publishes existing images without changes."""
 
-        What `target` returned is in the store by now.
-        """
+    def expect(self, store: Store, repository: Repository) -> None:
+        """The images exist already, so there is nothing to prepare."""
+
+    async def target(self, built: Image, tag: Tag, store: Store, current: str | None) -> Image | None:  # noqa: ARG002
+        """The image itself."""
+        return built
+
+    async def publish(self, built: Image, tag: Tag, store: Store) -> Image:
+        """Move the tag; the store already has the content."""
+        await store.put_tag(tag.repository, tag.name, built)
+        return built

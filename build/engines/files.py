@@ -1,4 +1,4 @@
-"""Files that users find after a run, such as bin/pause-arm64: written only if they differ, with the reason."""
+"""Writes the output files of a run, such as bin/pause-arm64, only if they differ, with the reason."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def keep(
     *,
     executable: bool = False,
 ) -> Result:
-    """Write `data` to the file `result.name` below `root`, unless it is there; return what was done, and why.
+    """Write `data` to the file `result.name` in `root` unless it is unchanged; return the result with the reason.
 
-    `inputs` tells what the file is made from now, given the files that it was made from before.
+    `inputs` returns the current inputs, given the paths of the files that were inputs before. If `dry`, nothing is
+    written.
     """
     target, mode = root / result.name, 0o777 if executable else 0o666
     if not differs(target, data, mode):

@@ -1,1 +1,1 @@
-"""Turns a Dockerfile and a binary into the bytes of an image, and reads them back. Where they are kept is elsewhere."""
+"""Assembles an image from a Dockerfile and a binary, and reads image layers. Storing images is done in stores."""

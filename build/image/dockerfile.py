@@ -1,7 +1,7 @@
-"""Dockerfile.j2 and an arch become the rendered Dockerfile, and that becomes an image config and a list of files.
+"""Parses a rendered Dockerfile, and makes the image config from it.
 
-Only what needs no daemon is understood: an empty base, files, and settings of the config. The rest is refused by name.
-Config members follow image-spec config.md; instructions follow Docker's Dockerfile reference.
+Only a subset that needs no daemon is supported: FROM scratch, COPY and ADD of files, and instructions that set members
+of the config. Instructions follow Docker's Dockerfile reference, config members image-spec config.md.
 """
 
 from __future__ import annotations
@@ -13,228 +13,198 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import PurePosixPath
-from traceback import extract_tb
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from build.errors import ImageError
 from build.oci.platform import Platform
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
-DAEMON = "build it with --engine docker"
+_USE_DOCKER = "build it with --engine docker"
+_COPY = ("COPY", "ADD")
+# One instruction as the parser returns it: instruction, value, startline and endline, counted from 0.
+_Step = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Copy:
-    """One file of the checkout, and where it goes in the image."""
+    """A file that COPY or ADD takes from `source` in the checkout to `target`, an absolute path in the image."""
 
     source: str
     target: str
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What a rendered Dockerfile asks for: files, the members of `config`, and a line of history an instruction."""
+class Dockerfile:
+    """A parsed Dockerfile: its files, the members of `config` that it sets, and its instructions after FROM."""
 
     copies: tuple[Copy, ...]
     config: Mapping[str, Any]
-    steps: tuple[str, ...]
+    instructions: tuple[str, ...]
 
 
-def render(template: str, name: str, variables: Mapping[str, Any]) -> str:
-    """Render the Jinja template `name`; raise ImageError with its line for an undefined name or a syntax error."""
-    import jinja2
+def parse(text: str, name: str, arch: str = "") -> Dockerfile:
+    """Parse a rendered Dockerfile; `name` and `arch` are for error messages.
 
-    try:
-        return _template(template).render(variables)
-    except jinja2.TemplateSyntaxError as error:
-        raise ImageError(f"{name}:{error.lineno}: {error.message}") from None
-    except jinja2.UndefinedError as error:
-        known = f"known names: {', '.join(sorted(variables))}"
-        raise ImageError(f"{name}:{_line(error)}: {error.message}\n  {known}") from None
-    except (
-        jinja2.TemplateError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as e:
-        raise ImageError(f"{name}:{_line(e)}: {e}") from None
-
-
-def _line(error: Exception) -> int:
-    """The line of the template that was being rendered when `error` rose."""
-    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == "<template>"]
-    return (lines and lines[-1]) or 1
-
-
-@cache
-def _template(text: str) -> Template:
-    import jinja2
-
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701
-    environment.filters["quoted"] = quoted
-    return environment.from_string(text)
-
-
-def quoted(text: str) -> str:
-    """A Dockerfile word in double quotes; raise ImageError for text that builders read in different ways."""
-    if re.search(r'["\\$\x00-\x1f]', text):
-        raise ImageError(f"Dockerfile: {text!r} can't be quoted: builders differ on \", \\, $ and control characters")
-    return f'"{text}"'
-
-
-def read(text: str, name: str) -> Recipe:
-    """Read the rendered Dockerfile; raise ImageError with file, line and instruction for what this engine can't do."""
+    Raises ImageError with line and instruction for what is not supported.
+    """
     from dockerfile_parse import DockerfileParser
+
+    suffix = f" ({arch})" if arch else ""
+
+    def location(line: int) -> str:
+        return f"{name}:{line + 1}{suffix}: "
 
     parser = DockerfileParser(fileobj=BytesIO(text.encode()), env_replace=False)
     steps = [step for step in parser.structure if step["instruction"] != "COMMENT"]
-    _starts_from_scratch(steps, name)
+    _check_from(steps, location)
     copies: list[Copy] = []
     config: dict[str, Any] = {}
     for step in steps[1:]:
-        place = f"{name}:{step['startline'] + 1}: {step['instruction']}"
-        _same_for_every_builder(step["value"], place)
-        if step["instruction"] in ("COPY", "ADD"):
-            copies += _copies(step["value"], place)
-        elif step["instruction"] in _SETTINGS:
-            _SETTINGS[step["instruction"]](config, step["value"], place)
+        instruction, value = step["instruction"], step["value"]
+        where = location(step["startline"]) + instruction
+        _check_no_variables(value, where)
+        if instruction in _COPY:
+            copies += _copies(value, where)
+        elif instruction in _CONFIG:
+            _CONFIG[instruction](config, value, where)
         else:
-            raise ImageError(f"{place} is not for the embedded engine\n  {DAEMON}, or leave it out")
-    _nothing_left_out(parser.structure, text, name)
+            raise ImageError(f"{where} is not supported by the embedded engine\n  {_USE_DOCKER}, or remove it")
+    _check_complete(parser.structure, text, location)
     if not copies:
-        raise ImageError(f"{name}: no COPY, so the image would be empty")
-    return Recipe(tuple(copies), config, tuple(f"{step['instruction']} {step['value']}" for step in steps[1:]))
+        raise ImageError(f"{name}{suffix}: no COPY, so the image would be empty")
+    return Dockerfile(tuple(copies), config, tuple(f"{step['instruction']} {step['value']}" for step in steps[1:]))
 
 
-def config(recipe: Recipe, platform: Platform, created: str) -> dict[str, Any]:
-    """The image config but for `rootfs`: one entry of history an instruction, and one layer for all the files.
+def image_config(dockerfile: Dockerfile, platform: Platform, created: str) -> dict[str, Any]:
+    """The image config without `rootfs`. `created` is an RFC 3339 time.
 
-    `created` is an RFC 3339 time.
+    All files are in one layer, so the history has one entry for every COPY and ADD together, and one with `empty_layer`
+    for each other instruction.
     """
-    adding = [step for step in recipe.steps if step.startswith(("COPY", "ADD"))]
-    settings = [step for step in recipe.steps if step not in adding]
-    history: list[dict[str, Any]] = [{"created": created, "created_by": "; ".join(adding)}]
-    history += [{"created": created, "created_by": step, "empty_layer": True} for step in settings]
-    return {**platform.fields(), "created": created, "config": dict(recipe.config), "history": history}
+    copying = [each for each in dockerfile.instructions if each.startswith(_COPY)]
+    others = [each for each in dockerfile.instructions if each not in copying]
+    history: list[dict[str, Any]] = [{"created": created, "created_by": "; ".join(copying)}]
+    history += [{"created": created, "created_by": each, "empty_layer": True} for each in others]
+    return {**platform.fields(), "created": created, "config": dict(dockerfile.config), "history": history}
 
 
-def _nothing_left_out(steps: Sequence[Mapping[str, Any]], text: str, name: str) -> None:
-    # The parser passes over an instruction without a value, and over a last line that is to be continued.
-    seen = {number for step in steps for number in range(step["startline"], step["endline"] + 1)}
+def _check_complete(steps: Sequence[_Step], text: str, location: Callable[[int], str]) -> None:
+    # The parser ignores an instruction without a value, and a last line that ends with a continuation.
+    parsed = {number for step in steps for number in range(step["startline"], step["endline"] + 1)}
     for number, line in enumerate(text.split("\n")):
-        if line.strip() and number not in seen:
-            raise ImageError(f"{name}:{number + 1}: {line.strip()}: expected an instruction and its value")
+        if line.strip() and number not in parsed:
+            raise ImageError(f"{location(number)}{line.strip()}: expected an instruction and its value")
 
 
-def _starts_from_scratch(steps: Sequence[Mapping[str, Any]], name: str) -> None:
+def _check_from(steps: Sequence[_Step], location: Callable[[int], str]) -> None:
     found = [step for step in steps if step["instruction"] == "FROM"]
     if not found or steps[0]["instruction"] != "FROM":
         first = f"{steps[0]['instruction']} {steps[0]['value']}" if steps else "nothing"
-        raise ImageError(f"{name}:1: found {first}\n  expected FROM scratch first; variables are the template's affair")
+        raise ImageError(
+            f"{location(0)}found {first}\n  expected FROM scratch first; use template variables instead of ARG"
+        )
     for step in found:
         if step["value"] != "scratch" or step is not found[0]:
             raise ImageError(
-                f"{name}:{step['startline'] + 1}: FROM {step['value']}: the embedded engine starts from scratch, once"
-                f"\n  {DAEMON} for another base or several stages"
+                f"{location(step['startline'])}FROM {step['value']}: only a single `FROM scratch` is supported"
+                f"\n  {_USE_DOCKER} for another base or several stages"
             )
 
 
-def _same_for_every_builder(value: str, place: str) -> None:
+def _check_no_variables(value: str, where: str) -> None:
+    # Builders differ in how they expand and unescape these.
     if "$" in value or "\\" in value:
-        raise ImageError(f"{place} {value}: found $ or \\\n  expected plain text: variables are for the template")
+        raise ImageError(f"{where} {value}: found $ or \\\n  expected plain text; use template variables instead")
 
 
-def _copies(value: str, place: str) -> Iterable[Copy]:
-    words = _array(value, place) if value.startswith("[") else tuple(value.split())
+def _copies(value: str, where: str) -> Iterable[Copy]:
+    words = _exec_form(value, where) if value.startswith("[") else tuple(value.split())
     if any(word.startswith(("--", "<<")) for word in words):
-        raise ImageError(f"{place} {value}: flags and here-documents are not for the embedded engine\n  {DAEMON}")
+        raise ImageError(
+            f"{where} {value}: flags and here-documents are not supported by the embedded engine\n  {_USE_DOCKER}"
+        )
     if len(words) < 2:
-        raise ImageError(f"{place} {value}: expected a source and a target")
+        raise ImageError(f"{where} {value}: expected a source and a target")
     *sources, target = words
     for source in sources:
         path = PurePosixPath(source)
         if re.search(r"[*?\[\]]|^\w+://|\.(tar|tgz|gz|bz2|xz|zst)\b", source):
             raise ImageError(
-                f"{place} {source}: patterns, URLs and archives are not for the embedded engine\n  {DAEMON}"
+                f"{where} {source}: patterns, URLs and archives are not supported by the embedded engine"
+                f"\n  {_USE_DOCKER}"
             )
         if path.is_absolute() or ".." in path.parts:
-            raise ImageError(f"{place} {source}: expected a file within the checkout")
+            raise ImageError(f"{where} {source}: expected a file inside the checkout")
         if len(sources) > 1 and not target.endswith("/"):
-            raise ImageError(f"{place} {value}: several sources need a target that ends with /")
+            raise ImageError(f"{where} {value}: the target of several sources must end with /")
         yield Copy(str(path), str(PurePosixPath("/", target, path.name if target.endswith("/") else "")))
 
 
-def _array(value: str, place: str) -> tuple[str, ...]:
+def _exec_form(value: str, where: str) -> tuple[str, ...]:
     try:
         words = json.loads(value)
     except ValueError:
         words = None
     if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
-        raise ImageError(f'{place} {value}: expected the exec form, as ["/pause"]: the image has no shell')
+        raise ImageError(f'{where} {value}: expected the exec form, for example ["/pause"]: the image has no shell')
     return tuple(words)
 
 
 @cache
-def _key_values(value: str) -> tuple[tuple[str, str], ...]:
-    # All arches have the same labels as a rule; the parser leaves 13 KB of classes each time that refer to themselves.
+def _extract_key_values(value: str) -> tuple[tuple[str, str], ...]:
+    # Cached because all arches usually have the same labels, and each call leaves 13 KB of cyclic garbage.
     from dockerfile_parse.util import extract_key_values
 
     return tuple(extract_key_values(env_replace=False, args={}, envs={}, instruction_value=value))
 
 
-def _pairs(value: str, place: str) -> dict[str, str]:
+def _key_values(value: str, where: str) -> dict[str, str]:
     try:
-        pairs = dict(_key_values(value))
+        pairs = dict(_extract_key_values(value))
     except (ValueError, IndexError) as error:
-        raise ImageError(f"{place} {value}: {error}") from None
-    closed = re.fullmatch(r"""([^"']|"[^"]*"|'[^']*')*""", value)
-    if not closed or "" in pairs or not re.search(r"[=\s]", value):
-        raise ImageError(f"{place} {value}: expected NAME=VALUE, with every quote closed")
+        raise ImageError(f"{where} {value}: {error}") from None
+    is_closed = re.fullmatch(r"""([^"']|"[^"]*"|'[^']*')*""", value)
+    if not is_closed or "" in pairs or not re.search(r"[=\s]", value):
+        raise ImageError(f"{where} {value}: expected NAME=VALUE, with every quote closed")
     return pairs
 
 
-def _entrypoint(config: dict[str, Any], value: str, place: str) -> None:
-    config["Entrypoint"] = list(_array(value, place))
+def _entrypoint(config: dict[str, Any], value: str, where: str) -> None:
+    config["Entrypoint"] = list(_exec_form(value, where))
 
 
-def _cmd(config: dict[str, Any], value: str, place: str) -> None:
-    config["Cmd"] = list(_array(value, place))
+def _cmd(config: dict[str, Any], value: str, where: str) -> None:
+    config["Cmd"] = list(_exec_form(value, where))
 
 
-def _user(config: dict[str, Any], value: str, place: str) -> None:
+def _user(config: dict[str, Any], value: str, where: str) -> None:
     if not re.fullmatch(r"[0-9]+(:[0-9]+)?", value):
-        raise ImageError(f"{place} {value}: expected UID or UID:GID in numbers: the image has no /etc/passwd")
+        raise ImageError(f"{where} {value}: expected a numeric UID or UID:GID, because the image has no /etc/passwd")
     config["User"] = value
 
 
-def _env(config: dict[str, Any], value: str, place: str) -> None:
+def _env(config: dict[str, Any], value: str, where: str) -> None:
     before = dict(pair.split("=", 1) for pair in config.get("Env", ()))
-    config["Env"] = [f"{key}={each}" for key, each in (before | _pairs(value, place)).items()]
+    config["Env"] = [f"{name}={each}" for name, each in (before | _key_values(value, where)).items()]
 
 
-def _label(config: dict[str, Any], value: str, place: str) -> None:
-    config.setdefault("Labels", {}).update(_pairs(value, place))
+def _label(config: dict[str, Any], value: str, where: str) -> None:
+    config.setdefault("Labels", {}).update(_key_values(value, where))
 
 
-def _expose(config: dict[str, Any], value: str, place: str) -> None:
+def _expose(config: dict[str, Any], value: str, where: str) -> None:
     for port in value.split():
         if not re.fullmatch(r"[0-9]+(/(tcp|udp|sctp))?", port):
-            raise ImageError(f"{place} {port}: expected PORT or PORT/tcp, PORT/udp, PORT/sctp")
+            raise ImageError(f"{where} {port}: expected PORT, PORT/tcp, PORT/udp or PORT/sctp")
         config.setdefault("ExposedPorts", {})[port if "/" in port else f"{port}/tcp"] = {}
 
 
-def _stopsignal(config: dict[str, Any], value: str, place: str) -> None:
+def _stopsignal(config: dict[str, Any], value: str, where: str) -> None:
     if not re.fullmatch(r"SIG[A-Z0-9+-]+|[0-9]+", value):
-        raise ImageError(f"{place} {value}: expected a signal's name or number, as SIGTERM")
+        raise ImageError(f"{where} {value}: expected a signal's name or number, for example SIGTERM")
     config["StopSignal"] = value
 
 
-_SETTINGS: Mapping[str, Callable[[dict[str, Any], str, str], None]] = {
+_CONFIG: Mapping[str, Callable[[dict[str, Any], str, str], None]] = {
     "ENTRYPOINT": _entrypoint,
     "CMD": _cmd,
     "USER": _user,

@@ -1,8 +1,8 @@
-"""gzip with the same bytes on every machine.
+"""A gzip compressor whose output is the same on every machine.
 
-zlib, zlib-ng and the s390x compression unit each compress the same input to other bytes, and Python takes whichever its
-system has; a layer's digest would follow. So this compresses by itself: LZ77 and the fixed Huffman codes of RFC 1951,
-framed by RFC 1952. It is meant for layers of kilobytes, and any gzip reads it.
+zlib, zlib-ng and the s390x compression unit compress the same input to different bytes, and Python uses whichever the
+system has, so the layer digest would depend on the machine. This compressor uses LZ77 and the fixed Huffman codes of
+RFC 1951, in the format of RFC 1952. It is made for layers of a few kilobytes; any gzip can decompress its output.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import struct
 import zlib
 
-# RFC 1952, 2.3: no flags, no file name, no time, no level, operating system "unknown".
+# RFC 1952, 2.3: no flags, no file name, mtime 0, no extra flags, operating system "unknown".
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
-_WINDOW = 32768
-_SHORTEST, _LONGEST = 3, 258
+# RFC 1951, 2: limits of the distance and the length of a match, in bytes.
+_MAX_DISTANCE = 32768
+_MIN_LENGTH, _MAX_LENGTH = 3, 258
+_END_OF_BLOCK, _FIRST_LENGTH_SYMBOL = 256, 257
 
 
 def gzip(data: bytes) -> bytes:
@@ -21,94 +23,94 @@ def gzip(data: bytes) -> bytes:
     return _HEADER + _deflate(data) + struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF)
 
 
-def _reversed(code: int, bits: int) -> int:
+def _reverse(code: int, bits: int) -> int:
     return int(f"{code:0{bits}b}"[::-1], 2)
 
 
-def _literal_code(symbol: int) -> tuple[int, int]:
-    # RFC 1951, 3.2.6. Huffman codes go out most significant bit first, everything else least first: hence reversed.
+def _fixed_code(symbol: int) -> tuple[int, int]:
+    """Fixed Huffman code and its length in bits (RFC 1951, 3.2.6).
+
+    It is reversed because Huffman codes are written from the most significant bit, but everything else from the least
+    (3.1.1).
+    """
     if symbol < 144:
-        return _reversed(0x30 + symbol, 8), 8
+        return _reverse(0x30 + symbol, 8), 8
     if symbol < 256:
-        return _reversed(0x190 + symbol - 144, 9), 9
+        return _reverse(0x190 + symbol - 144, 9), 9
     if symbol < 280:
-        return _reversed(symbol - 256, 7), 7
-    return _reversed(0xC0 + symbol - 280, 8), 8
+        return _reverse(symbol - 256, 7), 7
+    return _reverse(0xC0 + symbol - 280, 8), 8
 
 
-def _ladder(first: int, free: int, group: int, last: int) -> list[tuple[int, int]]:
-    """(lowest value, extra bits) per symbol: the first `free` symbols have no extra bits, then one more a `group`."""
-    steps, value, at = [], first, 0
+def _ranges(first: int, last: int, without_extra: int, per_extra: int) -> list[tuple[int, int]]:
+    """The tables of RFC 1951, 3.2.5: for each symbol the lowest value of its range and the number of extra bits.
+
+    The first `without_extra` symbols have no extra bits; then the number grows by one every `per_extra` symbols.
+    """
+    ranges: list[tuple[int, int]] = []
+    value = first
     while value <= last:
-        extra = max(0, (at - free) // group + 1) if at >= free else 0
-        steps.append((value, extra))
+        extra = max(0, (len(ranges) - without_extra) // per_extra + 1)
+        ranges.append((value, extra))
         value += 1 << extra
-        at += 1
-    return steps
+    return ranges
 
 
-_CODES = [_literal_code(symbol) for symbol in range(288)]
-_LENGTHS = [*_ladder(_SHORTEST, 8, 4, _LONGEST - 1), (_LONGEST, 0)]
-_DISTANCES = _ladder(1, 4, 2, _WINDOW)
+_FIXED_CODES = [_fixed_code(symbol) for symbol in range(288)]
+# The longest length has a symbol of its own.
+_LENGTH_RANGES = [*_ranges(_MIN_LENGTH, _MAX_LENGTH - 1, 8, 4), (_MAX_LENGTH, 0)]
+_DISTANCE_RANGES = _ranges(1, _MAX_DISTANCE, 4, 2)
 
 
-def _symbols(steps: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """For each value from the first step's on: symbol, extra bits' number, extra bits."""
-    table = []
-    for symbol, (low, extra) in enumerate(steps):
-        end = steps[symbol + 1][0] if symbol + 1 < len(steps) else low + (1 << extra)
-        table += [(symbol, extra, value - low) for value in range(low, end)]
-    return table
+def _encode(value: int, ranges: list[tuple[int, int]]) -> tuple[int, int, int]:
+    """Symbol, extra bits and their number for a length or a distance."""
+    symbol = max(index for index, (lowest, _) in enumerate(ranges) if lowest <= value)
+    lowest, extra = ranges[symbol]
+    return symbol, value - lowest, extra
 
 
-_LENGTH_OF = _symbols(_LENGTHS)
-
-
-def _distance(value: int) -> tuple[int, int, int]:
-    symbol = max(at for at, (low, _) in enumerate(_DISTANCES) if low <= value)
-    low, extra = _DISTANCES[symbol]
-    return symbol, extra, value - low
+_ENCODED_LENGTHS = {length: _encode(length, _LENGTH_RANGES) for length in range(_MIN_LENGTH, _MAX_LENGTH + 1)}
 
 
 def _deflate(data: bytes) -> bytes:
     out = bytearray()
-    pending, width = 0b011, 3  # the last block, and of the fixed-codes kind
+    buffer, width = 0b011, 3  # BFINAL 1, BTYPE 01: the only block, compressed with fixed codes
 
     def put(value: int, bits: int) -> None:
-        nonlocal pending, width
-        pending |= value << width
+        nonlocal buffer, width
+        buffer |= value << width
         width += bits
         while width >= 8:
-            out.append(pending & 0xFF)
-            pending >>= 8
+            out.append(buffer & 0xFF)
+            buffer >>= 8
             width -= 8
 
-    seen: dict[bytes, int] = {}
-    at = 0
-    while at < len(data):
-        found = seen.get(data[at : at + _SHORTEST], -1)
-        length = _match(data, found, at) if 0 <= at - found <= _WINDOW and found >= 0 else 0
-        if length >= _SHORTEST:
-            symbol, extra, rest = _LENGTH_OF[length - _SHORTEST]
-            put(*_CODES[257 + symbol])
-            put(rest, extra)
-            symbol, extra, rest = _distance(at - found)
-            put(_reversed(symbol, 5), 5)
-            put(rest, extra)
+    last_seen: dict[bytes, int] = {}
+    position = 0
+    while position < len(data):
+        start = last_seen.get(data[position : position + _MIN_LENGTH], -_MAX_DISTANCE - 1)
+        length = _match_length(data, start, position) if position - start <= _MAX_DISTANCE else 0
+        if length >= _MIN_LENGTH:
+            symbol, extra_bits, extra = _ENCODED_LENGTHS[length]
+            put(*_FIXED_CODES[_FIRST_LENGTH_SYMBOL + symbol])
+            put(extra_bits, extra)
+            symbol, extra_bits, extra = _encode(position - start, _DISTANCE_RANGES)
+            put(_reverse(symbol, 5), 5)
+            put(extra_bits, extra)
         else:
             length = 1
-            put(*_CODES[data[at]])
-        for each in range(at, at + length):
-            seen[data[each : each + _SHORTEST]] = each
-        at += length
-    put(*_CODES[256])
+            put(*_FIXED_CODES[data[position]])
+        for index in range(position, position + length):
+            last_seen[data[index : index + _MIN_LENGTH]] = index
+        position += length
+    put(*_FIXED_CODES[_END_OF_BLOCK])
     put(0, -width % 8)
     return bytes(out)
 
 
-def _match(data: bytes, found: int, at: int) -> int:
-    most = min(_LONGEST, len(data) - at)
+def _match_length(data: bytes, start: int, position: int) -> int:
+    limit = min(_MAX_LENGTH, len(data) - position)
     length = 0
-    while length < most and data[found + length] == data[at + length]:
+    while length < limit and data[start + length] == data[position + length]:
         length += 1
     return length

@@ -1,4 +1,4 @@
-"""Writes layers: files in a gzip-compressed tar archive, the same bytes wherever and whenever they are written."""
+"""Writes layers: reproducible gzip-compressed tar archives (image-spec layer.md)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from build.oci.tar import File, tar
 
 
 def layer(files: Iterable[File], time: int) -> Layer:
-    """Pack `files` and the folders they need, all with modification time `time` (seconds since the epoch)."""
+    """A layer with `files` and their parent folders, all with modification time `time` (seconds since the epoch).
+
+    Raises ImageError for a path that can't be in an image.
+    """
     from build.image.gzip import gzip
 
     archive = tar(files, time)

@@ -1,6 +1,6 @@
-"""Reads a layer's tar archive as a stream, in bounded memory: a stranger's layer may be of any size.
+"""Reads a layer's tar archive as a stream, in bounded memory, because layers of other publishers may be of any size.
 
-pax and GNU tar, as image-spec layer.md allows them, are read by `tarfile`; the bounds and refusals are ours.
+`tarfile` reads the formats that image-spec layer.md allows, pax and GNU; limits and strictness are added here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import IO, BinaryIO, Self
 from build.errors import ImageError
 
 CHUNK = 1 << 18
-# Bytes: of a whole archive, and of an extended header. Characters of a path.
+# Bytes of a decompressed archive, bytes of an extended header, characters of a path.
 LARGEST, LONGEST_HEADER, LONGEST_PATH = 64 << 30, 1 << 20, 4096
 _EXTENDED = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
@@ -27,7 +27,7 @@ _EXTENDED = (
 
 @dataclass(frozen=True)
 class Entry:
-    """A member of the archive: its name and permission bits, its type flag, and the target of a link."""
+    """A member of the archive: name, permission bits, type flag, and the target of a link."""
 
     name: str
     mode: int
@@ -36,45 +36,45 @@ class Entry:
 
     @property
     def is_file(self) -> bool:
-        """Whether it has content of its own."""
+        """Whether the member is a regular file."""
         return self.kind in (*tarfile.REGULAR_TYPES, tarfile.GNUTYPE_SPARSE)
 
 
 class LayerReader:
-    """One pass over a layer. Every method raises ImageError if the bytes are not the archive that they should be."""
+    """One pass over a layer. Every method raises ImageError if the layer is not a valid archive."""
 
     def __init__(self, stream: BinaryIO, compressed: bool) -> None:
         self._source = _Hashed(gzip.GzipFile(fileobj=stream) if compressed else stream)
         self._current: IO[bytes] | None = None
 
     def entries(self) -> Iterator[Entry]:
-        """The members in their order. `read` reads from the last one."""
+        """The members in archive order. `read` reads from the one that was yielded last."""
         try:
             with tarfile.open(fileobj=self._source, mode="r|", tarinfo=_Header, bufsize=CHUNK) as archive:
                 for member in archive:
-                    archive.members = []  # type: ignore[attr-defined]  # the list would grow with the archive
+                    archive.members = []  # type: ignore[attr-defined]  # otherwise the list grows with the archive
                     _check(member)
                     self._current = archive.extractfile(member) if member.isreg() else None
                     yield Entry(member.name, member.mode, member.type, member.linkname)
         except tarfile.ReadError as error:
-            if self._source.length:  # an empty layer is none, but not damaged
+            if self._source.length:  # an empty layer is not an archive, but allowed
                 raise ImageError(f"the tar archive ends within a member: {error}") from None
         except (tarfile.TarError, EOFError, OverflowError) as error:
             raise ImageError(f"not a tar archive: {error}") from None
 
-    def read(self, most: int) -> bytes:
-        """The first bytes of the member that `entries` yielded last, at most `most` of them."""
-        return self._current.read(most) if self._current else b""
+    def read(self, limit: int) -> bytes:
+        """Up to `limit` bytes of the member that `entries` yielded last, from its start."""
+        return self._current.read(limit) if self._current else b""
 
     def digest(self) -> str:
-        """The digest of the whole archive, which is the layer's diff_id (config.md, "Layer DiffID")."""
+        """The digest of the decompressed archive, which is the layer's diff_id (config.md, "Layer DiffID")."""
         while self._source.read(CHUNK):
             pass
         return f"sha256:{self._source.hash.hexdigest()}"
 
 
 class _Header(tarfile.TarInfo):
-    """A header that is refused where `tarfile` would stop silently, or read without bounds."""
+    """Raises ImageError where `tarfile` would end the archive silently, or read a header of any size."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
@@ -85,12 +85,12 @@ class _Header(tarfile.TarInfo):
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in _EXTENDED and not 0 <= self.size <= LONGEST_HEADER:
-            raise ImageError(f"an extended tar header of {self.size} bytes, expected {LONGEST_HEADER} at most")
+            raise ImageError(f"an extended tar header of {self.size} bytes, expected at most {LONGEST_HEADER}")
         return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
 
 
 class _Hashed(io.RawIOBase):
-    """A stream that hashes what passes, and bounds it."""
+    """A stream that hashes what is read, and limits its length."""
 
     def __init__(self, stream: gzip.GzipFile | BinaryIO) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The files of an image as its layers stack them, and the program among them that a container starts with.
+"""The root filesystem that an image's layers make, and the program that a container of it starts.
 
-image-spec layer.md, "Applying Changesets", for whiteouts; config.md for entrypoint, command, PATH and working folder.
-Only the location of each file is kept: nothing is unpacked, and memory grows with the number of files, not their size.
+Whiteouts follow image-spec layer.md, "Applying Changesets"; entrypoint, command, PATH and working directory config.md.
+Only file locations are kept: nothing is unpacked, and memory grows with the number of files, not with their size.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from itertools import islice
 from build.errors import ImageError
 from build.image.reader import LayerReader
 
-MOST_ENTRIES = 1_000_000
-USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# As Linux has them: symlinks in one path, interpreters of interpreters, characters of a #! line.
-_MOST_LINKS, _MOST_INTERPRETERS, _LONGEST_LINE = 40, 5, 256
+MAX_FILES = 1_000_000
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Linux limits: symlinks in one path, nested interpreters, bytes of a #! line.
+_MAX_SYMLINKS, _MAX_INTERPRETERS, _MAX_SHEBANG = 40, 5, 256
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _HARD_LINK, _SYMLINK, _FOLDER = b"1", b"2", b"5"
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a file's content is: layer and member of its archive, both counted from 0."""
+    """Where a file's content is: the layer, and the member in its archive, both counted from 0."""
 
     layer: int
     member: int
@@ -31,16 +31,16 @@ class Location:
 
 @dataclass(frozen=True)
 class Command:
-    """What a container starts: the arguments, and where a program that is not an absolute path is searched."""
+    """What a container starts: the arguments, the PATH to search, and the working directory."""
 
     arguments: tuple[str, ...]
-    path: str = USUAL_PATH
+    path: str = DEFAULT_PATH
     folder: str = "/"
 
 
 @dataclass(frozen=True)
 class Program:
-    """The file that the kernel loads: its path, and the beginning of its content."""
+    """The executable that the kernel loads: its path, and the start of its content."""
 
     path: str
     data: bytes = field(repr=False)
@@ -50,7 +50,8 @@ class Program:
 class _Node:
     """A file (`location`), a symlink (`target`), a folder (`children`), or something else.
 
-    `touched` is the last layer that added it, or something below it; `hidden` the last one that hid what is below it.
+    `touched` is the last layer that added the node or something below it; `hidden` is the last layer with an opaque
+    whiteout of it.
     """
 
     touched: int
@@ -62,7 +63,7 @@ class _Node:
 
 
 class Files:
-    """The files of an image, layer upon layer."""
+    """The filesystem of an image, built from its layers."""
 
     def __init__(self) -> None:
         self._root = _Node(-1, children={})
@@ -70,7 +71,7 @@ class Files:
         self._entries = 0
 
     def add(self, reader: LayerReader) -> None:
-        """Put a layer on top; raise ImageError if it is not a tar archive, or has too many members."""
+        """Apply a layer; raise ImageError if it is not a tar archive, or if there are more than a million files."""
         self._layer += 1
         for member, entry in enumerate(reader.entries()):
             parts = _parts(entry.name)
@@ -100,18 +101,18 @@ class Files:
                     new.location = Location(self._layer, member)
 
     def file(self, path: str) -> tuple[int, Location] | None:
-        """Permission bits and place of the file at an absolute path, all links followed, or None."""
+        """Permission bits and location of the file at an absolute path, following links; None if there is none."""
         found = self._find(path.split("/"))
         return (found.mode, found.location) if found and found.location else None
 
     def _new(self, mode: int) -> _Node:
         self._entries += 1
-        if self._entries > MOST_ENTRIES:
-            raise ImageError(f"more than {MOST_ENTRIES} files in its layers")
+        if self._entries > MAX_FILES:
+            raise ImageError(f"more than {MAX_FILES} files in the layers")
         return _Node(self._layer, mode)
 
     def _hide(self, folder: _Node | None) -> None:
-        """Remove what lower layers put below a folder; a whiteout does not affect its own layer."""
+        """Remove what lower layers added below a folder; a whiteout does not affect its own layer."""
         pending = [folder] if folder else []
         while pending:
             here = pending.pop()
@@ -134,10 +135,10 @@ class Files:
         return trail[-1] if trail else None
 
     def _folder(self, parts: Iterable[str]) -> dict[str, _Node]:
-        """The children of a folder, which is created if missing."""
+        """The children of a folder, which is created if it is missing."""
         trail = self._trail(parts, make=True)
         if trail is None:
-            raise ImageError(f"more than {_MOST_LINKS} links in the path {'/'.join(parts)!r}")
+            raise ImageError(f"more than {_MAX_SYMLINKS} links in the path {'/'.join(parts)!r}")
         for node in trail:
             node.touched = self._layer
         if trail[-1].children is None:
@@ -145,7 +146,7 @@ class Files:
         return trail[-1].children
 
     def _trail(self, parts: Iterable[str], make: bool, follow_last: bool = True) -> list[_Node] | None:
-        """The nodes from the root to the path, following links but never out of the root; None if it leads nowhere."""
+        """The nodes from the root to the path, following links inside the root; None if there is no such path."""
         trail, links = [self._root], 0
         pending = list(parts)[::-1]
         while pending:
@@ -168,7 +169,7 @@ class Files:
                 trail.append(node)
                 continue
             links += 1
-            if links > _MOST_LINKS:
+            if links > _MAX_SYMLINKS:
                 return None
             if node.target.startswith("/"):
                 trail = [self._root]
@@ -176,29 +177,29 @@ class Files:
         return trail
 
 
-def program(files: Files, command: Command, open_layer: Callable[[int], LayerReader], most: int) -> Program:
-    """The program of `command`, or the interpreter of a script, and its first `most` bytes.
+def program(files: Files, command: Command, open_layer: Callable[[int], LayerReader], limit: int) -> Program:
+    """The program of `command`, or the interpreter of a script, with its first `limit` bytes.
 
-    `open_layer` opens the layer of a number again. Raises ImageError if a container could not start it.
+    `open_layer` reopens a layer by its number. Raises ImageError if a container could not start the program.
     """
     path = _search(files, command)
-    for _ in range(_MOST_INTERPRETERS):
+    for _ in range(_MAX_INTERPRETERS):
         mode, location = files.file(path) or (0, None)
         if location is None:
-            raise ImageError(f"no file {path!r} in its layers")
+            raise ImageError(f"no file {path!r} in the layers")
         if not mode & 0o111:
             raise ImageError(f"{path!r} is not executable: found mode {mode:04o}")
-        data = _content(open_layer(location.layer), location.member, max(most, _LONGEST_LINE))
+        data = _content(open_layer(location.layer), location.member, max(limit, _MAX_SHEBANG))
         if not data.startswith(b"#!"):
             return Program(path, data)
-        words = data[2:_LONGEST_LINE].partition(b"\n")[0].split(None, 1)
+        words = data[2:_MAX_SHEBANG].partition(b"\n")[0].split(None, 1)
         if not words:
-            raise ImageError(f"{path!r} is a script that names no interpreter")
+            raise ImageError(f"{path!r} is a script without an interpreter in its #! line")
         interpreter = _absolute(words[0].decode("utf-8", "surrogateescape"), command.folder)
         if files.file(interpreter) is None:
-            raise ImageError(f"{path!r} is a script, and its interpreter {interpreter!r} is not in its layers")
+            raise ImageError(f"{path!r} is a script, and its interpreter {interpreter!r} is not in the layers")
         path = interpreter
-    raise ImageError(f"{path!r}: more than {_MOST_INTERPRETERS} scripts that are interpreters of each other")
+    raise ImageError(f"{path!r}: more than {_MAX_INTERPRETERS} nested interpreters")
 
 
 def _search(files: Files, command: Command) -> str:
@@ -210,12 +211,12 @@ def _search(files: Files, command: Command) -> str:
         found = files.file(path)
         if found and found[0] & 0o111:
             return path
-    raise ImageError(f"no program {first!r} in its layers\n  searched in PATH {command.path!r}")
+    raise ImageError(f"no program {first!r} in the layers\n  searched PATH {command.path!r}")
 
 
-def _content(reader: LayerReader, member: int, most: int) -> bytes:
+def _content(reader: LayerReader, member: int, limit: int) -> bytes:
     for _ in islice(reader.entries(), member, None):
-        return reader.read(most)
+        return reader.read(limit)
     raise ImageError(f"no member {member} in its archive")
 
 

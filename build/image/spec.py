@@ -1,4 +1,4 @@
-"""What the image of an arch is made from, but for its binary."""
+"""The inputs of an image, except its binary."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from build.oci.media_types import Format
 
 @dataclass(frozen=True)
 class Spec:
-    """What an arch's image is made from, but for its binary.
+    """The inputs of the image for one arch, except its binary.
 
-    `binary_path` is where Dockerfile.j2 finds the binary, relative to `root`, the checkout; `names` (NAME:TAG) are what
-    the image is called in a daemon or a container engine.
+    `root` is the checkout, `binary_path` the binary's path in it, as COPY in Dockerfile.j2 names it. `names` are the
+    NAME:TAG that the image gets in a daemon or another container engine.
     """
 
     root: Path

@@ -1,4 +1,4 @@
-"""What every image passes before it is published: proved from its bytes, it is what its manifest says."""
+"""Checks an image before it is published: its content must match its manifest and config."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from build.oci.media_types import FORMATS
 from build.oci.platform import Platform
 
 _CHUNK = 1 << 18
-# Bytes of a decompressed layer: a few compressed ones can decompress to any number.
+# Bytes. A small gzip file can decompress to any size, so the decompressed layer is limited.
 _LARGEST = 64 << 30
 
 
 def validate(image: Image) -> None:
-    """Prove from the bytes that config, layers and platform are what the manifest says; raise ImageError otherwise."""
+    """Raise ImageError unless manifest, config, layers, platform and diff_ids agree with each other."""
     manifest = json.loads(image.manifest.data)
     form = next((form for form in FORMATS.values() if form.manifest == image.manifest.media_type), None)
-    _agree("media type of the manifest", manifest.get("mediaType"), form and form.manifest)
-    _agree("number of layers", len(image.layers), len(manifest["layers"]))
+    _check_equal("media type of the manifest", manifest.get("mediaType"), form and form.manifest)
+    _check_equal("number of layers", len(image.layers), len(manifest["layers"]))
     for what, expected, blob in zip(
         ("config", *("layer" for _ in manifest["layers"])),
         (manifest["config"], *manifest["layers"]),
         (image.config, *image.layers),
         strict=True,
     ):
-        _agree(what, expected, blob.descriptor().fields())
-        _agree(f"media type of the {what}", blob.media_type, form and getattr(form, what))
+        _check_equal(what, expected, blob.descriptor().fields())
+        _check_equal(f"media type of the {what}", blob.media_type, form and getattr(form, what))
     config = json.loads(image.config.data)
-    _agree("platform", str(Platform.of(config)), str(image.platform))
+    _check_equal("platform", str(Platform.of(config)), str(image.platform))
     rootfs = config.get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    _agree("diff_ids", diff_ids, [diff_id(layer) for layer in image.layers])
+    _check_equal("diff_ids", diff_ids, [diff_id(layer) for layer in image.layers])
 
 
 def diff_id(layer: Blob) -> str:
-    """The digest of the tar archive in a gzip layer (config.md, "Layer DiffID"), which is never whole in memory.
+    """The digest of the tar archive in a gzip layer (config.md, "Layer DiffID"), computed as a stream.
 
-    Raises ImageError if the layer is not gzip, or too large.
+    Raises ImageError if the layer is not gzip, is truncated, or decompresses to more than 64 GiB.
     """
     stream, hashed, size = zlib.decompressobj(wbits=31), hashlib.sha256(), 0
     with layer.open() as file:
@@ -57,6 +57,6 @@ def diff_id(layer: Blob) -> str:
     return f"sha256:{hashed.hexdigest()}"
 
 
-def _agree(what: str, found: object, expected: object) -> None:
+def _check_equal(what: str, found: object, expected: object) -> None:
     if found != expected:
         raise ImageError(f"image: {what}: found {found}, expected {expected}")

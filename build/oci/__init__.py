@@ -1,1 +1,1 @@
-"""The values of the OCI specs: digests, descriptors, platforms, images, references, and the strict parser. No I/O."""
+"""Types of the OCI specs: digests, descriptors, platforms, images, references, and a strict parser. No network."""

@@ -21,7 +21,7 @@ def digest_of(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """How a manifest refers to content: media type, digest, size in bytes, and in an index the platform."""
+    """A reference to content: media type, digest, size in bytes, and in an index the platform."""
 
     media_type: str
     digest: str
@@ -30,13 +30,13 @@ class Descriptor:
 
     def fields(self) -> dict[str, Any]:
         """The members of the JSON object."""
-        named: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
-        return named | {"platform": self.platform.fields()} if self.platform else named
+        fields: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        return fields | {"platform": self.platform.fields()} if self.platform else fields
 
 
 @dataclass(frozen=True)
 class Blob:
-    """Content with its media type, digest and size in bytes: in memory if small, else in a file to be streamed."""
+    """Content with media type, digest and size in bytes; `source` is the content, or for large content its file."""
 
     media_type: str
     digest: str
@@ -45,16 +45,16 @@ class Blob:
 
     @classmethod
     def of(cls, media_type: str, data: bytes) -> Blob:
-        """The blob of these bytes; their digest is taken once, here."""
+        """A blob with these bytes."""
         return cls(media_type, digest_of(data), len(data), data)
 
     @property
     def data(self) -> bytes:
-        """All of its bytes: for manifests, configs and what else is known to be small."""
+        """The whole content in memory; only for manifests, configs and other content that is known to be small."""
         return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
 
     def open(self) -> BinaryIO:
-        """A stream of its bytes, to be closed by the caller."""
+        """The content as a stream, which the caller closes."""
         return io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb")
 
     def descriptor(self, platform: Platform | None = None) -> Descriptor:

@@ -1,4 +1,4 @@
-"""Images and indexes as values, each serialised once (image-spec manifest.md, config.md, image-index.md)."""
+"""Images and indexes, and their serialisation (image-spec manifest.md, config.md, image-index.md)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from build.oci.platform import Platform
 
 
 def dump(value: Any) -> bytes:
-    """JSON with sorted keys and no white space, so that equal values are equal bytes."""
+    """Canonical JSON: sorted keys and no white space, so equal values have equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -42,12 +42,12 @@ class Image:
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
-        """What must be stored before the manifest."""
+        """The blobs that must be stored before the manifest."""
         return (*self.layers, self.config)
 
     @property
     def descriptor(self) -> Descriptor:
-        """How an index refers to this image."""
+        """The descriptor of this image in an index."""
         return self.manifest.descriptor(self.platform)
 
 
@@ -60,17 +60,17 @@ class Index:
 
     @property
     def digest(self) -> str:
-        """The digest of the index itself."""
+        """The digest of the index."""
         return self.manifest.digest
 
     @property
     def descriptor(self) -> Descriptor:
-        """How a layout's index.json refers to this index."""
+        """The descriptor of this index in a layout's index.json."""
         return self.manifest.descriptor()
 
 
 def image_of(config: Mapping[str, Any], layers: Sequence[Layer], form: Format) -> Image:
-    """Assemble an image from the members of its config, without `rootfs`, which follows from the layers."""
+    """Assemble an image from its layers and its config, to which `rootfs` is added."""
     rootfs = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
     config_blob = Blob.of(form.config, dump({**config, "rootfs": rootfs}))
     layer_blobs = tuple(Blob.of(form.layer, layer.data) for layer in layers)
@@ -88,13 +88,13 @@ def index_of(images: Sequence[Image]) -> Index:
 
     Raises ImageError if the images have different formats, or two have the same platform.
     """
-    kinds = {each.manifest.media_type for each in images}
-    form = next((form for form in FORMATS.values() if kinds == {form.manifest}), None)
+    media_types = {each.manifest.media_type for each in images}
+    form = next((form for form in FORMATS.values() if media_types == {form.manifest}), None)
     if form is None:
         raise ImageError(
             "manifest list: all images must have the same format, found "
-            + (", ".join(sorted(kinds)) or "none")
-            + "\n  rebuild them all with the same --format"
+            + (", ".join(sorted(media_types)) or "none")
+            + "\n  rebuild all of them with the same --format"
         )
     platforms = [each.platform for each in images]
     for platform in platforms:

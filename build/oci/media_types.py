@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Format:
-    """One family of media types. A manifest list never mixes two."""
+    """One family of media types. All manifests of a manifest list have the same."""
 
     name: str
     index: str
@@ -35,5 +35,5 @@ FORMATS: Mapping[str, Format] = {form.name: form for form in (OCI, DOCKER)}
 INDEXES = frozenset(form.index for form in FORMATS.values())
 MANIFESTS = frozenset(form.manifest for form in FORMATS.values())
 CONFIGS = frozenset(form.config for form in FORMATS.values())
-# Bytes. Registries must accept manifests up to this size (distribution-spec, "Pushing Manifests").
+# Bytes: the size up to which registries should accept manifests (distribution-spec, "Pushing Manifests").
 LARGEST_MANIFEST = 4 << 20

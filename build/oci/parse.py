@@ -1,7 +1,7 @@
-"""The one strict parser of indexes, manifests and configs that others wrote.
+"""Parses untrusted indexes, manifests and configs strictly.
 
 image-spec 1.1: descriptor.md, image-index.md, manifest.md, config.md; Docker's manifest list and schema 2 have the same
-members. Every function raises ImageError that says what was found and what was expected.
+members. Errors are ImageErrors that say what was found and what was expected.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from build.oci.platform import Platform
 
 _WORD = re.compile(r"[A-Za-z0-9._-]*")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
-_KINDS = {dict: "an object", list: "a list", str: "a text", int: "a number"}
+_JSON_TYPES = {dict: "an object", list: "an array", str: "a string", int: "a number"}
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an image's manifest refers to, and for each layer whether it is to be fetched from elsewhere (`urls`)."""
+    """The descriptors in an image manifest, and for each layer whether it is stored elsewhere (`urls`)."""
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
@@ -33,7 +33,10 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Config:
-    """The parts of a config that matter here: platform, diff_ids, labels, and the command with its PATH and folder."""
+    """The members of an image config that are used here.
+
+    `command` is Entrypoint and Cmd, `path` the PATH in Env, `folder` WorkingDir.
+    """
 
     platform: Platform
     diff_ids: tuple[str, ...]
@@ -44,23 +47,26 @@ class Config:
 
 
 def parse_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | Manifest:
-    """The entries of an index, or an image's manifest. `media_type` is what the descriptor or header says, or empty."""
+    """The entries of an index, or the parsed image manifest.
+
+    `media_type` is from the descriptor or the Content-Type header, or empty if there is none.
+    """
     members = _object(data)
-    named = _optional(members, "mediaType", str, "") or media_type
-    if media_type and named != media_type:
-        raise ImageError(f"media type: found {_shown(named)}, expected {_shown(media_type)}")
-    if not named:  # layouts may have neither: the shape decides
-        named = next(iter(sorted(INDEXES if "manifests" in members else MANIFESTS)))
-    if named not in INDEXES | MANIFESTS:
-        raise ImageError(f"media type: found {_shown(named)}, expected an index or an image's manifest")
+    declared = _optional(members, "mediaType", str, "") or media_type
+    if media_type and declared != media_type:
+        raise ImageError(f"media type: found {_shown(declared)}, expected {_shown(media_type)}")
+    if not declared:  # layouts may have neither
+        declared = next(iter(sorted(INDEXES if "manifests" in members else MANIFESTS)))
+    if declared not in INDEXES | MANIFESTS:
+        raise ImageError(f"media type: found {_shown(declared)}, expected an index or an image manifest")
     if members.get("schemaVersion") != 2:
         raise ImageError(f"schemaVersion: found {_shown(members.get('schemaVersion'))}, expected 2")
-    # Readers that go by the shape and readers that go by the media type must see the same thing.
-    strangers = ("config", "layers") if named in INDEXES else ("manifests",)
-    for member in strangers:
+    # Otherwise clients that go by the members and clients that go by the media type would disagree.
+    excluded = ("config", "layers") if declared in INDEXES else ("manifests",)
+    for member in excluded:
         if members.get(member):
-            raise ImageError(f"found the member {member!r} in {named}, expected none")
-    if named in INDEXES:
+            raise ImageError(f"found the member {member!r} in {declared}, expected none")
+    if declared in INDEXES:
         entries = _required(members, "manifests", list)
         return tuple(_descriptor(each, f"manifests[{at}]") for at, each in enumerate(entries))
     layers = _required(members, "layers", list)
@@ -72,17 +78,17 @@ def parse_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | Man
 
 
 def parse_config(data: bytes) -> Config:
-    """An image's config."""
+    """The parsed image config."""
     members = _object(data)
     rootfs = _required(members, "rootfs", dict)
     settings = _optional(members, "config", dict, {})
-    environment = dict(each.partition("=")[::2] for each in _texts(settings, "Env"))
+    environment = dict(each.partition("=")[::2] for each in _strings(settings, "Env"))
     labels = _optional(settings, "Labels", dict, {})
     return Config(
         platform=_platform(members),
-        diff_ids=tuple(_texts(rootfs, "diff_ids")),
+        diff_ids=tuple(_strings(rootfs, "diff_ids")),
         labels={key: value for key, value in labels.items() if isinstance(value, str)},
-        command=(*_texts(settings, "Entrypoint"), *_texts(settings, "Cmd")),
+        command=(*_strings(settings, "Entrypoint"), *_strings(settings, "Cmd")),
         path=environment.get("PATH"),
         folder=_optional(settings, "WorkingDir", str, "") or "/",
     )
@@ -102,8 +108,8 @@ def _object(data: bytes) -> dict[str, Any]:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
-    if len(members) < len(pairs):  # some readers take the first, others the last
-        raise ValueError("a member occurs twice")
+    if len(members) < len(pairs):  # parsers differ on which one they use
+        raise ValueError("duplicate member")
     return members
 
 
@@ -133,19 +139,19 @@ def _platform(fields: Mapping[str, Any]) -> Platform:
     return Platform.of(words)
 
 
-def _texts(members: Mapping[str, Any], name: str) -> list[str]:
-    texts: list[str] = _optional(members, name, list, [])
-    for text in texts:
-        if not isinstance(text, str):
-            raise ImageError(f"{name}: found {_shown(text)}, expected a text")
-    return texts
+def _strings(members: Mapping[str, Any], name: str) -> list[str]:
+    strings: list[str] = _optional(members, name, list, [])
+    for string in strings:
+        if not isinstance(string, str):
+            raise ImageError(f"{name}: found {_shown(string)}, expected a string")
+    return strings
 
 
 def _required(members: Mapping[str, Any], name: str, kind: type) -> Any:
     value = members.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         found = _shown(value) if name in members else "nothing"
-        raise ImageError(f"{name}: found {found}, expected {_KINDS[kind]}")
+        raise ImageError(f"{name}: found {found}, expected {_JSON_TYPES[kind]}")
     return value
 
 
@@ -159,7 +165,7 @@ def _shown(value: object) -> str:
 
 
 def media_type_of(manifest: bytes, otherwise: str) -> str:
-    """The media type that a manifest declares; `otherwise` if it declares none, or is not a manifest."""
+    """The `mediaType` of a manifest; `otherwise` if it has none, or is not a manifest."""
     try:
         return json.loads(manifest).get("mediaType") or otherwise
     except (ValueError, AttributeError, RecursionError):

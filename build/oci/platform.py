@@ -1,4 +1,4 @@
-"""Platforms, in Go's names (image-spec image-index.md, "platform")."""
+"""Platforms; os and architecture are GOOS and GOARCH values (image-spec image-index.md, "platform")."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PLATFORM = r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?"
 
 @dataclass(frozen=True)
 class Platform:
-    """Where an image runs: os, architecture and variant."""
+    """The platform that an image runs on."""
 
     os: str
     architecture: str
@@ -31,9 +31,9 @@ class Platform:
         return cls(*(fields.get(name) or "" for name in ("os", "architecture", "variant")))
 
     def fields(self) -> dict[str, str]:
-        """The members of the JSON object, without an empty variant."""
-        named = {"architecture": self.architecture, "os": self.os}
-        return named | {"variant": self.variant} if self.variant else named
+        """The members of the JSON object; an empty variant is omitted."""
+        fields = {"architecture": self.architecture, "os": self.os}
+        return fields | {"variant": self.variant} if self.variant else fields
 
     def __str__(self) -> str:
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))

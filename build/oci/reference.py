@@ -1,7 +1,7 @@
-"""Names of what is published: repositories, tags and references, to the grammar of the distribution spec.
+"""Repositories, tags and references.
 
-distribution-spec, "Pulling manifests": <name> and <reference>; hosts as in distribution/reference. A repository on disk
-is spelled `oci:PATH`, and one in an archive `oci-archive:FILE:NAME`, as skopeo and podman do.
+<name> and <reference> follow the distribution-spec, "Pulling manifests"; hosts follow distribution/reference. A layout
+is written `oci:FOLDER` and a repository in an archive `oci-archive:FILE:NAME`, as in skopeo and podman.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]{{1,5}})?")
-LONGEST = 255
+# Characters of HOST/NAME; many registries reject longer names (distribution-spec, "Pulling manifests").
+MAX_LENGTH = 255
 ARCHIVE = "oci-archive:"
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository in a registry (`host` and `name`), or an image layout on disk (no host, `name` is its folder).
+    """A repository in a registry, a layout or an archive.
 
-    Of a repository in an archive, `host` is `oci-archive:FILE`.
+    `host` is HOST[:PORT], empty for a layout, or `oci-archive:FILE`; `name` is the folder of a layout.
     """
 
     host: str
@@ -33,28 +34,28 @@ class Repository:
 
     @classmethod
     def parse(cls, text: str) -> Repository:
-        """Read `HOST[:PORT]/NAME` or `oci:FOLDER`; raise UsageError that says which part is wrong."""
+        """Parse `HOST[:PORT]/NAME` or `oci:FOLDER`; raise UsageError for anything else."""
         if text.startswith("oci:"):
             folder = text.removeprefix("oci:")
             if not folder.strip("/") or ":" in folder or not folder.isprintable():
-                raise UsageError(f"{text!r}: expected oci:FOLDER, with no colon and no control character in its name")
+                raise UsageError(f"{text!r}: expected oci:FOLDER without colons or control characters in FOLDER")
             return cls("", folder)
         host, _, name = text.partition("/")
         if not _is_host(host):
             raise UsageError(
                 f"{text!r}: {host!r} is not a registry's host"
-                "\n  expected HOST[:PORT][/PATH], as registry.example/team or localhost:5000, or oci:FOLDER"
+                "\n  expected HOST[:PORT][/PATH], for example registry.example/team or localhost:5000, or oci:FOLDER"
             )
-        if not NAME.fullmatch(name) or len(text) > LONGEST:
+        if not NAME.fullmatch(name) or len(text) > MAX_LENGTH:
             raise UsageError(
-                f"{text!r}: {name!r} is not a repository's name"
-                f"\n  expected lower-case letters and digits, joined by . _ __ - or /, {LONGEST} characters at most"
+                f"{text!r}: {name!r} is not a repository name"
+                f"\n  expected lower-case letters and digits, joined by . _ __ - or /, at most {MAX_LENGTH} characters"
             )
         return cls(host, name)
 
     @property
     def on_disk(self) -> bool:
-        """Whether this is an image layout rather than a repository in a registry."""
+        """Whether this is an image layout."""
         return not self.host
 
     def __str__(self) -> str:
@@ -68,30 +69,30 @@ def _is_host(text: str) -> bool:
 
 
 def archive_file(registry: str) -> str:
-    """FILE of `oci-archive:FILE`, or nothing for another spelling."""
+    """FILE if `registry` is `oci-archive:FILE`, else an empty string."""
     return registry.removeprefix(ARCHIVE) if registry.startswith(ARCHIVE) else ""
 
 
 def check_registry(text: str) -> str:
-    """Return `text` unless it names a folder or an archive that can't be meant; raise UsageError for that.
+    """Return `text` if it may be a registry, a layout or an archive; raise UsageError otherwise.
 
-    The names of registries are for `Repository.parse`, when it is known what comes after them.
+    `Repository.parse` checks a registry's host later, together with the repository name.
     """
     if text.startswith("oci:") and not text.removeprefix("oci:").strip("/"):
         raise UsageError(f"{text!r}: expected oci:FOLDER, not the root of the file system")
     file = archive_file(text)
     if text.startswith(ARCHIVE) and (not file or file.endswith("/") or ":" in file or not file.isprintable()):
-        raise UsageError(f"{text!r}: expected oci-archive:FILE, with no colon and no control character in its name")
+        raise UsageError(f"{text!r}: expected oci-archive:FILE without colons or control characters in FILE")
     host, slash, _ = text.partition("/")
-    # Alone it has the form of a host's name.
+    # NAME.tar could also be the name of a host.
     if text.endswith(".tar") and not text.startswith(("oci:", ARCHIVE)) and not (slash and _is_host(host)):
-        raise UsageError(f"{text!r} is not a registry's host\n  an archive is spelled {ARCHIVE}{text}")
+        raise UsageError(f"{text!r} is not a registry's host\n  write {ARCHIVE}{text} for an archive")
     return text
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What somebody asks for: a tag of a repository, or a digest; with both, the digest is what counts."""
+    """A tag or a digest in a repository; if both are given, the digest takes precedence."""
 
     repository: Repository
     tag: str
@@ -99,9 +100,9 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read `REPOSITORY[:TAG][@sha256:…]`, with the tag `latest` if there is neither; or raise UsageError."""
+        """Parse `REPOSITORY[:TAG][@sha256:…]`, with `latest` as the default tag; raise UsageError for anything else."""
         if "://" in text and not text.startswith("oci:"):
-            raise UsageError(f"{text!r}: expected HOST[:PORT]/NAME[:TAG][@sha256:…], with no scheme before it")
+            raise UsageError(f"{text!r}: expected HOST[:PORT]/NAME[:TAG][@sha256:…] without a scheme")
         named, at, digest = text.partition("@")
         if at and not DIGEST.fullmatch(digest):
             raise UsageError(f"{text!r}: {digest!r} is not a digest\n  expected sha256: and 64 hexadecimal digits")
@@ -114,7 +115,7 @@ class Reference:
 
     @property
     def wanted(self) -> str:
-        """What to ask the repository for: the digest, or else the tag."""
+        """The <reference> of a request: the digest, or else the tag."""
         return self.digest or self.tag
 
     def __str__(self) -> str:
@@ -126,7 +127,7 @@ def check_tag(text: str) -> str:
     """Return `text` if it is a tag; raise UsageError otherwise."""
     if not TAG.fullmatch(text):
         raise UsageError(
-            f"{text!r} is not a tag\n  expected letters, digits, _ . or -, not . or - first, 128 characters at most"
+            f"{text!r} is not a tag\n  expected letters, digits, _ . or -, not . or - first, at most 128 characters"
         )
     return text
 

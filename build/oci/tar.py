@@ -1,6 +1,7 @@
-"""Writes tar archives that are the same bytes wherever and whenever they are written.
+"""Writes reproducible tar archives.
 
-POSIX.1-1988 ustar, as image-spec layer.md asks for; every header field that could differ between machines is fixed.
+The format is POSIX.1-1988 ustar, as image-spec layer.md requires. Header fields that could differ between machines have
+fixed values.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from build.errors import ImageError
 from build.oci.descriptor import Blob
 
 BLOCK = 512
-# ustar's octal fields end here: mtime in the year 2242, size at 8 GiB.
+# Limit of the octal fields: mtime in seconds, up to the year 2242, and size in bytes, up to 8 GiB.
 LARGEST = 8**11 - 1
 
 
 @dataclass(frozen=True)
 class File:
-    """A file in an image: absolute path, permission bits, content. Its owner is root."""
+    """A file in an image: absolute path, permission bits, content. The owner is root."""
 
     path: str
     mode: int
@@ -29,14 +30,17 @@ class File:
 
 
 def tar(files: Iterable[File], time: int) -> bytes:
-    """The uncompressed archive: folders before their content, files sorted by path; of two with one path the last."""
+    """An archive of `files`, sorted by path, each folder before its content; `time` is in seconds since the epoch.
+
+    Of two files with the same path the last is used. Raises ImageError for a path that can't be in an image.
+    """
     output = io.BytesIO()
     _write(output, {_relative(file.path): (file.mode, file.data) for file in files}, time)
     return output.getvalue()
 
 
 def write_tar(output: BinaryIO, blobs: Mapping[str, Blob], time: int) -> None:
-    """Write an archive of blobs by their relative path, each with mode 0644; large ones are streamed."""
+    """Write an archive of blobs by relative path, each with mode 0644; large blobs are streamed."""
     _write(output, {_relative(f"/{path}"): (0o644, blob) for path, blob in blobs.items()}, time)
 
 
@@ -70,7 +74,7 @@ def _relative(path: str) -> str:
 
 
 def _header(path: str, mode: int, size: int | None, time: int) -> bytes:
-    """The header of a file, or of a folder, which has no size."""
+    """The header of a file of `size` bytes, or of a folder if `size` is None."""
     prefix, name = _split(path)
     header = b"".join(
         (
@@ -80,11 +84,11 @@ def _header(path: str, mode: int, size: int | None, time: int) -> bytes:
             b"%07o\0" % 0,  # gid
             b"%011o\0" % (size or 0),
             b"%011o\0" % time,
-            b" " * 8,  # the checksum counts its own field as blanks
+            b" " * 8,  # the checksum field counts as spaces
             b"0" if size is not None else b"5",
             bytes(100),
             b"ustar\x0000",
-            bytes(32 + 32),  # no user's and no group's name: they would win over the numbers
+            bytes(32 + 32),  # no user and group names: they would take precedence over the numbers
             b"%07o\0" % 0 * 2,  # device numbers
             prefix.ljust(155, b"\0"),
             bytes(12),
@@ -95,7 +99,7 @@ def _header(path: str, mode: int, size: int | None, time: int) -> bytes:
 
 
 def _split(path: str) -> tuple[bytes, bytes]:
-    """ustar's (prefix, name): 155 and 100 bytes at most, parted at a slash."""
+    """The ustar fields prefix and name: at most 155 and 100 bytes, split at a slash."""
     raw = path.encode()
     if len(raw) <= 100:
         return b"", raw

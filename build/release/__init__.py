@@ -1,1 +1,1 @@
-"""The tasks: what is built, published, copied, checked, and in which order. The steps are in the rooms below."""
+"""The pipelines of the tasks: build, publish, copy, check, verify, clean. The steps are in the packages below."""

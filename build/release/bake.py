@@ -1,6 +1,6 @@
-"""docker-bake.json: the release as targets for a farm of BuildKit builders, from the same table and Dockerfile.j2.
+"""Writes docker-bake.json, which builds the release on BuildKit builders, from arches.yaml and Dockerfile.j2.
 
-Keys and values follow Docker's Bake file reference; the options of `output` are those of BuildKit's image exporter.
+Keys follow Docker's Bake file reference; the options in `output` are those of BuildKit's image exporter.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ FILE = "docker-bake.json"
 
 
 def bake(builds: Sequence[Build], toolchain: str) -> list[Result]:
-    """Write docker-bake.json: a target for every image and arch, compiled in the image `toolchain` (NAME:TAG).
+    """Write docker-bake.json with a target for every image and arch, compiled in the image `toolchain` (NAME:TAG).
 
-    Raises UsageError where builders could not push, or could not read a source; CompileError for a missing source;
-    ImageError for a Dockerfile that does not take the binary.
+    Raises UsageError for a layout, or for a source that builders can't copy; CompileError for a missing source;
+    ImageError for a Dockerfile that doesn't copy the binary.
     """
-    build = builds[0]  # they differ only in their images
+    build = builds[0]  # the builds of a run differ only in their images
     targets = {_target_name(each, arch): _target(each, arch, toolchain) for each in builds for arch in each.arches}
     document = {"group": {"default": {"targets": list(targets)}}, "target": targets}
     data = json.dumps(_literal(document), indent=2).encode() + b"\n"
@@ -69,10 +69,10 @@ def _target(build: Build, arch: Arch, toolchain: str) -> Mapping[str, Any]:
 
 
 def _compile(build: Build, arch: Arch, toolchain: str) -> Iterator[str]:
-    """The stage `compile`, which runs on the builder's own CPU and leaves the binary at `_output`."""
+    """The stage `compile`, which runs on the builder's CPU and writes the binary to `_output`."""
     program = build.program()
     sources = list(files(reader(build.root), program, arch))
-    _refuse_unreadable(build, sources)
+    _check_sources(build, sources)
     yield f"FROM --platform=$BUILDPLATFORM {toolchain} AS compile"
     yield "WORKDIR /work"
     for folder in sorted({str(PurePosixPath(source).parent) for source in sources}):
@@ -81,12 +81,12 @@ def _compile(build: Build, arch: Arch, toolchain: str) -> Iterator[str]:
     yield f"RUN {json.dumps([f'{arch.triple}-gcc', *gcc_flags(program, arch), '-o', _output(build, arch)])}"
 
 
-def _refuse_unreadable(build: Build, sources: Iterable[str]) -> None:
-    """Raise UsageError for a source that `COPY` would not find, or would take for a pattern or a variable."""
+def _check_sources(build: Build, sources: Iterable[str]) -> None:
+    """Raise UsageError for a source that COPY would not find, or would interpret as a pattern or a variable."""
     context = allowed(build.root)
     for source in sources:
         if not re.fullmatch(r"(?!\.\./|/)[\w./+-]+", source):
-            raise UsageError(f"{source}: expected a file of the checkout, in letters, digits and . _ / + -")
+            raise UsageError(f"{source}: expected a path in the checkout, with only letters, digits and . _ / + -")
         if source not in context:
             raise UsageError(
                 f"{source}: .dockerignore excludes it from the build context\n  add a line there: !{source}"
@@ -98,13 +98,13 @@ def _output(build: Build, arch: Arch) -> str:
 
 
 def _image(build: Build, arch: Arch) -> Iterator[str]:
-    """The rendered Dockerfile, with the binary from the stage `compile`."""
+    """The rendered Dockerfile, with the binary copied from the stage `compile`."""
     from dockerfile_parse import DockerfileParser
 
     image, spec = build.release.image, build.spec(arch)
     binary = spec.binary_path
     parser = DockerfileParser(fileobj=BytesIO(rendered(spec).encode()), env_replace=False)
-    taken = False
+    is_copied = False
     for step in parser.structure:
         words = _words(step["value"]) if step["instruction"] in ("COPY", "ADD") else []
         sources = [str(PurePosixPath(word)) for word in words[:-1] if not word.startswith("--")]
@@ -112,12 +112,12 @@ def _image(build: Build, arch: Arch) -> Iterator[str]:
             yield step["content"].rstrip("\n")
             continue
         if len(sources) > 1:
-            place = f"{image.dockerfile}:{step['startline'] + 1}: {step['instruction']} {step['value']}"
-            raise ImageError(f"{place}: found other files beside the binary\n  give it a COPY of its own")
+            where = f"{image.dockerfile}:{step['startline'] + 1}: {step['instruction']} {step['value']}"
+            raise ImageError(f"{where}: found other files with the binary\n  use a separate COPY for the binary")
         flags = [word for word in words[:-1] if word.startswith("--")]
         yield " ".join(["COPY --from=compile", *flags, json.dumps([_output(build, arch), words[-1]])])
-        taken = True
-    if not taken:
+        is_copied = True
+    if not is_copied:
         raise ImageError(f"{image.dockerfile}: no COPY of {{{{ binary }}}}, so the image would have no program")
 
 

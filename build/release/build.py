@@ -1,4 +1,4 @@
-"""Sources to binaries, binaries to images: each is made only if it does not exist yet, and as early as possible."""
+"""Builds binaries from sources and images from binaries, each as soon as its inputs are ready, unless it is cached."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _COMPILERS = os.cpu_count() or 1
 
 @dataclass(frozen=True, eq=False)
 class Build:
-    """How one image of a run is built: from which checkout and revision, by which compiler and engine.
+    """How one image is built: its releases, checkout, revision, compiler and engine.
 
-    The images of a run differ only in their `releases` (the same one for each registry) and `cflags`. Temporary files
-    go below the folder `scratch`. In a `dry` run nothing is changed.
+    `releases` has the same release for each registry. The builds of a run differ only in `releases` and `cflags`.
+    Temporary files go to the folder `scratch`. A `dry` run changes nothing.
     """
 
     releases: tuple[Release, ...]
@@ -52,7 +52,7 @@ class Build:
 
     @property
     def release(self) -> Release:
-        """The first release: they differ only in their registries."""
+        """The first release; the others differ only in the registry."""
         return self.releases[0]
 
     @property
@@ -61,15 +61,15 @@ class Build:
         return self.release.arches
 
     def program(self, companion: str = "") -> Program:
-        """The image's program, or one of its companions; both have the version `vTAG-REV`."""
+        """The image's program, or the named companion; the version is `vTAG-REV`."""
         image = self.release.image
         sources = image.companions[companion] if companion else image.sources
         return Program(companion or image.name, sources, self.cflags, f"v{self.release.tag}-{self.revision.name}")
 
     def spec(self, arch: Arch) -> Spec:
-        """What the image of `arch` is made from, but for its binary."""
+        """The inputs of the image for `arch`, except its binary."""
         release = self.release
-        names = tuple(dict.fromkeys(f"{_loadable(each, arch)}:{each.tag}" for each in self.releases))
+        names = tuple(dict.fromkeys(f"{_local_name(each, arch)}:{each.tag}" for each in self.releases))
         path = binary_path(release.image.name, arch)
         return Spec(self.root, release.image, arch, release.tag, self.revision, self.form, path, names)
 
@@ -83,40 +83,40 @@ Images = Mapping[Arch, Awaitable[Built]]
 
 
 def binary_path(program: str, arch: Arch) -> str:
-    """Where a program's binary is, relative to the checkout."""
+    """The path of a program's binary, relative to the checkout."""
     return f"{BIN}/{program}-{arch.name}"
 
 
-def _loadable(release: Release, arch: Arch) -> str:
+def _local_name(release: Release, arch: Arch) -> str:
     repository = release.arch_tag(arch).repository
     return repository.name.rpartition("/")[2] if repository.on_disk else str(repository)
 
 
 @asynccontextmanager
 async def compiling(builds: Sequence[Build], programs: Sequence[Program]) -> AsyncIterator[Binaries]:
-    """The binary of every program for every arch, compiled before or now; each is yet to be checked against its row.
+    """Compile every program for every arch, or take it from the cache. Its ELF header is not checked yet.
 
-    Awaiting one raises CompileError if it can't be compiled. When the context ends, no compiler is left running.
+    Awaiting a binary raises CompileError if it can't be compiled. No compiler outlives the context.
     """
-    build = builds[0]  # for compiling, the builds of a run are all alike
+    build = builds[0]  # for compiling, the builds of a run don't differ
     keys: dict[Job, str] = {}
     failures: dict[Job, CompileError] = {}
     for program in programs:
         try:
             inputs = await binary_inputs(build.root, program, build.arches, build.compiler)
             keys |= {(program, arch): each.key for arch, each in inputs.items()}
-        except CompileError as error:  # such as a missing source
+        except CompileError as error:  # for example a missing source
             if len(programs) == 1:
                 raise
             failures |= {(program, arch): error for arch in build.arches}
     known = {job: build.cache.get(key) for job, key in keys.items()}
     missing = [job for job, data in known.items() if data is None]
-    _warn_of_changes(build)
+    _warn_if_dirty(build)
 
     async with AsyncExitStack() as stack:
         session: list[Compile] = []
         if missing:
-            build.cache.sign()  # zig writes there, too
+            build.cache.sign()  # before zig writes to the folder
             folder = stack.enter_context(scratch(build.scratch))
             session.append(await stack.enter_async_context(build.compiler.session(build.root, missing, folder)))
         idle = asyncio.Semaphore(_COMPILERS)
@@ -148,18 +148,18 @@ async def compiling(builds: Sequence[Build], programs: Sequence[Program]) -> Asy
         yield await stack.enter_async_context(started({job: binary(job) for job in jobs}))
 
 
-def _warn_of_changes(build: Build) -> None:
+def _warn_if_dirty(build: Build) -> None:
     files = build.revision.changed
     if files:
-        named = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+        listed = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
         rev = build.revision.name
-        build.report(f"{named}: uncommitted changes: REV is {rev}, and these digests can't be reproduced elsewhere")
+        build.report(f"{listed}: uncommitted changes: REV is {rev}, and these digests can't be reproduced elsewhere")
 
 
 async def keep_binaries(build: Build, program: Program, binaries: Binaries) -> list[Result]:
-    """Write `bin/NAME-ARCH` for every arch, or for none.
+    """Write `bin/NAME-ARCH` for every arch, once all of them are compiled and checked.
 
-    Raises CompileError, or ElfError for a binary that is not what its row requires.
+    Raises CompileError, or ElfError for a binary with another ELF header than its arch.
     """
     compiled = dict(zip(build.arches, await all_of(binaries[program, arch] for arch in build.arches), strict=True))
     for arch, binary in compiled.items():
@@ -168,13 +168,13 @@ async def keep_binaries(build: Build, program: Program, binaries: Binaries) -> l
 
 
 async def keep_binary(build: Build, program: Program, arch: Arch, binary: Binary) -> Result:
-    """Write `bin/NAME-ARCH`; the binary has been checked."""
-    made_from = (await binary_inputs(build.root, program, [arch], build.compiler))[arch]
+    """Write `bin/NAME-ARCH` with a binary that has been checked."""
+    compiled_from = (await binary_inputs(build.root, program, [arch], build.compiler))[arch]
 
     def inputs(_: Collection[str]) -> Inputs:
-        # Users know TAG and REV, of which VERSION is made.
-        settings = {"TAG": build.release.tag, "REV": build.revision.name, **made_from.settings}
-        return replace(made_from, settings={name: value for name, value in settings.items() if name != "VERSION"})
+        # Users set TAG and REV, not VERSION, which consists of them.
+        settings = {"TAG": build.release.tag, "REV": build.revision.name, **compiled_from.settings}
+        return replace(compiled_from, settings={name: value for name, value in settings.items() if name != "VERSION"})
 
     result = Result(binary_path(program.name, arch), binary.digest, str(arch.platform), "made")
     return keep(build.root, build.cache, result, binary.data, inputs, build.dry, executable=True)
@@ -182,9 +182,9 @@ async def keep_binary(build: Build, program: Program, arch: Arch, binary: Binary
 
 @asynccontextmanager
 async def imaging(builds: Sequence[Build], binaries: Binaries) -> AsyncIterator[Mapping[Build, Images]]:
-    """The image of every arch of every build, made as soon as its binary is there; the binary is kept in `bin`.
+    """Build the image of every arch of every build as soon as its binary is compiled, and write the binary to `bin`.
 
-    Awaiting one raises CompileError, ElfError or ImageError.
+    Awaiting an image raises CompileError, ElfError or ImageError.
     """
 
     async def image(build: Build, arch: Arch) -> Built:
@@ -206,5 +206,5 @@ async def imaging(builds: Sequence[Build], binaries: Binaries) -> AsyncIterator[
 
 
 async def export(build: Build, images: Images) -> list[Result]:
-    """Every image where the user finds it, once all of them are made."""
+    """Export every image, once all of them are built."""
     return [await build.engine.export(built) for built in await all_of(images.values())]

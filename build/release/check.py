@@ -1,7 +1,4 @@
-"""Proves what is published, whoever made it and wherever it is, from its bytes.
-
-All faults are found before the first is reported, and all are reported.
-"""
+"""Checks published images and manifest lists byte by byte, whoever published them, and reports all faults at once."""
 
 from __future__ import annotations
 
@@ -22,17 +19,17 @@ from build.release.prove import Finding, Proof, Subject, prove
 from build.report import Event, Report, Result
 from build.stores.store import Source
 
-# Lists within lists, and manifests below one list.
+# Nested lists, and manifests in one list.
 _DEEPEST, _MOST_MANIFESTS = 4, 1000
-# Images that are proved at the same time: each needs disk space for its layers.
-_AT_ONCE = 4
+# Images that are checked at the same time: each needs disk space for its layers.
+_CONCURRENT = 4
 # The labels that all images of a release have in common.
 _RELEASE_LABELS = ("org.opencontainers.image.version", "org.opencontainers.image.revision")
 
 
 @dataclass(frozen=True)
 class _Survey:
-    """What a reference leads to: lists, outermost first, images, and the findings so far."""
+    """The lists, outermost first, and images that a reference leads to, and the findings so far."""
 
     lists: list[Result] = field(default_factory=list)
     subjects: list[Subject] = field(default_factory=list)
@@ -41,50 +38,50 @@ class _Survey:
 
 
 async def check_reference(source: Source, reference: Reference, report: Report, scratch: Path) -> list[Result]:
-    """Prove the list or the image that `reference` names. Raises ImageError with every fault."""
+    """Check the list or the image that `reference` refers to; raise ImageError with all faults."""
     survey = await _survey(source, reference)
     proofs = await _proofs(survey.subjects, scratch)
-    findings = [*survey.findings, *await _moved(source, reference), *_findings(proofs)]
-    return _concluded([*survey.lists, *_results(proofs)], findings, report)
+    findings = [*survey.findings, *await _tag_notes(source, reference), *_findings(proofs)]
+    return _conclude([*survey.lists, *_results(proofs)], findings, report)
 
 
 async def check_release(release: Release, source: Source, report: Report, scratch: Path) -> list[Result]:
-    """Prove the manifest list and the image of every arch, and that the list contains exactly those images.
+    """Check the manifest list and the image of every arch, and that the list has exactly those images.
 
-    Raises ImageError with every fault.
+    Raises ImageError with all faults.
     """
     tags = [release.list_tag(), *map(release.arch_tag, release.arches)]
     references = [Reference(tag.repository, tag.name) for tag in tags]
-    listed, *alone = await all_of(_survey(source, reference) for reference in references)
-    findings = [each for survey in (listed, *alone) for each in survey.findings]
+    listed, *by_arch = await all_of(_survey(source, reference) for reference in references)
+    findings = [each for survey in (listed, *by_arch) for each in survey.findings]
     findings += [
         Finding(str(reference), f"found {'a list' if survey.lists else 'an image'}, expected {expected}")
         for reference, survey, expected in zip(
-            references, (listed, *alone), ("a list", *("an image" for _ in alone)), strict=True
+            references, (listed, *by_arch), ("a list", *("an image" for _ in by_arch)), strict=True
         )
         if (survey.lists or survey.subjects) and bool(survey.lists) != (expected == "a list")
     ]
-    # An image that matches its row in its own repository must do so in the list's repository, too.
-    rows = {arch.platform: arch for arch in release.arches}
-    of_list = [replace(each, arch=rows.get(each.listed) if each.listed else None) for each in listed.subjects]
-    of_rows = [
+    # The images in the list's repository are checked against their arches too, not only those in their own.
+    by_platform = {arch.platform: arch for arch in release.arches}
+    in_list = [replace(each, arch=by_platform.get(each.listed) if each.listed else None) for each in listed.subjects]
+    in_arches = [
         replace(each, arch=arch)
-        for arch, survey in zip(release.arches, alone, strict=True)
+        for arch, survey in zip(release.arches, by_arch, strict=True)
         for each in survey.subjects
         if not survey.lists
     ]
-    proofs = await _proofs([*of_list, *of_rows], scratch)
-    findings += [*_findings(proofs), *_another_release(proofs)]
+    proofs = await _proofs([*in_list, *in_arches], scratch)
+    findings += [*_findings(proofs), *_label_differences(proofs)]
     if listed.lists:
-        findings += _not_the_same(str(references[0]), of_list, of_rows)
-    return _concluded([*listed.lists, *_results(proofs[len(of_list) :])], findings, report)
+        findings += _differences(str(references[0]), in_list, in_arches)
+    return _conclude([*listed.lists, *_results(proofs[len(in_list) :])], findings, report)
 
 
 async def _proofs(subjects: Iterable[Subject], scratch: Path) -> list[Proof]:
-    at_once = asyncio.Semaphore(_AT_ONCE)
+    slots = asyncio.Semaphore(_CONCURRENT)
 
     async def proved(subject: Subject) -> Proof:
-        async with at_once:
+        async with slots:
             with TemporaryDirectory(dir=scratch) as spool:
                 return await prove(subject, Path(spool))
 
@@ -98,46 +95,46 @@ async def _survey(source: Source, reference: Reference) -> _Survey:
 
 
 async def _descend(
-    source: Source, reference: Reference, survey: _Survey, below: Descriptor | None = None, depth: int = 0
+    source: Source, reference: Reference, survey: _Survey, entry: Descriptor | None = None, depth: int = 0
 ) -> None:
-    """Read a manifest and, if it is a list, what is below it; `below` is the entry of the list that led here."""
-    name = str(replace(reference, digest="")) if below is None else str(reference.repository)
+    """Read a manifest and, if it is a list, its entries; `entry` is the entry of the list that led here."""
+    name = str(replace(reference, digest="")) if entry is None else str(reference.repository)
     where = str(reference)
     try:
-        if below is not None and below.size > LARGEST_MANIFEST:
-            raise ImageError(f"size: found {below.size} bytes, expected {LARGEST_MANIFEST} at most for a manifest")
+        if entry is not None and entry.size > LARGEST_MANIFEST:
+            raise ImageError(f"size: found {entry.size} bytes, expected at most {LARGEST_MANIFEST} for a manifest")
         manifest = await source.manifest(reference.repository, reference.wanted)
         if manifest is None:
             raise ImageError("not found")
         where = f"{name}@{manifest.digest}"
         if len(manifest.data) > LARGEST_MANIFEST:
-            raise ImageError(f"size: found {len(manifest.data)} bytes, expected {LARGEST_MANIFEST} at most")
-        if below is not None and below.size != len(manifest.data):
-            raise ImageError(f"size: found {len(manifest.data)} bytes, expected {below.size} as the list says")
-        parsed = parse_manifest(manifest.data, below.media_type if below else manifest.media_type)
+            raise ImageError(f"size: found {len(manifest.data)} bytes, expected at most {LARGEST_MANIFEST}")
+        if entry is not None and entry.size != len(manifest.data):
+            raise ImageError(f"size: found {len(manifest.data)} bytes, expected {entry.size} as in the list")
+        parsed = parse_manifest(manifest.data, entry.media_type if entry else manifest.media_type)
     except (ImageError, PublishError) as error:
         survey.findings.append(Finding(where, str(error)))
         return
     if not isinstance(parsed, tuple):
-        platform = below.platform if below else None
+        platform = entry.platform if entry else None
         survey.subjects.append(Subject(source, reference.repository, name, manifest.digest, parsed, platform))
         return
     survey.lists.append(Result(name, manifest.digest, None, "verified"))
     if depth == _DEEPEST:
-        survey.findings.append(Finding(where, f"a list {depth} lists deep: expected less"))
+        survey.findings.append(Finding(where, f"found {depth + 1} nested lists, expected at most {_DEEPEST}"))
         return
-    for entry in parsed:
-        await _follow(source, Reference(reference.repository, "", entry.digest), survey, entry, depth + 1)
-    survey.findings.extend(_ambiguous(where, parsed))
+    for child in parsed:
+        await _follow(source, Reference(reference.repository, "", child.digest), survey, child, depth + 1)
+    survey.findings.extend(_duplicate_platforms(where, parsed))
 
 
 async def _follow(source: Source, reference: Reference, survey: _Survey, entry: Descriptor, depth: int) -> None:
     if entry.media_type not in INDEXES | MANIFESTS:
-        text = f"{entry.media_type}: unknown media type: nothing is proved"
+        text = f"{entry.media_type}: unknown media type: not checked"
         survey.findings.append(Finding(str(reference), text, fault=False))
         return
     if entry.platform is None and entry.media_type in MANIFESTS:
-        text = "the list's entry has no platform: only config and program are compared"
+        text = "the list's entry has no platform: only config and program are checked"
         survey.findings.append(Finding(str(reference), text, fault=False))
     key = f"{entry.digest} {entry.platform} {entry.size} {entry.media_type}"
     if key in survey.seen:
@@ -146,22 +143,22 @@ async def _follow(source: Source, reference: Reference, survey: _Survey, entry: 
     if len(survey.seen) <= _MOST_MANIFESTS:
         await _descend(source, reference, survey, entry, depth)
     elif len(survey.seen) == _MOST_MANIFESTS + 1:
-        survey.findings.append(Finding(str(reference), f"more than {_MOST_MANIFESTS} manifests below one list"))
+        survey.findings.append(Finding(str(reference), f"more than {_MOST_MANIFESTS} manifests in one list"))
 
 
-def _ambiguous(where: str, entries: Iterable[Descriptor]) -> Iterable[Finding]:
+def _duplicate_platforms(where: str, entries: Iterable[Descriptor]) -> Iterable[Finding]:
     """Platforms that occur twice in a list, except Windows, whose entries differ in `os.version`."""
-    named: dict[Platform, set[str]] = {}
+    by_platform: dict[Platform, set[str]] = {}
     for entry in entries:
         if entry.platform and entry.platform.os not in ("unknown", "windows"):
-            named.setdefault(entry.platform, set()).add(entry.digest)
-    for platform, digests in named.items():
+            by_platform.setdefault(entry.platform, set()).add(entry.digest)
+    for platform, digests in by_platform.items():
         if len(digests) > 1:
-            yield Finding(where, f"{len(digests)} images for {platform}: readers may take either", False)
+            yield Finding(where, f"{len(digests)} images for {platform}: clients may use either", False)
 
 
-async def _moved(source: Source, reference: Reference) -> list[Finding]:
-    """Given both a tag and a digest, whether the tag still refers to the digest, which is not a fault of the image."""
+async def _tag_notes(source: Source, reference: Reference) -> list[Finding]:
+    """A note if `reference` has both a tag and a digest, and the tag refers to another digest."""
     if not (reference.tag and reference.digest):
         return []
     name = f"{reference.repository}:{reference.tag}"
@@ -171,7 +168,7 @@ async def _moved(source: Source, reference: Reference) -> list[Finding]:
         return [Finding(name, str(error), fault=False)]
     if found == reference.digest:
         return []
-    text = f"the tag now refers to {found or 'nothing'}; what is proved is the digest"
+    text = f"the tag now refers to {found or 'nothing'}; the digest is checked"
     return [Finding(name, text, fault=False)]
 
 
@@ -188,38 +185,38 @@ def _results(proofs: Iterable[Proof]) -> list[Result]:
     ]
 
 
-def _not_the_same(name: str, listed: Sequence[Subject], alone: Sequence[Subject]) -> Iterable[Finding]:
-    """Where a list and the images of the arches differ: a mixture of two releases, or an additional image."""
-    held = {each.listed: each.digest for each in listed}
-    for each in alone:
+def _differences(name: str, listed: Sequence[Subject], by_arch: Sequence[Subject]) -> Iterable[Finding]:
+    """Differences between a list and the images of the arches."""
+    digests = {each.listed: each.digest for each in listed}
+    for each in by_arch:
         if each.arch:
-            found = held.pop(each.arch.platform, None)
+            found = digests.pop(each.arch.platform, None)
             if found != each.digest:
-                text = f"{each.arch.platform}: found {found or 'no entry'}, expected {each.digest} as {each.name} is"
+                text = f"{each.arch.platform}: found {found or 'no entry'}, expected {each.digest} as in {each.name}"
                 yield Finding(
-                    name, f"{text}\n  is it a mixture of two releases? publish the list again: invoke push-manifest"
+                    name, f"{text}\n  if the list is from another release, publish it again: invoke push-manifest"
                 )
-    for platform, digest in held.items():
-        yield Finding(name, f"{platform or 'no platform'}: found {digest}, expected no entry besides the release's")
+    for platform, digest in digests.items():
+        yield Finding(name, f"{platform or 'no platform'}: found {digest}, expected only the entries of the release")
 
 
-def _another_release(proofs: Iterable[Proof]) -> Iterable[Finding]:
-    """Images whose labels name different releases."""
+def _label_differences(proofs: Iterable[Proof]) -> Iterable[Finding]:
+    """Images whose labels are from different releases."""
     for label in _RELEASE_LABELS:
-        named: dict[str, list[str]] = {}
+        by_value: dict[str, list[str]] = {}
         for proof in proofs:
             if proof.config and proof.subject.arch:
                 value = proof.config.labels.get(label, "none")
-                named.setdefault(value, []).append(f"{proof.subject.name}@{proof.subject.digest}")
-        if len(named) > 1:
-            usual = max(named, key=lambda value: len(named[value]))
-            for value, names in named.items():
+                by_value.setdefault(value, []).append(f"{proof.subject.name}@{proof.subject.digest}")
+        if len(by_value) > 1:
+            usual = max(by_value, key=lambda value: len(by_value[value]))
+            for value, names in by_value.items():
                 for name in names if value != usual else ():
                     yield Finding(name, f"label {label}: found {value!a}, expected {usual!a} as in the other images")
 
 
-def _concluded(results: list[Result], findings: Iterable[Finding], report: Report) -> list[Result]:
-    """Report what is not proved, and raise ImageError if there are faults."""
+def _conclude(results: list[Result], findings: Iterable[Finding], report: Report) -> list[Result]:
+    """Report the notes, and raise ImageError if there are faults."""
     distinct = list(dict.fromkeys(findings))
     for finding in distinct:
         if not finding.fault:

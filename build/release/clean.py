@@ -1,4 +1,4 @@
-"""Removes what the tasks made in a checkout, and nothing else."""
+"""Removes the files that the tasks created in a checkout, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from build.system import leftovers, remove_stale
 
 @dataclass(frozen=True)
 class Removed:
-    """A path that was removed, or would be by a dry run."""
+    """A path that was removed, or in a dry run would be removed."""
 
     name: str
     change: str = "removed"
@@ -34,21 +34,21 @@ def clean(
     repositories: Iterable[Repository],
     dry: bool,
 ) -> list[Removed]:
-    """Remove the binaries and archives of `images` for `arches`, docker-bake.json, our tags in layouts, and the cache.
+    """Remove the binaries and archives of `images` for `arches`, docker-bake.json, the layouts, and the cache.
 
-    Raises BuildError if the system refuses.
+    Layouts are removed only if nothing else is in them. Raises BuildError if a file can't be removed.
     """
     programs = [name for image in images for name in (image.name, *image.companions)]
-    made = [root / BIN / f"{program}-{arch}{end}" for program in programs for arch in arches for end in ("", ".tar")]
-    made.append(root / "docker-bake.json")
-    gone = [path for file in made for path in (file, *leftovers(file)) if path.is_file()]
+    files = [root / BIN / f"{program}-{arch}{end}" for program in programs for arch in arches for end in ("", ".tar")]
+    files.append(root / "docker-bake.json")
+    removed = [path for file in files for path in (file, *leftovers(file)) if path.is_file()]
     try:
         if not dry:
-            for path in gone:
+            for path in removed:
                 path.unlink()
             _remove_if_empty(root / BIN)
-        gone += [path for each in repositories if each.on_disk for path in clean_layout(root / each.name, dry)]
-        gone += cache.clear(dry)
+        removed += [path for each in repositories if each.on_disk for path in clean_layout(root / each.name, dry)]
+        removed += cache.clear(dry)
         if not dry:
             # A run that was killed before it wrote to the cache has left nothing else there.
             remove_stale(cache.folder / SCRATCH)
@@ -57,7 +57,7 @@ def clean(
             _remove_if_empty(cache.folder.parent)
     except OSError as error:
         raise BuildError(f"{error.filename}: can't be removed: {error.strerror}") from None
-    return [Removed(str(path.relative_to(root) if path.is_relative_to(root) else path)) for path in gone]
+    return [Removed(str(path.relative_to(root) if path.is_relative_to(root) else path)) for path in removed]
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -1,7 +1,8 @@
-"""A release as it is somewhere: fetched and proved, to be published elsewhere or packed into one file."""
+"""Copies releases: fetches and checks a published release, and packs it into an archive."""
 
 from __future__ import annotations
 
+import asyncio
 import filecmp
 import json
 import shutil
@@ -10,45 +11,75 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from build.compilers import elf
+from build.config.arches import Arch
 from build.config.release import Release
-from build.errors import ImageError, PublishError, all_of
+from build.errors import BuildError, ImageError, PublishError, all_of
+from build.image.validate import validate
 from build.oci.descriptor import Blob
 from build.oci.image import Image, Index
 from build.oci.media_types import FORMATS, OCI
+from build.oci.parse import parse_config
 from build.oci.reference import Tag
 from build.oci.tar import LARGEST
-from build.release.prove import fetch_image
+from build.release.prove import LARGEST_PROGRAM, entrypoint
 from build.report import Report, Result
 from build.stores.archive.write import Entry, write_archive
 from build.stores.store import Source
+from build.stores.transfer import fetch
 from build.system import replacing
+
+# What Python raises for JSON that is malformed, or not of the expected shape.
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError, RecursionError)
+
+
+async def fetch_image(source: Source, tag: Tag, arch: Arch, spool: Path) -> Image:
+    """The image of `arch` under `tag`, proved: one platform in its config, in the row, and in its program's ELF header.
+
+    Large layers are files in `spool`. Raises PublishError if there is no image or it can't be fetched, ImageError or
+    ElfError if it is not what it should be; each message names the arch.
+    """
+    try:
+        image = await fetch(source, tag.repository, tag.name, spool)
+        if image is None:
+            raise PublishError("no such image\n  push it first: invoke push --arch …")
+        if image.platform != arch.platform:
+            raise ImageError(f"found platform {image.platform}, expected {arch.platform}\n  build and push it again")
+        await asyncio.to_thread(validate, image)
+        found = await asyncio.to_thread(entrypoint, parse_config(image.config.data), image.layers, LARGEST_PROGRAM)
+        elf.check(found.data, arch.elf, "its program")
+        return image
+    except BuildError as error:
+        raise type(error)(f"{arch.name}: {tag}: {error}") from None
+    except _MALFORMED as error:
+        raise ImageError(f"{arch.name}: {tag}: its config or a layer is malformed: {error!r}") from None
 
 
 async def fetch_release(source: Source, release: Release, spool: Path) -> Index:
-    """The manifest list of a release, byte for byte, with the images that it and the arches' tags name.
+    """The published manifest list of a release, unchanged, with the images of the arches' tags.
 
     Large layers are files in `spool`. Raises PublishError if a part is missing, ImageError or ElfError if the release
-    contradicts itself.
+    is inconsistent.
     """
     tag = release.list_tag()
     manifest = await source.manifest(tag.repository, tag.name)
     if manifest is None:
         raise PublishError(
-            f"{tag}: no such manifest list\n  push it first (invoke push-manifest), or name another --tag"
+            f"{tag}: no such manifest list\n  publish it first (invoke push-manifest), or use another --tag"
         )
     images = await all_of(fetch_image(source, release.arch_tag(arch), arch, spool) for arch in release.arches)
     try:
-        _prove_list(manifest, images)
+        _check_list(manifest, images)
     except ImageError as error:
         raise ImageError(f"{tag}: {error}") from None
     return Index(manifest, tuple(images))
 
 
-def _prove_list(manifest: Blob, images: Sequence[Image]) -> None:
-    """Raise ImageError unless `manifest` is a list of `images` and nothing else (image-spec image-index.md)."""
+def _check_list(manifest: Blob, images: Sequence[Image]) -> None:
+    """Raise ImageError unless `manifest` is a manifest list of exactly `images` (image-spec image-index.md)."""
     form = next((form for form in FORMATS.values() if form.index == manifest.media_type), None)
     if form is None:
-        raise ImageError(f"found {manifest.media_type or 'no media type'}, expected a manifest list's")
+        raise ImageError(f"found {manifest.media_type or 'no media type'}, expected a manifest list")
     try:
         parsed = json.loads(manifest.data)
         found = sorted(map(_line, parsed["manifests"]))
@@ -62,16 +93,16 @@ def _prove_list(manifest: Blob, images: Sequence[Image]) -> None:
         lines = [f"  found {line}" for line in found if found.count(line) != expected.count(line)]
         lines += [f"  expected {line}" for line in expected if line not in found]
         raise ImageError(
-            "the manifest list names other images than the arches' tags\n"
+            "the manifest list has other images than the arches' tags\n"
             + "\n".join(lines)
-            + "\n  create it again with invoke push-manifest, or name its arches with --arch"
+            + "\n  publish it again with invoke push-manifest, or select its arches with --arch"
         )
     if any(each.manifest.media_type != form.manifest for each in images):
-        raise ImageError(f"the manifest list is of format {form.name}, its images are not")
+        raise ImageError(f"the manifest list has format {form.name}, its images have another")
 
 
 def refuse_docker_format(index: Index, tag: Tag) -> None:
-    """Raise ImageError unless readers of an image layout support the media types of the release."""
+    """Raise ImageError for Docker media types, which a layout or an archive can't have."""
     if index.manifest.media_type != OCI.index:
         raise ImageError(
             f"{tag}: found format docker, expected oci: OCI layouts always use OCI media types"
@@ -81,7 +112,7 @@ def refuse_docker_format(index: Index, tag: Tag) -> None:
 
 @dataclass(frozen=True)
 class Destination:
-    """The archive to write; an existing file with other content is replaced only if `overwrite`, and never if `dry`."""
+    """The archive to write. Only with `overwrite` it replaces a file with other content; `dry` writes nothing."""
 
     file: Path
     overwrite: bool
@@ -90,9 +121,9 @@ class Destination:
 
 
 def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destination, spool: Path) -> list[Result]:
-    """Write the releases into one archive; the same ones give the same bytes, wherever they come from.
+    """Write the releases to one archive; the same releases from any source give the same bytes.
 
-    Raises PublishError if there is a file with other content, and it is not to be overwritten.
+    Raises PublishError if the file exists with other content and `overwrite` is false.
     """
     wanted: list[tuple[Tag, Image | Index]] = []
     for release, index in zip(releases, indexes, strict=True):
@@ -108,13 +139,13 @@ def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destination,
     if change == "moved" and not to.overwrite:
         raise PublishError(
             f"{to.file}: found a file that is not this release, expected the same or none"
-            "\n  name another file, or replace this one with --overwrite"
+            "\n  use another file, or replace this one with --overwrite"
         )
     if change != "kept" and not to.dry:
         with replacing(to.file) as temporary:
             shutil.move(packed, temporary)
-    what = "unchanged" if change == "kept" else f"{'would be ' if to.dry else ''}{change}"
-    to.report(f"{releases[0].registry}: {what}, {size} bytes")
+    outcome = "unchanged" if change == "kept" else f"{'would be ' if to.dry else ''}{change}"
+    to.report(f"{releases[0].registry}: {outcome}, {size} bytes")
     return [
         Result(str(tag), each.digest, str(each.platform) if isinstance(each, Image) else None, change)
         for tag, each in wanted
@@ -122,7 +153,7 @@ def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destination,
 
 
 def _change(file: Path, packed: Path) -> str:
-    """What writing it means: "pushed" into nothing, "moved" over another file, or "kept" where the same is there."""
+    """What writing `file` changes: "pushed" if there is none, "moved" if it differs, "kept" if it is the same."""
     if not file.exists() and not file.is_symlink():
         return "pushed"
     if not file.is_file():
@@ -131,7 +162,7 @@ def _change(file: Path, packed: Path) -> str:
 
 
 def _line(entry: dict[str, object]) -> str:
-    """A list's entry as one line, which identifies the image."""
+    """An entry of a manifest list as one line for comparisons and messages."""
     fields = entry["platform"]
     if not isinstance(fields, dict):
         raise TypeError("platform")
@@ -140,7 +171,7 @@ def _line(entry: dict[str, object]) -> str:
 
 
 def _created(image: Image) -> int:
-    """When an image was created (config.md, "created"), in seconds since the epoch; 0 if it does not say."""
+    """The time in an image's config (config.md, "created"), in seconds since the epoch; 0 if there is none."""
     try:
         time = datetime.fromisoformat(json.loads(image.config.data)["created"])
     except (ValueError, KeyError, TypeError):

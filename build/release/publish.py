@@ -1,6 +1,6 @@
-"""How images and their manifest list reach a store: blobs, manifests by digest, then tags, the list's tag last.
+"""Publishes images and their manifest list: blobs, then manifests by digest, then tags, the manifest list's tag last.
 
-If a run stops half-way, every tag is absent, old or complete, and running it again finishes the work.
+If a run is interrupted, each tag is absent, old or complete, and the next run finishes the work.
 """
 
 from __future__ import annotations
@@ -8,35 +8,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from build.config.arches import Arch
 from build.config.release import Release
+from build.engines.engine import Publisher
 from build.errors import BuildError, PublishError, all_of
 from build.image.validate import validate
 from build.oci.image import Image, Index
-from build.oci.reference import Repository, Tag
+from build.oci.reference import Tag
 from build.release.side_by_side import started
 from build.report import DONE, FAILED, PUSH, Event, Report, Result
 from build.stores.store import Store
 from build.stores.transfer import transfer
 
 T = TypeVar("T")
-T_contra = TypeVar("T_contra", contravariant=True)
 Digests = Mapping[Tag, str | None]
 Listing = Callable[[Sequence[Image]], Index]
 
 
 async def no_condition() -> None:
-    """Tags may move as soon as the content is there."""
+    """No condition: tags may move as soon as the content is stored."""
 
 
 @dataclass(frozen=True)
 class Destination:
-    """One release in one store, and what may be done there.
+    """A release and the store to publish it to.
 
-    `before_tags` is awaited when all content is in the store and before the first tag moves; if it raises, none moves.
-    With `overwrite`, existing tags are moved; a `dry` run changes nothing.
+    `before_tags` is awaited when the store has all content, before the first tag moves; if it raises, no tag moves.
+    Existing tags move only if `overwrite`. A `dry` run changes nothing.
     """
 
     release: Release
@@ -51,37 +51,8 @@ class Destination:
         self.report(Event(text, self.release.image.name, arch.name, stage, size))
 
 
-class Publisher(Protocol[T_contra]):
-    """What publishes images of some type; see `Engine`."""
-
-    def expect(self, store: Store, repository: Repository) -> None:
-        """Prepare `store` for an image in `repository`."""
-
-    async def target(self, built: T_contra, tag: Tag, store: Store, held: str | None) -> Image | None:
-        """The image that publishing would put under `tag`, or None if that is known only afterwards."""
-
-    async def publish(self, built: T_contra, tag: Tag, store: Store) -> Image:
-        """Make `tag` refer to the image, and return it as it is published."""
-
-
-class Unchanged:
-    """Publishes images as they are."""
-
-    def expect(self, store: Store, repository: Repository) -> None:
-        """The images are there already."""
-
-    async def target(self, built: Image, tag: Tag, store: Store, held: str | None) -> Image | None:  # noqa: ARG002
-        """The image itself."""
-        return built
-
-    async def publish(self, built: Image, tag: Tag, store: Store) -> Image:
-        """Move the tag; the content is in the store already."""
-        await store.put_tag(tag.repository, tag.name, built)
-        return built
-
-
 async def digests_of(store: Store, tags: Iterable[Tag]) -> dict[Tag, str | None]:
-    """What each tag refers to now: a digest, or None for no such tag."""
+    """The current digest of each tag, or None if there is no such tag."""
     wanted = list(tags)
     found = await all_of(store.digest(tag.repository, tag.name) for tag in wanted)
     return dict(zip(wanted, found, strict=True))
@@ -90,17 +61,17 @@ async def digests_of(store: Store, tags: Iterable[Tag]) -> dict[Tag, str | None]
 async def publish(
     to: Destination, publisher: Publisher[T], images: Mapping[Arch, Awaitable[T]], listing: Listing | None
 ) -> list[Result]:
-    """Make the tag of every arch refer to its image, which may still be in the making, and the list's tag to them all.
+    """Publish the image of every arch, each of which may still be in progress, and the manifest list of all of them.
 
-    Without a `listing`, there is no list. What is in the store already is not sent again. Raises ImageError for an
-    image that contradicts itself, before any of it is sent, and PublishError if a tag would have to be moved without
-    permission, if the store fails, or if another run interferes.
+    `listing` makes the manifest list; None publishes none. Content that the store has is not sent again. Raises
+    ImageError for an inconsistent image, before any of it is sent, and PublishError if a tag would have to move without
+    `overwrite`, if the store fails, or if another run moves a tag at the same time.
     """
-    async with started({arch: _made(to, arch, image) for arch, image in images.items()}) as made:
-        return await _publish(to, publisher, made, listing)
+    async with started({arch: _built(to, arch, image) for arch, image in images.items()}) as built:
+        return await _publish(to, publisher, built, listing)
 
 
-async def _made(to: Destination, arch: Arch, image: Awaitable[T]) -> T:
+async def _built(to: Destination, arch: Arch, image: Awaitable[T]) -> T:
     try:
         built = await asyncio.shield(image)  # others wait for it too: it goes on if this registry fails
     except Exception:
@@ -115,24 +86,24 @@ async def _publish(
 ) -> list[Result]:
     tags = {arch: to.release.arch_tag(arch) for arch in images}
     list_tag = to.release.list_tag() if listing else None
-    held = await digests_of(to.store, [*([list_tag] if list_tag else []), *tags.values()])
-    # Where there is no tag yet, none can move: an image leaves while others are still being compiled.
-    early = to.store.keeps_tags and not any(held.values()) and not to.dry
-    work = _Publication(to, publisher, tags, list_tag, held, early)
+    current = await digests_of(to.store, [*([list_tag] if list_tag else []), *tags.values()])
+    # If no tag exists, none can be moved by mistake, so each image is sent while others are still being compiled.
+    early = to.store.keeps_tags and not any(current.values()) and not to.dry
+    work = _Publication(to, publisher, tags, list_tag, current, early)
     if early:
         work.expect()
-    made = dict(zip(tags, await all_of(work.ready(arch, images[arch]) for arch in tags), strict=True))
-    targets = {arch: target for arch, (_, target) in made.items()}
+    ready = dict(zip(tags, await all_of(work.ready(arch, images[arch]) for arch in tags), strict=True))
+    targets = {arch: target for arch, (_, target) in ready.items()}
     index = _index(listing, targets)
     work.refuse_to_move(targets, index)
-    new = [arch for arch, target in targets.items() if target is None or target.digest != held[tags[arch]]]
-    list_is_new = list_tag is not None and (index is None or index.digest != held[list_tag])
+    new = [arch for arch, target in targets.items() if target is None or target.digest != current[tags[arch]]]
+    list_is_new = list_tag is not None and (index is None or index.digest != current[list_tag])
     if (new or list_is_new) and not to.dry:
         if not early:
             known = [(arch, image) for arch, image in targets.items() if image]
             await all_of(work.send(arch, image, own=arch in new, listed=list_is_new) for arch, image in known)
         await to.before_tags()
-        published = dict(zip(new, await all_of(work.publish(arch, made[arch][0]) for arch in new), strict=True))
+        published = dict(zip(new, await all_of(work.publish(arch, ready[arch][0]) for arch in new), strict=True))
         late = [arch for arch in new if targets[arch] is None]
         targets |= published
         if list_is_new:
@@ -144,13 +115,13 @@ async def _publish(
 
 @dataclass(frozen=True)
 class _Publication(Generic[T]):
-    """The tags of a release, the digests that they refer to now, and the steps that bring images under them."""
+    """The tags of a release with their current digests, and the steps of publishing it."""
 
     to: Destination
     publisher: Publisher[T]
     tags: Mapping[Arch, Tag]
     list_tag: Tag | None
-    held: Digests
+    current: Digests
     early: bool
 
     def expect(self) -> None:
@@ -160,16 +131,16 @@ class _Publication(Generic[T]):
                 self.publisher.expect(self.to.store, self.list_tag.repository)
 
     async def ready(self, arch: Arch, image: Awaitable[T]) -> tuple[T, Image | None]:
-        """An image once it is made; without any tag in the way, its content is sent at once."""
+        """An image and its target. If no tag exists yet, its content is sent at once."""
         built = await image
         tag = self.tags[arch]
-        target = await self.publisher.target(built, tag, self.to.store, self.held[tag])
+        target = await self.publisher.target(built, tag, self.to.store, self.current[tag])
         if self.early and target:
             await self.send(arch, target, own=True, listed=True)
         return built, target
 
     async def send(self, arch: Arch, image: Image, *, own: bool, listed: bool) -> None:
-        """Content to the image's own repository, to the list's, or to both."""
+        """Send an image's content to its `own` repository, to that of the manifest list (`listed`), or to both."""
         home = self.tags[arch].repository
         places = [*([home] if own else []), *([self.list_tag.repository] if self.list_tag and listed else [])]
         try:
@@ -184,7 +155,7 @@ class _Publication(Generic[T]):
             wanted = {self.tags[arch]: target.digest if target else None for arch, target in targets.items()}
             if self.list_tag and index:
                 wanted = {self.list_tag: index.digest, **wanted}
-            refuse_to_move(self.held, wanted)
+            refuse_to_move(self.current, wanted)
 
     async def publish(self, arch: Arch, built: T) -> Image:
         return await self.publisher.publish(built, self.tags[arch], self.to.store)
@@ -192,21 +163,21 @@ class _Publication(Generic[T]):
     async def publish_list(self, index: Index | None) -> Index | None:
         if self.list_tag and index:
             self.refuse_to_move({}, index)
-            if index.digest != self.held[self.list_tag]:
+            if index.digest != self.current[self.list_tag]:
                 await self.to.store.put_tag(self.list_tag.repository, self.list_tag.name, index)
         return index
 
     async def verify(self, targets: Mapping[Arch, Image | None], index: Index | None) -> None:
-        """No registry can lock tags: read them back, and raise PublishError if another run moved one meanwhile."""
+        """Read the tags back, because registries have no locks; raise PublishError if another run moved one."""
         wanted = {self.tags[arch]: image.digest for arch, image in targets.items() if image}
         if self.list_tag and index:
             wanted = {self.list_tag: index.digest, **wanted}
         found = await digests_of(self.to.store, wanted)
-        lost = [tag for tag, digest in wanted.items() if found[tag] != digest]
-        if lost:
-            lines = [f"  {tag}: found {found[tag]}, expected {wanted[tag]}" for tag in lost]
+        moved = [tag for tag, digest in wanted.items() if found[tag] != digest]
+        if moved:
+            lines = [f"  {tag}: found {found[tag]}, expected {wanted[tag]}" for tag in moved]
             raise PublishError(
-                "another run published at the same time: these tags are not as this run left them\n"
+                "another run published at the same time and moved these tags\n"
                 + "\n".join(lines)
                 + "\n  to decide the winner, rerun it with --overwrite"
             )
@@ -214,11 +185,11 @@ class _Publication(Generic[T]):
     def results(self, targets: Mapping[Arch, Image | None], index: Index | None) -> list[Result]:
         results = []
         if self.list_tag:
-            results.append(_result(self.list_tag, index.digest if index else None, None, self.held[self.list_tag]))
+            results.append(_result(self.list_tag, index.digest if index else None, None, self.current[self.list_tag]))
             self.to.report(_line(results[-1], self.to.dry))
         for arch, target in targets.items():
             tag = self.tags[arch]
-            results.append(_result(tag, target.digest if target else None, str(arch.platform), self.held[tag]))
+            results.append(_result(tag, target.digest if target else None, str(arch.platform), self.current[tag]))
             self.to.stage(arch, DONE, _line(results[-1], self.to.dry))
         return results
 
@@ -232,12 +203,13 @@ def _index(listing: Listing | None, targets: Mapping[Arch, Image | None]) -> Ind
     return listing(known) if listing and len(known) == len(targets) else None
 
 
-def refuse_to_move(held: Digests, wanted: Mapping[Tag, str | None]) -> None:
-    """Raise PublishError if a tag refers to something other than the wanted digest."""
-    moved = [tag for tag, digest in wanted.items() if held[tag] not in (None, digest)]
+def refuse_to_move(current: Digests, wanted: Mapping[Tag, str | None]) -> None:
+    """Raise PublishError if a tag exists with another digest than the wanted one."""
+    moved = [tag for tag, digest in wanted.items() if current[tag] not in (None, digest)]
     if moved:
         raise not_moved(
-            f"{tag}: found {held[tag]}, expected {wanted[tag] or 'what this daemon pushed'} or no tag" for tag in moved
+            f"{tag}: found {current[tag]}, expected {wanted[tag] or 'an image that this daemon pushed'} or no tag"
+            for tag in moved
         )
 
 
@@ -257,12 +229,12 @@ def refuse_plan(steps: Iterable[Result]) -> None:
         raise not_moved(lines)
 
 
-def _result(tag: Tag, digest: str | None, platform: str | None, held: str | None) -> Result:
+def _result(tag: Tag, digest: str | None, platform: str | None, current: str | None) -> Result:
     place = "layout" if tag.repository.on_disk else "registry"
-    if digest and digest == held:
+    if digest and digest == current:
         return Result(str(tag), digest, platform, "kept")
-    why = f"the {place} has another digest: {held}" if held else f"not in the {place}"
-    return Result(str(tag), digest, platform, "moved" if held else "pushed", (why,))
+    why = f"the {place} has another digest: {current}" if current else f"not in the {place}"
+    return Result(str(tag), digest, platform, "moved" if current else "pushed", (why,))
 
 
 def _line(result: Result, dry: bool) -> str:

@@ -1,4 +1,4 @@
-"""Parts of a run that go on side by side, where the failure of one stops no other."""
+"""Runs parts of a task concurrently, so that the failure of one does not stop the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RETRY = "\n  retry: finished work is kept"
 
 @asynccontextmanager
 async def started(parts: Mapping[T, Coroutine[Any, Any, Any]]) -> AsyncIterator[dict[T, asyncio.Task[Any]]]:
-    """Each part as a running task. The failure of one affects no other; when the context ends, so do they all."""
+    """Start each part as a task. A failure does not stop the others; all are cancelled when the context ends."""
     tasks = {name: asyncio.create_task(part) for name, part in parts.items()}
     try:
         yield tasks
@@ -27,9 +27,9 @@ async def started(parts: Mapping[T, Coroutine[Any, Any, Any]]) -> AsyncIterator[
 
 
 async def each_separately(kind: str, parts: Mapping[str, Awaitable[Sequence[T]]], report: Report) -> list[T]:
-    """The results of several parts of one `kind` (plural), by name; the failure of one stops no other.
+    """The results of several parts by name; `kind` is the plural noun for messages. A failure does not stop the others.
 
-    The outcome of each is reported. Raises BuildError with all failures; a single part fails with its own message.
+    Each part is reported as done or failed. Raises BuildError with all failures; a single part raises its own error.
     """
     if len(parts) == 1:
         return [result for part in parts.values() for result in await part]

@@ -1,4 +1,4 @@
-"""Every arch run before it is published: what the checks need is built, and no tag moves until they have passed."""
+"""Runs every arch the way pods do, and optionally keeps tags from moving until all checks have passed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ from build.verify.driver import Driver, Method, Subject
 from build.verify.verdicts import Verdict, plain, refuse
 from build.verify.verify import methods, run_checks, unverified
 
-# The companion that leaves orphans behind.
+# The companion that creates orphaned processes.
 ORPHAN = "orphan"
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What runs the programs; the sources of `orphan`, in whichever image's row they are; and whether arches that can't
-    be run here are let pass.
-    """
+    """The driver that runs programs, the sources of `orphan`, and whether arches that can't be run here may pass."""
 
     driver: Callable[[], Driver]
     orphan: tuple[str, ...]
@@ -34,7 +32,7 @@ class Verification:
 
 
 async def verify(builds: Sequence[Build], verification: Verification) -> list[Verdict]:
-    """Build what would be published, and run all checks on every arch, one image after another."""
+    """Build every image and run all checks on every arch, one image after another."""
     one_at_a_time = asyncio.Lock()  # the checks of two images would slow each other down
     async with compiling(builds, [b.program() for b in builds]) as binaries, imaging(builds, binaries) as images:
 
@@ -50,14 +48,14 @@ async def verify(builds: Sequence[Build], verification: Verification) -> list[Ve
 def gate(
     build: Build, verification: Verification, images: Images, one_at_a_time: asyncio.Lock
 ) -> Callable[[], Awaitable[None]]:
-    """What raises VerifyError unless every arch passes. However often it is awaited, the programs run once."""
+    """A condition for publishing: it raises VerifyError unless every arch passes. The programs run only once."""
     verdicts: list[Verdict] = []
 
     async def passed() -> None:
         async with one_at_a_time:
             if not verdicts:
                 verdicts.extend(await _checked(build, verification, images))
-                build.report(f"{build.release.image.name}, run the way pods run it:\n{plain(verdicts)}")
+                build.report(f"{build.release.image.name}, run the way pods do:\n{plain(verdicts)}")
         refuse(verdicts, verification.allow_not_run)
 
     return passed

@@ -22,7 +22,7 @@ static long system_call(long number, long a, long b, long c, long d) {
     __asm__ volatile("svc #0"
                      : "+r"(x0)
                      : "r"(x8), "r"(x1), "r"(x2), "r"(x3)
-                     : "memory"); /* the kernel restores all but x0, the flags too */
+                     : "memory"); /* the kernel preserves all registers except x0, and the flags */
     return x0;
 }
 

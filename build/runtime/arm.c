@@ -2,7 +2,7 @@
  * 32-bit ARM, EABI: AAPCS32, 6.2.1 "The Stack"; system calls as in syscall(2), "arm/EABI".
  */
 
-/* On entry sp points at argc, 8-byte aligned, as AAPCS32 wants it at a call; fp and lr of zero mark the outermost frame. */
+/* On entry sp points at argc, 8-byte aligned as at a call (AAPCS32); fp and lr of zero mark the outermost frame. */
 __asm__(
     ".text\n"
     ".globl _start\n"
@@ -22,7 +22,7 @@ static long system_call(long number, long a, long b, long c, long d) {
     __asm__ volatile("svc #0"
                      : "+r"(r0)
                      : "r"(r7), "r"(r1), "r"(r2), "r"(r3)
-                     : "memory"); /* the kernel restores all but r0, the flags too */
+                     : "memory"); /* the kernel preserves all registers except r0, and the flags */
     return r0;
 }
 

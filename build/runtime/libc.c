@@ -1,10 +1,10 @@
 /*
- * The part of POSIX that the programs use, over the one function that each CPU's file brings:
+ * The functions of POSIX that the programs use, on top of the one function that each CPU's file defines:
  *
  *     static long system_call(long number, long a, long b, long c, long d);
  *
- * Where POSIX fails with -1 and errno, these fail with the kernel's own negative error number: errno would be the only
- * writable variable of the whole program. So callers ask for `< 0`, which holds with any libc.
+ * Where POSIX functions return -1 and set errno, these return the kernel's negative error number, because errno would
+ * be the only writable variable of the program. Callers test for `< 0`, which works with any libc.
  */
 #include <asm/unistd.h>
 #include <sched.h>
@@ -18,17 +18,17 @@
 
 #define EINTR 4
 
-/* include/uapi/linux/sched.h: clone() with nothing but the signal that the child's end sends is fork(). */
+/* include/uapi/linux/sched.h: clone() with only the child's exit signal is fork(). */
 #ifdef __NR_fork
 #define FORK system_call(__NR_fork, 0, 0, 0, 0)
 #else
 #define FORK system_call(__NR_clone, SIGCHLD, 0, 0, 0)
 #endif
 
-/* What the kernel leaves on the initial stack (System V ABI, "Process Initialization"): argc, then argv. */
+/* `stack` is the initial stack (System V ABI, "Process Initialization"): argc, then argv. */
 __attribute__((noreturn, used)) void start(long *stack);
 
-/* `main` under a second name, as programs may declare it with or without arguments. */
+/* `main` under another name, because programs may declare it with or without parameters. */
 int run(int argc, char **argv) __asm__("main");
 
 void start(long *stack) {
@@ -40,8 +40,8 @@ RUNTIME void _exit(int status) {
         system_call(__NR_exit_group, status, 0, 0, 0);
 }
 
-RUNTIME ssize_t write(int out, const void *bytes, size_t length) {
-    return system_call(__NR_write, out, (long)bytes, (long)length, 0);
+RUNTIME ssize_t write(int fd, const void *bytes, size_t length) {
+    return system_call(__NR_write, fd, (long)bytes, (long)length, 0);
 }
 
 RUNTIME pid_t fork(void) {
@@ -80,20 +80,20 @@ RUNTIME int sigprocmask(int how, const sigset_t *set, sigset_t *old) {
     return (int)system_call(__NR_rt_sigprocmask, how, (long)set, (long)old, sizeof *set);
 }
 
-/* A stop and a continue interrupt the wait, though neither is waited for (signal(7), "Interruption ... by stop"). */
+/* SIGSTOP with SIGCONT interrupts the wait (signal(7), "Interruption of system calls ... by stop signals"). */
 RUNTIME int sigwait(const sigset_t *set, int *number) {
-    long got;
+    long result;
     do
-        got = system_call(__NR_rt_sigtimedwait, (long)set, 0, 0, sizeof *set);
-    while (got == -EINTR);
-    *number = (int)got;
-    return got < 0 ? (int)-got : 0;
+        result = system_call(__NR_rt_sigtimedwait, (long)set, 0, 0, sizeof *set);
+    while (result == -EINTR);
+    *number = (int)result;
+    return result < 0 ? (int)-result : 0;
 }
 
 /*
- * struct sigaction of the kernel (include/linux/signal_types.h): the action, flags, on some CPUs a restorer, the mask.
- * As all but the action is zero, one shape with a restorer serves every CPU. It is filled field by field, as for an
- * initializer gcc may call memset.
+ * The kernel's struct sigaction (include/linux/signal_types.h): action, flags, on some CPUs a restorer, mask. All but
+ * the action is zero, so the same struct works for every CPU. Its fields are assigned one by one, because gcc may call
+ * memset for an initializer.
  */
 RUNTIME void (*signal(int number, void (*action)(int)))(int) {
     struct {
@@ -106,7 +106,7 @@ RUNTIME void (*signal(int number, void (*action)(int)))(int) {
     change.flags = 0;
     change.restorer = NULL;
     sigemptyset(&change.mask);
-    /* One place for both would do for the kernel, but qemu-user writes the old action before it reads the new one. */
+    /* Two structs, because qemu-user writes the old action before it reads the new one. */
     if (system_call(__NR_rt_sigaction, number, (long)&change, (long)&old, sizeof change.mask) < 0)
         return SIG_ERR;
     return old.action;
@@ -131,35 +131,35 @@ RUNTIME int strcasecmp(const char *left, const char *right) {
     return lower(*left) - lower(*right);
 }
 
-/* number / 10, exactly: a plain division is a call into libgcc on 32-bit ARM, and libgcc is not linked. */
-static unsigned tenth(unsigned number) {
+/* number / 10, exactly. On 32-bit ARM a division would call libgcc, which is not linked. */
+static unsigned divide_by_10(unsigned number) {
     return (unsigned)(number * 0xCCCCCCCDULL >> 35);
 }
 
-static char *put_number(char *at, unsigned number) {
+static char *format_number(char *end, unsigned number) {
     char digits[10];
     size_t length = 0;
     do {
-        digits[length++] = (char)('0' + (number - 10 * tenth(number)));
-        number = tenth(number);
+        digits[length++] = (char)('0' + (number - 10 * divide_by_10(number)));
+        number = divide_by_10(number);
     } while (number);
     while (length)
-        *at++ = digits[--length];
-    return at;
+        *end++ = digits[--length];
+    return end;
 }
 
-RUNTIME int dprintf(int out, const char *format, ...) {
+RUNTIME int dprintf(int fd, const char *format, ...) {
     char line[128], *end = line;
     va_list values;
     va_start(values, format);
     for (; *format; format++) {
         if (format[0] == '%' && format[1] == 'd') {
-            end = put_number(end, va_arg(values, unsigned));
+            end = format_number(end, va_arg(values, unsigned));
             format++;
         } else {
             *end++ = *format;
         }
     }
     va_end(values);
-    return (int)write(out, line, (size_t)(end - line));
+    return (int)write(fd, line, (size_t)(end - line));
 }

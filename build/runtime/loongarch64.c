@@ -22,7 +22,7 @@ static long system_call(long number, long a, long b, long c, long d) {
     __asm__ volatile("syscall 0"
                      : "+r"(a0)
                      : "r"(a7), "r"(a1), "r"(a2), "r"(a3)
-                     : "$t0", "$t1", "$t2", "$t3", "$t4", "$t5", "$t6", "$t7", "$t8", /* the kernel may lose these */
+                     : "$t0", "$t1", "$t2", "$t3", "$t4", "$t5", "$t6", "$t7", "$t8", /* the kernel may change these */
                        "memory"); /* the kernel reads and writes our buffers */
     return a0;
 }

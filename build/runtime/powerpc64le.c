@@ -4,8 +4,8 @@
  */
 
 /*
- * On entry r12 holds the address of _start, from which the TOC pointer r2 is made; r1 points at argc. The frame below
- * it is the smallest, 32 bytes, with a back chain of zero: it ends the chain, and gives `start` a place to save lr.
+ * On entry r12 is the address of _start, from which the TOC pointer r2 is computed; r1 points at argc. A frame of the
+ * minimum size, 32 bytes, is pushed. Its back chain of zero marks the outermost frame, and `start` saves lr in it.
  */
 __asm__(
     ".text\n"
@@ -27,7 +27,7 @@ static long system_call(long number, long a, long b, long c, long d) {
     register long r5 __asm__("r5") = c;
     register long r6 __asm__("r6") = d;
     __asm__ volatile("sc\n\t"
-                     "bns+ 0f\n\t" /* CR0.SO says that it failed: errno becomes -errno, as on the other CPUs */
+                     "bns+ 0f\n\t" /* CR0.SO is set on failure: return -errno, as other CPUs do */
                      "neg 3, 3\n"
                      "0:"
                      : "+r"(r0), "+r"(r3), "+r"(r4), "+r"(r5), "+r"(r6) /* r0, r3 to r8 are volatile, and ... */

@@ -1,9 +1,10 @@
 /*
- * RISC-V, 64-bit: RISC-V psABI, "Integer Calling Convention" and "Global pointer"; system calls as in syscall(2), "riscv".
+ * RISC-V, 64-bit: RISC-V psABI, "Integer Calling Convention" and "Global pointer"; system calls as in syscall(2),
+ * "riscv".
  */
 
-/* On entry sp points at argc, 16-byte aligned. The linker may shorten addresses to gp plus an offset, so gp is set
- * first, by code that must not itself be shortened so. */
+/* On entry sp points at argc, 16-byte aligned. The linker may relax addresses to gp plus an offset, so gp is set first,
+ * by code that must not be relaxed itself. */
 __asm__(
     ".text\n"
     ".globl _start\n"
@@ -25,7 +26,7 @@ static long system_call(long number, long a, long b, long c, long d) {
     __asm__ volatile("ecall"
                      : "+r"(a0)
                      : "r"(a7), "r"(a1), "r"(a2), "r"(a3)
-                     : "memory"); /* the kernel restores all but a0 */
+                     : "memory"); /* the kernel preserves all registers except a0 */
     return a0;
 }
 

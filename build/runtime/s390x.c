@@ -3,7 +3,7 @@
  * calls as in syscall(2), "s390x".
  */
 
-/* On entry r15 points at argc. A callee may save its registers in the 160 bytes above the stack pointer it is given;
+/* On entry r15 points at argc. A callee may save registers in the 160 bytes above its stack pointer on entry;
  * the back chain in the first eight of them is zero in the outermost frame. */
 __asm__(
     ".text\n"
@@ -24,7 +24,7 @@ static long system_call(long number, long a, long b, long c, long d) {
     __asm__ volatile("svc 0"
                      : "+d"(r2)
                      : "d"(r1), "d"(r3), "d"(r4), "d"(r5) /* "d": a general register */
-                     : "memory");                         /* the kernel restores all but r2, the condition code too */
+                     : "memory"); /* the kernel preserves all registers except r2, and the condition code */
     return r2;
 }
 

@@ -1,16 +1,36 @@
-"""The content of an image into repositories of a store: blobs, then the manifest by its digest. No tag moves."""
+"""The content of an image out of repositories and into them: blobs, then the manifest by its digest. No tag moves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from build.errors import all_of
+from build.errors import ImageError, all_of
 from build.oci.image import Image
+from build.oci.media_types import MANIFESTS
+from build.oci.parse import Manifest, parse_config, parse_manifest
 from build.oci.reference import Repository
-from build.stores.store import Store
+from build.stores.store import Source, Store
 
 # Bytes. To a distant registry, sending a blob of this size twice is quicker than mounting it.
 _SENT_TWICE = 1 << 16
+
+
+async def fetch(source: Source, repository: Repository, reference: str, spool: Path) -> Image | None:
+    """The image that a tag or digest refers to, or None; large layers are files in `spool`.
+
+    Raises PublishError if a part is missing, and ImageError if it is not an image.
+    """
+    manifest = await source.manifest(repository, reference)
+    if manifest is None:
+        return None
+    if manifest.media_type not in MANIFESTS:
+        raise ImageError(f"found {manifest.media_type}, expected an image manifest")
+    parsed = parse_manifest(manifest.data, manifest.media_type)
+    if not isinstance(parsed, Manifest):
+        raise ImageError("found an index, expected an image manifest")
+    config, *layers = await all_of(source.blob(repository, each, spool) for each in (parsed.config, *parsed.layers))
+    return Image(parse_config(config.data).platform, manifest, config, tuple(layers))
 
 
 async def transfer(

@@ -1,4 +1,4 @@
-"""Which files a compilation reads: all that the compiler finds, and rather one too many than one too few."""
+"""The files that a compilation reads: at least all that the compiler itself finds."""
 
 from __future__ import annotations
 
@@ -62,37 +62,37 @@ def test_a_directive_is_followed(tmp_path: Path, directive: str) -> None:
 @pytest.mark.parametrize(
     "text", ['char *x = "#include \\"b.h\\"";', '// #include "b.h"', '#includes "b.h"', '#define include "b.h"']
 )
-def test_what_is_no_directive_is_not(tmp_path: Path, text: str) -> None:
+def test_text_that_is_not_a_directive_is_ignored(tmp_path: Path, text: str) -> None:
     tree(tmp_path, {"a.c": f"{text}\n", "b.h": ""})
     assert found(tmp_path) == ["a.c"]
 
 
 @pytest.mark.parametrize("name", ["HEADER", "STRING(b.h)", "", "b.h"])
-def test_a_name_that_is_a_macro_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_file_name_from_a_macro_is_refused(tmp_path: Path, name: str) -> None:
     tree(tmp_path, {"x/a.c": f"#include {name}\n"})
-    with pytest.raises(CompileError, match=rf"^x/a\.c: #include {re.escape(name)}: expected a file's name"):
+    with pytest.raises(CompileError, match=rf"^x/a\.c: #include {re.escape(name)}: expected a file name"):
         found(tmp_path, source="x/a.c")
 
 
-# --- where it looks ---
+# --- include directories ---
 
 
-def test_quotes_look_beside_and_angles_do_not(tmp_path: Path) -> None:
+def test_only_quotes_search_the_folder_of_the_file(tmp_path: Path) -> None:
     tree(tmp_path, {"x/a.c": '#include "b.h"\n#include <c.h>\n', "x/b.h": "", "x/c.h": "", "b.h": "", "c.h": ""})
     assert found(tmp_path, source="x/a.c") == ["x/a.c", "x/b.h"]
 
 
-def test_both_look_in_every_include_folder(tmp_path: Path) -> None:
+def test_both_forms_search_every_include_directory(tmp_path: Path) -> None:
     tree(tmp_path, {"a.c": '#include "b.h"\n#include <c.h>\n', "i/b.h": "", "i/c.h": "", "j/b.h": "", "j/c.h": ""})
     assert found(tmp_path, "i", "j") == ["a.c", "i/b.h", "i/c.h", "j/b.h", "j/c.h"]
 
 
-def test_an_include_folder_may_have_an_absolute_path(tmp_path: Path) -> None:
+def test_an_include_directory_may_be_absolute(tmp_path: Path) -> None:
     tree(tmp_path, {"x/a.c": "#include <b.h>\n", "i/b.h": ""})
     assert found(tmp_path / "x", str(tmp_path / "i")) == [str(tmp_path / "i/b.h"), "a.c"]
 
 
-def test_includes_are_followed_through_includes_and_round_in_circles(tmp_path: Path) -> None:
+def test_nested_and_circular_includes_are_followed(tmp_path: Path) -> None:
     tree(
         tmp_path,
         {"a.c": '#include "x/b.h"\n', "x/b.h": '#include "c.h"\n', "x/c.h": '#include "../a.c"\n#include "c.h"\n'},
@@ -100,7 +100,7 @@ def test_includes_are_followed_through_includes_and_round_in_circles(tmp_path: P
     assert found(tmp_path) == ["a.c", "x/b.h", "x/c.h"]
 
 
-def test_what_is_found_nowhere_is_the_toolchains(tmp_path: Path) -> None:
+def test_headers_outside_the_checkout_are_ignored(tmp_path: Path) -> None:
     tree(tmp_path, {"a.c": "#include <stdio.h>\n", "i/sub/x": ""})
     assert found(tmp_path, "i", "nowhere", "a.c") == ["a.c"]
 
@@ -124,7 +124,7 @@ def test_a_missing_source_is_named(tmp_path: Path) -> None:
         pytest.param(["-I"], [], [], id="value missing"),
     ],
 )
-def test_flags_name_files_and_folders(flags: list[str], files: list[str], folders: list[str]) -> None:
+def test_files_and_folders_that_flags_name(flags: list[str], files: list[str], folders: list[str]) -> None:
     assert named_by_flags(flags) == (tuple(files), tuple(folders))
 
 
@@ -148,7 +148,7 @@ def test_equal_checkouts_have_equal_keys(checkout: Path) -> None:
         assert key(checkout, row) == key(ROOT, row)
 
 
-def test_all_that_a_binary_is_made_from_is_in_its_key(checkout: Path) -> None:
+def test_every_input_of_a_binary_changes_its_key(checkout: Path) -> None:
     made = [
         *(key(checkout, row) for row in ROWS.values()),
         key(checkout, ROWS["arm"], "orphan"),
@@ -160,7 +160,7 @@ def test_all_that_a_binary_is_made_from_is_in_its_key(checkout: Path) -> None:
     assert len(set(made)) == len(made)
 
 
-def test_a_new_file_in_an_earlier_folder_makes_a_new_key(checkout: Path) -> None:
+def test_a_new_file_in_an_earlier_folder_changes_the_key(checkout: Path) -> None:
     tree(checkout, {"pause.c": "#include <b.h>\n", "j/b.h": ""})
     flags = ("-Ii", "-Ij")
     before = key(checkout, ROWS["arm"], flags=flags)
@@ -168,7 +168,7 @@ def test_a_new_file_in_an_earlier_folder_makes_a_new_key(checkout: Path) -> None
     assert key(checkout, ROWS["arm"], flags=flags) != before
 
 
-def test_a_header_that_the_flags_name_is_in_the_key(checkout: Path) -> None:
+def test_a_header_that_the_flags_name_changes_the_key(checkout: Path) -> None:
     tree(checkout, {"config.h": "#define X 1\n"})
     before = key(checkout, ROWS["arm"], flags=("-include", "config.h"))
     tree(checkout, {"config.h": "#define X 2\n"})
@@ -176,7 +176,7 @@ def test_a_header_that_the_flags_name_is_in_the_key(checkout: Path) -> None:
 
 
 def read_by_the_compiler(root: Path, name: str, arch: Arch, cache: Path) -> list[str]:
-    """What `zig cc` itself says that it reads of the checkout."""
+    """The files of the checkout that `zig cc -MD` lists."""
 
     class Reporting(Zig):
         def _flags(self, program: Program, arch: Arch) -> tuple[str, ...]:
@@ -190,7 +190,7 @@ def read_by_the_compiler(root: Path, name: str, arch: Arch, cache: Path) -> list
 
 @pytest.mark.parametrize("name", ["pause", "orphan"])
 @pytest.mark.parametrize("arch", ROWS.values(), ids=ROWS)
-def test_editing_what_the_compiler_reads_makes_a_new_key(
+def test_editing_a_file_that_the_compiler_reads_changes_the_key(
     checkout: Path, tmp_path_factory: pytest.TempPathFactory, arch: Arch, name: str
 ) -> None:
     read = read_by_the_compiler(checkout, name, arch, tmp_path_factory.mktemp("zig"))

@@ -1,4 +1,4 @@
-"""Our gzip: any gzip gives back what went in, at every limit of the format."""
+"""The gzip compressor: zlib decompresses its output to the input, at every limit of the format."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.support.properties import examples
 @example(b"xyz" + bytes(32765) + b"xyz")
 @example(b"xyz" + bytes(32766) + b"xyz")
 @example(bytes(range(256)) * 2)
-def test_any_bytes_come_out_of_gzip_as_they_were(data: bytes) -> None:
+def test_any_bytes_survive_a_round_trip(data: bytes) -> None:
     assert zlib.decompress(gzip(data), wbits=31) == data
 
 
 @pytest.mark.parametrize(("gap", "is_matched"), [(32768, True), (32769, False)])
-def test_matches_reach_back_as_far_as_deflate_allows(gap: int, is_matched: bool) -> None:
-    start = bytes(range(1, 256))  # in which nothing comes twice
+def test_the_longest_distance_of_a_match(gap: int, is_matched: bool) -> None:
+    start = bytes(range(1, 256))  # no byte occurs twice
     filler = bytes(gap - len(start))
     with_match = len(gzip(start + filler + start)) - len(gzip(start + filler))
     assert (with_match < 20) is is_matched

@@ -1,4 +1,4 @@
-"""Layers: the same bytes for the same files, and files that others take out of them as they went in."""
+"""Layers: the same files give the same bytes, and other tools extract the same files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ modes = st.sampled_from([0o644, 0o755, 0o600, 0o4755, 0o400, 0o777])
 
 
 def fits(path: str) -> bool:
-    """Whether a tar header has room for it, wherever its slashes are; and a file system for its names."""
+    """Whether the path fits a tar header wherever its slashes are, and its names fit a file system."""
     return len(path.encode()) <= 155 and all(len(part.encode()) <= 90 for part in path.split("/"))
 
 
@@ -53,9 +53,9 @@ def file_sets(draw: st.DrawFn) -> list[File]:
 
 def entries(archive: bytes) -> list[tuple[str, int, int, int, int, bytes | None]]:
     found = []
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tape:
-        for entry in tape:
-            file = tape.extractfile(entry)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as archive_file:
+        for entry in archive_file:
+            file = archive_file.extractfile(entry)
             name = "/" + entry.name
             found.append((name, entry.mode, entry.uid, entry.gid, int(entry.mtime), file.read() if file else None))
     return found
@@ -130,8 +130,8 @@ def golden() -> Layer:
     return layer(GOLDEN, TIME)
 
 
-def test_the_bytes_are_those_of_yesterday() -> None:
-    # A change here moves the digest of every image: a new release must mean it.
+def test_the_bytes_have_not_changed() -> None:
+    # A change here changes the digest of every image, so it must be intended.
     made = golden()
     assert (digest_of(made.data), made.diff_id) == (
         "sha256:c427c5d8333805511bf94d3033611cefb32b579ecfd4b2b2a87bfe0f983af0ec",
@@ -147,13 +147,13 @@ def test_the_bytes_do_not_depend_on_the_hash_seed(seed: str) -> None:
     assert run.stdout.strip() == digest_of(golden().data)
 
 
-def test_the_gzip_header_tells_nothing() -> None:
+def test_the_gzip_header_has_no_metadata() -> None:
     # RFC 1952: magic, deflate, no flags (so no name), no time, no extra flags, system unknown.
     assert golden().data[:10] == bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF])
 
 
 @pytest.mark.parametrize(
-    ("path", "complaint"),
+    ("path", "message"),
     [
         pytest.param("pause", "expected an absolute path", id="relative"),
         pytest.param("", "expected an absolute path", id="empty"),
@@ -166,24 +166,24 @@ def test_the_gzip_header_tells_nothing() -> None:
         pytest.param("/" + "é" * 51, "too long for a tar header", id="long in bytes"),
     ],
 )
-def test_a_path_that_no_header_holds_is_refused(path: str, complaint: str) -> None:
-    with pytest.raises(ImageError, match=complaint):
+def test_a_path_that_does_not_fit_a_header_is_refused(path: str, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
         tar([File(path, 0o644, b"")], TIME)
 
 
 @pytest.mark.parametrize("length", [99, 100])
-def test_the_longest_name_and_folder_that_a_header_holds(length: int) -> None:
+def test_the_longest_name_and_folder_that_fit_a_header(length: int) -> None:
     path = "/" + "f" * 60 + "/" + "f" * 39 + "/" + "n" * length
     assert entries(tar([File(path, 0o644, b"")], TIME))[-1][0] == path
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_file_is_no_folder_of_another(order: int) -> None:
+def test_a_path_can_not_be_both_file_and_folder(order: int) -> None:
     files = [File("/a", 0o644, b""), File("/a/b/c", 0o644, b"")][::order]
     with pytest.raises(ImageError, match="/a would be both a file and the folder of /a/b/c"):
         tar(files, TIME)
 
 
-def test_a_file_that_comes_twice_is_the_last() -> None:
+def test_of_two_files_with_the_same_path_the_last_is_used() -> None:
     found = entries(tar([File("/a", 0o644, b"1"), File("/./a", 0o755, b"2")], TIME))
     assert found == [("/a", 0o755, 0, 0, TIME, b"2")]

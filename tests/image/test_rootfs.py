@@ -1,4 +1,4 @@
-"""Which program a container starts, through all that layers can say about its file."""
+"""The program that a container starts: layers, whiteouts, links, PATH and scripts; and damaged archives."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def found(layers: list[bytes], *words: str, path: str = "/usr/bin:/bin", folder:
     return read.path, read.data
 
 
-def test_the_last_layer_that_has_it_wins() -> None:
+def test_the_last_layer_with_the_file_is_used() -> None:
     assert found([tape({"app": OTHER}), tape({"./app": ELF}), tape({"else": b""})]) == ("/app", ELF)
 
 
@@ -47,7 +47,7 @@ def test_the_last_layer_that_has_it_wins() -> None:
         pytest.param({"a/b/c": "../../../../x/sh", "x/sh": ELF}, {}, ["/a/b/c"], id="no way out of the root"),
         pytest.param({"bin/box": ELF}, {"bin/sh": "bin/box"}, ["/bin/sh"], id="hard link"),
         pytest.param({"usr/bin/sh": ELF}, {}, ["sh"], id="PATH"),
-        pytest.param({"srv/app": ELF}, {}, ["./app"], id="working folder"),
+        pytest.param({"srv/app": ELF}, {}, ["./app"], id="working directory"),
         pytest.param({"run": b"#!/bin/sh -e\n", "bin/sh": ELF}, {}, ["/run"], id="script"),
         pytest.param({"run": b"#! /usr/bin/env sh", "usr/bin/env": ELF}, {}, ["/run"], id="env"),
         pytest.param({"run": b"#!/two\n", "two": b"#!/sh\n", "sh": ELF}, {}, ["/run"], id="script of a script"),
@@ -58,7 +58,7 @@ def test_links_scripts_and_path(files: dict[str, bytes | str | None], hard: dict
     assert found([tape(files, hard)], *words, folder="/srv")[1] == ELF
 
 
-def test_path_takes_the_first_that_is_executable() -> None:
+def test_path_search_skips_files_that_are_not_executable() -> None:
     layers = [tape({"usr/bin/sh": OTHER}, mode=0o644), tape({"bin/sh": ELF})]
     assert found(layers, "sh") == ("/bin/sh", ELF)
 
@@ -74,7 +74,7 @@ def test_path_takes_the_first_that_is_executable() -> None:
         pytest.param({"a": "nowhere"}, id="replaced by a link"),
     ],
 )
-def test_a_hidden_file_is_gone(upper: dict[str, bytes | str | None]) -> None:
+def test_a_hidden_or_replaced_file_is_not_found(upper: dict[str, bytes | str | None]) -> None:
     lower = tape({"a/b/app": ELF})
     assert found([lower], "/a/b/app")[1] == ELF
     with pytest.raises(ImageError, match="no file '/a/b/app'"):
@@ -91,16 +91,16 @@ def test_a_hidden_file_is_gone(upper: dict[str, bytes | str | None]) -> None:
         {"a/": None, "a/b/": None, "a/b/app": ELF, "a/b/.wh.app": b""},
     ],
 )
-def test_a_whiteout_does_not_concern_its_own_layer(upper: dict[str, bytes | str | None]) -> None:
+def test_a_whiteout_does_not_affect_its_own_layer(upper: dict[str, bytes | str | None]) -> None:
     lower = tape({"a/b/app": OTHER, "a/b/other": OTHER})
     assert found([lower, tape(upper)], "/a/b/app")[1] == ELF
 
 
-def test_a_folder_that_is_named_again_keeps_what_it_has() -> None:
+def test_a_repeated_folder_keeps_its_files() -> None:
     assert found([tape({"a/app": ELF}), tape({"a": None})], "/a/app")[1] == ELF
 
 
-def test_a_layer_writes_through_a_link_to_a_folder() -> None:
+def test_a_layer_writes_through_a_symlink_to_a_folder() -> None:
     assert found([tape({"usr/bin/": None, "bin": "usr/bin"}), tape({"bin/sh": ELF})], "/usr/bin/sh")[1] == ELF
 
 
@@ -112,11 +112,11 @@ def test_a_layer_writes_through_a_link_to_a_folder() -> None:
         pytest.param({"app": None}, 0o755, "no file '/app'", id="a folder"),
         pytest.param({"app": ELF}, 0o644, "not executable: found mode 0644", id="not executable"),
         pytest.param({"app": b"#!/bin/sh\n"}, 0o755, "its interpreter '/bin/sh' is not", id="no interpreter"),
-        pytest.param({"app": b"#!\n"}, 0o755, "names no interpreter", id="empty #! line"),
-        pytest.param({"app": b"#!/app\n"}, 0o755, "interpreters of each other", id="its own interpreter"),
+        pytest.param({"app": b"#!\n"}, 0o755, "without an interpreter", id="empty #! line"),
+        pytest.param({"app": b"#!/app\n"}, 0o755, "nested interpreters", id="its own interpreter"),
     ],
 )
-def test_what_could_not_be_started(files: dict[str, bytes | str | None], mode: int, message: str) -> None:
+def test_an_unusable_program_is_refused(files: dict[str, bytes | str | None], mode: int, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         found([tape(files, mode=mode)])
 
@@ -130,26 +130,26 @@ def test_gzip_of_several_members_is_one_archive() -> None:
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XGLTYPE])
-def test_no_header_fills_the_memory(kind: bytes) -> None:
+def test_the_size_of_extended_headers_is_limited(kind: bytes) -> None:
     member = tarfile.TarInfo("x")
     member.type, member.size = kind, LONGEST_HEADER + 1
     with pytest.raises(ImageError, match="an extended tar header"):
         list(reader(member.tobuf()).entries())
 
 
-def test_a_path_longer_than_any() -> None:
+def test_the_length_of_paths_is_limited() -> None:
     with pytest.raises(ImageError, match="more than 4096 characters"):
         found([tape({"d/" * 2500: ELF})])
 
 
-def test_a_path_deeper_than_any_stack() -> None:
+def test_a_deep_path_is_no_recursion() -> None:
     assert found([tape({"d/" * 1500 + "app": ELF})], "/" + "d/" * 1500 + "app")[1] == ELF
     assert found([tape({"d/" * 1500 + "app": ELF}), tape({".wh.d": b"", "app": ELF})])[1] == ELF
 
 
 @examples(300)
 @given(st.data())
-def test_damaged_archives_are_refused_in_words(data: st.DataObject) -> None:
+def test_damaged_archives_are_image_errors(data: st.DataObject) -> None:
     archive = bytearray(tape({"bin/box": ELF, "n" * 120: b"#!/bin/box", "app": "bin/box"}, {"x": "bin/box"}))
     for _ in range(data.draw(st.integers(1, 8))):
         archive[data.draw(st.integers(0, len(archive) - 1))] = data.draw(st.integers(0, 255))
@@ -165,7 +165,7 @@ def test_damaged_archives_are_refused_in_words(data: st.DataObject) -> None:
 
 @examples(200)
 @given(st.binary(max_size=600))
-def test_noise_is_refused_in_words(noise: bytes) -> None:
+def test_random_bytes_are_image_errors(noise: bytes) -> None:
     for compressed in (True, False):
         try:
             list(reader(noise, compressed).entries())

@@ -1,4 +1,4 @@
-"""Images and indexes as the OCI image spec asks for them, and validate(), which no lie gets past."""
+"""Images and indexes follow the OCI image spec, and validate() rejects every inconsistency."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_digest(data: bytes, digest: str) -> None:
     assert Blob.of("", data).digest == f"sha256:{digest}"
 
 
-def test_json_is_sorted_and_bare() -> None:
+def test_json_is_sorted_and_has_no_white_space() -> None:
     assert dump({"b": [1, "é"], "a": {"d": None, "c": True}}) == '{"a":{"c":true,"d":null},"b":[1,"é"]}'.encode()
 
 
@@ -60,7 +60,7 @@ parts = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1)
 
 @examples(100)
 @given(parts, parts, parts | st.just(""))
-def test_platforms_come_back_as_they_were(system: str, cpu: str, variant: str) -> None:
+def test_platforms_survive_a_round_trip(system: str, cpu: str, variant: str) -> None:
     platform = Platform(system, cpu, variant)
     assert Platform.parse(str(platform)) == platform
     assert Platform.of(json.loads(dump(platform.fields()))) == platform
@@ -70,7 +70,7 @@ def test_platforms_come_back_as_they_were(system: str, cpu: str, variant: str) -
 @pytest.mark.parametrize(
     "text", ["", "linux", "linux/", "/arm", "linux/arm/", "a/b/c/d", "linux/ARM", "linux/arm\n", " a/b"]
 )
-def test_no_platform(text: str) -> None:
+def test_an_invalid_platform_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^"):
         Platform.parse(text)
 
@@ -87,7 +87,7 @@ TYPES = {
 
 
 @pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
-def test_an_image_is_what_the_spec_asks_for(form: Format) -> None:
+def test_an_image_follows_the_spec(form: Format) -> None:
     shape, layer_type, manifest_type, config_type, _ = TYPES[form.name].split()
     image = made(form=form)
     validate(image)
@@ -118,7 +118,7 @@ def test_an_image_is_what_the_spec_asks_for(form: Format) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
-def test_an_index_is_what_the_spec_asks_for(form: Format) -> None:
+def test_an_index_follows_the_spec(form: Format) -> None:
     shape, *_, manifest_type, _, index_type = TYPES[form.name].split()
     images = [made(Platform("linux", "s390x"), form), made(ARM, form)]
     index = index_of(images)
@@ -148,7 +148,7 @@ def test_an_index_is_what_the_spec_asks_for(form: Format) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "complaint"),
+    ("images", "message"),
     [
         pytest.param(
             [made(), made(Platform("linux", "amd64"), DOCKER)], "must have the same format", id="mixed formats"
@@ -157,82 +157,82 @@ def test_an_index_is_what_the_spec_asks_for(form: Format) -> None:
         pytest.param([made(), made(Platform("linux", "amd64")), made()], "platform linux/arm/v7", id="platform twice"),
     ],
 )
-def test_no_index(images: list[Image], complaint: str) -> None:
-    with pytest.raises(ImageError, match=complaint):
+def test_images_that_can_not_be_listed_together_are_refused(images: list[Image], message: str) -> None:
+    with pytest.raises(ImageError, match=message):
         index_of(images)
 
 
-# --- lies ---
+# --- validate ---
 
 
-def claiming(image: Image, **members: Any) -> Image:
+def with_manifest(image: Image, **members: Any) -> Image:
     """The image with other members in its manifest."""
-    claims = {**json.loads(image.manifest.data), **members}
-    return replace(image, manifest=Blob.of(image.manifest.media_type, dump(claims)))
+    manifest = {**json.loads(image.manifest.data), **members}
+    return replace(image, manifest=Blob.of(image.manifest.media_type, dump(manifest)))
 
 
-def holding(image: Image, **parts: Any) -> Image:
+def with_content(image: Image, **parts: Any) -> Image:
     """The image with other content."""
     return replace(image, **parts)
 
 
-def configured(config: Mapping[str, Any]) -> Image:
+def with_config(config: Mapping[str, Any]) -> Image:
     """An image with this config, and a manifest that agrees with it."""
     blob = Blob.of(OCI.config, dump(config))
-    return claiming(holding(made(), config=blob), config=blob.descriptor().fields())
+    return with_manifest(with_content(made(), config=blob), config=blob.descriptor().fields())
 
 
-TRUE = made()
-CONFIG = json.loads(TRUE.config.data)
-CLAIMS = json.loads(TRUE.manifest.data)
-FIRST = CLAIMS["layers"][0]
+VALID = made()
+CONFIG = json.loads(VALID.config.data)
+MANIFEST = json.loads(VALID.manifest.data)
+FIRST = MANIFEST["layers"][0]
 NOT_GZIP = Blob.of(OCI.layer, b"not gzip")
-LIES = {
-    "config digest": claiming(TRUE, config={**CLAIMS["config"], "digest": "sha256:" + "0" * 64}),
-    "config size": claiming(TRUE, config={**CLAIMS["config"], "size": 1}),
-    "config type": claiming(TRUE, config={**CLAIMS["config"], "mediaType": DOCKER.config}),
-    "other config": holding(TRUE, config=made(Platform("linux", "amd64")).config),
-    "layer digest": claiming(TRUE, layers=[{**FIRST, "digest": "sha256:" + "0" * 64}, CLAIMS["layers"][1]]),
-    "layer size": claiming(TRUE, layers=[{**FIRST, "size": 1}, CLAIMS["layers"][1]]),
-    "layers swapped": holding(TRUE, layers=TRUE.layers[::-1]),
-    "layer missing": holding(TRUE, layers=TRUE.layers[:1]),
-    "layer too many": holding(TRUE, layers=(*TRUE.layers, TRUE.layers[0])),
-    "layer unclaimed": claiming(TRUE, layers=[FIRST]),
-    "Docker layer types": claiming(
-        holding(TRUE, layers=tuple(Blob.of(DOCKER.layer, each.data) for each in TRUE.layers)),
-        layers=[{**each, "mediaType": DOCKER.layer} for each in CLAIMS["layers"]],
+INVALID = {
+    "config digest": with_manifest(VALID, config={**MANIFEST["config"], "digest": "sha256:" + "0" * 64}),
+    "config size": with_manifest(VALID, config={**MANIFEST["config"], "size": 1}),
+    "config type": with_manifest(VALID, config={**MANIFEST["config"], "mediaType": DOCKER.config}),
+    "other config": with_content(VALID, config=made(Platform("linux", "amd64")).config),
+    "layer digest": with_manifest(VALID, layers=[{**FIRST, "digest": "sha256:" + "0" * 64}, MANIFEST["layers"][1]]),
+    "layer size": with_manifest(VALID, layers=[{**FIRST, "size": 1}, MANIFEST["layers"][1]]),
+    "layers swapped": with_content(VALID, layers=VALID.layers[::-1]),
+    "layer missing": with_content(VALID, layers=VALID.layers[:1]),
+    "layer too many": with_content(VALID, layers=(*VALID.layers, VALID.layers[0])),
+    "layer unclaimed": with_manifest(VALID, layers=[FIRST]),
+    "Docker layer types": with_manifest(
+        with_content(VALID, layers=tuple(Blob.of(DOCKER.layer, each.data) for each in VALID.layers)),
+        layers=[{**each, "mediaType": DOCKER.layer} for each in MANIFEST["layers"]],
     ),
-    "Docker manifest type": replace(TRUE, manifest=Blob.of(DOCKER.manifest, TRUE.manifest.data)),
-    "unknown manifest type": replace(TRUE, manifest=Blob.of("text/plain", TRUE.manifest.data)),
-    "manifest without type": claiming(TRUE, mediaType=None),
-    "index type": claiming(replace(TRUE, manifest=Blob.of(OCI.index, TRUE.manifest.data)), mediaType=OCI.index),
-    "platform": replace(TRUE, platform=Platform("linux", "arm64")),
-    "no variant": replace(TRUE, platform=Platform("linux", "arm")),
-    "diff_id": configured({**CONFIG, "rootfs": {"diff_ids": ["sha256:" + "0" * 64, CONFIG["rootfs"]["diff_ids"][1]]}}),
-    "diff_id missing": configured({**CONFIG, "rootfs": {"diff_ids": CONFIG["rootfs"]["diff_ids"][:1]}}),
-    "no diff_ids": configured({**CONFIG, "rootfs": {}}),
-    "no rootfs": configured({name: value for name, value in CONFIG.items() if name != "rootfs"}),
-    "rootfs of another kind": configured({**CONFIG, "rootfs": CONFIG["rootfs"]["diff_ids"]}),
-    "layer not gzip": claiming(
-        holding(TRUE, layers=(NOT_GZIP, TRUE.layers[1])),
-        layers=[NOT_GZIP.descriptor().fields(), CLAIMS["layers"][1]],
+    "Docker manifest type": replace(VALID, manifest=Blob.of(DOCKER.manifest, VALID.manifest.data)),
+    "unknown manifest type": replace(VALID, manifest=Blob.of("text/plain", VALID.manifest.data)),
+    "manifest without type": with_manifest(VALID, mediaType=None),
+    "index type": with_manifest(replace(VALID, manifest=Blob.of(OCI.index, VALID.manifest.data)), mediaType=OCI.index),
+    "platform": replace(VALID, platform=Platform("linux", "arm64")),
+    "no variant": replace(VALID, platform=Platform("linux", "arm")),
+    "diff_id": with_config({**CONFIG, "rootfs": {"diff_ids": ["sha256:" + "0" * 64, CONFIG["rootfs"]["diff_ids"][1]]}}),
+    "diff_id missing": with_config({**CONFIG, "rootfs": {"diff_ids": CONFIG["rootfs"]["diff_ids"][:1]}}),
+    "no diff_ids": with_config({**CONFIG, "rootfs": {}}),
+    "no rootfs": with_config({name: value for name, value in CONFIG.items() if name != "rootfs"}),
+    "rootfs of another kind": with_config({**CONFIG, "rootfs": CONFIG["rootfs"]["diff_ids"]}),
+    "layer not gzip": with_manifest(
+        with_content(VALID, layers=(NOT_GZIP, VALID.layers[1])),
+        layers=[NOT_GZIP.descriptor().fields(), MANIFEST["layers"][1]],
     ),
 }
 
 
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_no_lie_gets_past(lie: Image) -> None:
+@pytest.mark.parametrize("image", INVALID.values(), ids=INVALID)
+def test_validate_rejects_an_inconsistent_image(image: Image) -> None:
     with pytest.raises(ImageError):
-        validate(lie)
+        validate(image)
 
 
-def test_the_truth_does() -> None:
-    validate(TRUE)
-    validate(claiming(TRUE))
-    validate(configured(CONFIG))
+def test_validate_accepts_a_consistent_image() -> None:
+    validate(VALID)
+    validate(with_manifest(VALID))
+    validate(with_config(CONFIG))
 
 
-def test_what_a_layer_unpacks_to_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_a_decompressed_layer_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = layer([File("/zeros", 0o644, bytes(100_000))], 0)
     assert diff_id(Blob.of(OCI.layer, zeros.data)) == zeros.diff_id
     monkeypatch.setattr("build.image.validate._LARGEST", 100_000)
@@ -240,6 +240,6 @@ def test_what_a_layer_unpacks_to_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
         diff_id(Blob.of(OCI.layer, zeros.data))
 
 
-def test_a_layer_cut_short_is_refused() -> None:
+def test_a_truncated_layer_is_refused() -> None:
     with pytest.raises(ImageError, match="truncated"):
         diff_id(Blob.of(OCI.layer, LAYERS[0].data[:-1]))

@@ -1,4 +1,4 @@
-"""Indexes, manifests and configs that are malformed in any way cost one message that names the bytes."""
+"""Malformed indexes, manifests and configs give one message that names the content."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ values = st.recursive(
 
 @examples(400)
 @given(st.data())
-def test_malformed_json_is_refused_in_words(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_malformed_json_gives_one_message(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Any member of an honest index, manifest or config becomes anything."""
     shelf = Shelf(tmp_path_factory.mktemp("shelf"))
     image = shelf.image()
@@ -59,12 +59,12 @@ def test_malformed_json_is_refused_in_words(tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000, '{"a":1,"a":2}', "{", "null", '"\\ud800"', "\0"])
-def test_text_that_is_no_manifest(shelf: Shelf, text: str) -> None:
+def test_text_that_is_not_a_manifest_is_refused(shelf: Shelf, text: str) -> None:
     with pytest.raises(ImageError, match="@sha256:"):
         proved(shelf.tag("1", shelf.put(text.encode(), OCI + "manifest.v1+json")))
 
 
-def test_a_manifest_larger_than_any(shelf: Shelf) -> None:
+def test_a_manifest_over_the_size_limit_is_refused(shelf: Shelf) -> None:
     manifest = json.dumps({**shelf.read(shelf.image()), "annotations": {"x": "x" * (4 << 20)}}).encode()
     with pytest.raises(ImageError, match="expected 4194304 at most"):
         proved(shelf.tag("1", shelf.put(manifest, OCI + "manifest.v1+json")))

@@ -1,4 +1,4 @@
-"""Repository names and tags: all that the distribution spec's grammar allows, and nothing else."""
+"""Repository names and tags: exactly what the grammar of the distribution spec allows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ tags = st.builds(str.__add__, st.sampled_from(LETTERS + "_"), st.text(LETTERS + 
 
 @examples(200)
 @given(hosts, names)
-def test_any_name_of_the_grammar_comes_back_as_it_was(host: str, name: str) -> None:
+def test_any_valid_name_is_parsed_unchanged(host: str, name: str) -> None:
     text = f"{host}/{name}"
     assume(len(text) <= 255)
     repository = Repository.parse(text)
@@ -48,7 +48,7 @@ def test_any_name_of_the_grammar_comes_back_as_it_was(host: str, name: str) -> N
 
 @examples(100)
 @given(tags)
-def test_any_tag_of_the_grammar_is_one(tag: str) -> None:
+def test_any_valid_tag_is_accepted(tag: str) -> None:
     assert check_tag(tag) == tag
 
 
@@ -64,13 +64,13 @@ SPOILERS = ["", " ", "\n", "\t", "\0", "\x7f", "A", "é", "..", "._", "___", "/"
 
 @examples(200)
 @given(names, st.sampled_from(SPOILERS[1:]), st.sampled_from(["first", "last"]))
-def test_a_name_with_something_else_at_an_end_is_refused(name: str, spoiler: str, where: str) -> None:
+def test_a_name_with_an_invalid_character_at_an_end_is_refused(name: str, spoiler: str, where: str) -> None:
     refused("registry.example/" + (spoiler + name if where == "first" else name + spoiler))
 
 
 @examples(200)
 @given(names, st.sampled_from(SPOILERS[:14]), names)
-def test_a_name_with_something_else_within_is_refused(before: str, spoiler: str, after: str) -> None:
+def test_a_name_with_an_invalid_character_inside_is_refused(before: str, spoiler: str, after: str) -> None:
     spoilt = f"/{spoiler}/"
     refused(f"registry.example/{before}{spoilt}{after}")
 
@@ -83,7 +83,7 @@ def test_a_separator_at_an_end_is_refused(name: str, separator: str, first: bool
 
 @examples(100)
 @given(hosts, names, st.sampled_from([" ", "\n", "_", "é", "@", ":", ":x", ":123456", "-.x", ".", "..a", "\0"]))
-def test_a_host_with_something_else_is_refused(host: str, name: str, spoiler: str) -> None:
+def test_a_host_with_an_invalid_character_is_refused(host: str, name: str, spoiler: str) -> None:
     refused(f"{host}{spoiler}/{name}")
 
 
@@ -111,34 +111,34 @@ def test_refused(text: str) -> None:
     refused(text)
 
 
-def test_255_characters_are_a_name() -> None:
+def test_a_name_has_at_most_255_characters() -> None:
     assert len(str(Repository.parse("r.example/" + "a" * 245))) == 255
 
 
 @examples(150)
 @given(tags, st.sampled_from([" ", "\n", "\0", "é", "/", ":", "@", "+"]), st.booleans())
-def test_a_tag_with_something_else_is_refused(tag: str, spoiler: str, first: bool) -> None:
+def test_a_tag_with_an_invalid_character_is_refused(tag: str, spoiler: str, first: bool) -> None:
     text = spoiler + tag[:100] if first else tag[:100] + spoiler
     with pytest.raises(UsageError, match="is not a tag\n  expected"):
         check_tag(text)
 
 
 @pytest.mark.parametrize("tag", ["", ".a", "-a", "a" * 129])
-def test_no_tag(tag: str) -> None:
+def test_an_invalid_tag_is_refused(tag: str) -> None:
     with pytest.raises(UsageError, match="is not a tag"):
         check_tag(tag)
 
 
 @examples(100)
 @given(st.text(st.characters(categories=["L", "N", "P", "S"], exclude_characters=":"), min_size=1, max_size=20))
-def test_a_folder_comes_back_as_it_was(folder: str) -> None:
+def test_a_folder_is_parsed_unchanged(folder: str) -> None:
     assume(folder.strip("/") and folder.isprintable())
     repository = Repository.parse(f"oci:{folder}")
     assert (repository.on_disk, repository.name, str(repository)) == (True, folder, f"oci:{folder}")
 
 
 @pytest.mark.parametrize("folder", ["", "/", "//", "a:b", "a\0b", "a\nb", "a\n", "\x7f", "\udcff"])
-def test_no_folder(folder: str) -> None:
+def test_an_invalid_folder_is_refused(folder: str) -> None:
     refused(f"oci:{folder}")
 
 
@@ -152,7 +152,7 @@ folders = (
 
 @examples(300)
 @given(st.builds("{}/{}".format, hosts, names) | folders, st.just("") | tags, st.just("") | digests)
-def test_any_reference_of_the_grammar_comes_back_as_it_was(repository: str, tag: str, digest: str) -> None:
+def test_any_valid_reference_is_parsed_unchanged(repository: str, tag: str, digest: str) -> None:
     assume(len(repository) <= 255)
     text = repository + (tag and f":{tag}") + (digest and f"@{digest}")
     reference = Reference.parse(text)
@@ -166,14 +166,14 @@ def test_any_reference_of_the_grammar_comes_back_as_it_was(repository: str, tag:
 @given(
     st.builds("{}/{}".format, hosts, names) | folders, st.sampled_from(["@", "@sha256:", ":", ":.a", ":a:b", "@md5:0"])
 )
-def test_a_reference_with_something_else_is_refused(repository: str, spoiler: str) -> None:
+def test_a_reference_with_an_invalid_character_is_refused(repository: str, spoiler: str) -> None:
     with pytest.raises(UsageError, match="expected"):
         Reference.parse(repository + spoiler)
 
 
 @examples(300)
 @given(st.text(max_size=40))
-def test_noise_is_a_reference_or_is_refused_in_words(text: str) -> None:
+def test_any_text_is_a_reference_or_a_usage_error(text: str) -> None:
     try:
         reference = Reference.parse(text)
     except UsageError:

@@ -130,7 +130,7 @@ def test_what_the_builders_would_not_get_is_said_before(checkout: Checkout) -> N
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [("COPY pause.c /", "no COPY of {{ binary }}"), ("COPY {{ binary }} pause.c /", "give it a COPY of its own")],
+    [("COPY pause.c /", "no COPY of {{ binary }}"), ("COPY {{ binary }} pause.c /", "use a separate COPY")],
 )
 def test_a_template_that_does_not_take_the_binary(checkout: Checkout, line: str, words: str) -> None:
     checkout.edit("Dockerfile.j2", "COPY {{ binary }} /{{ image.name }}", line)

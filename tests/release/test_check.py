@@ -92,11 +92,11 @@ def elsewhere(shelf: Shelf) -> Json:
 ODD: dict[str, tuple[Callable[[Shelf], Json], list[str], str]] = {
     "plain layers": (lambda shelf: shelf.image(packed=PLAIN), ["linux/amd64"], ""),
     "no command": (lambda shelf: shelf.image(settings={}), ["linux/amd64"], "no entrypoint and no command"),
-    "zstd": (lambda shelf: shelf.image(packed=PLAIN + "+zstd"), ["linux/amd64"], "its diff_id and files are not"),
+    "zstd": (lambda shelf: shelf.image(packed=PLAIN + "+zstd"), ["linux/amd64"], "not its diff_id and files"),
     "foreign layer": (elsewhere, ["linux/amd64"], "stored elsewhere"),
     "another os": (lambda shelf: shelf.image("freebsd/amd64"), ["freebsd/amd64"], "it is for freebsd"),
     "a list in a list": (lambda shelf: shelf.index(several(shelf)), ["list", "list", "linux/amd64"], ""),
-    "attestation": (attested, ["list", "linux/amd64"], "an attestation: its digests are proved"),
+    "attestation": (attested, ["list", "linux/amd64"], "an attestation: only its digests are checked"),
     "unknown CPU": (
         lambda shelf: shelf.image("linux/vax", [APP]),
         ["linux/vax"],
@@ -105,7 +105,7 @@ ODD: dict[str, tuple[Callable[[Shelf], Json], list[str], str]] = {
     "arm64/v8 is arm64": (
         lambda shelf: shelf.index({**shelf.image("linux/arm64"), "platform": platform("linux/arm64/v8")}),
         ["list", "linux/arm64"],
-        "mean the same",
+        "is equivalent to",
     ),
 }
 
@@ -167,9 +167,9 @@ DAMAGE: dict[str, tuple[Callable[[Shelf], Json], list[str]]] = {
     },
     "size of a layer": (lambda shelf: with_layer(shelf, size=7), ["bytes, expected 7"]),
     "size of a layer, larger": (lambda shelf: with_layer(shelf, size=99999), ["bytes, expected 99999"]),
-    "size of a layer, beyond memory": (lambda shelf: with_layer(shelf, size=10**30), ["expected 68719476736 at most"]),
+    "size of a layer, beyond memory": (lambda shelf: with_layer(shelf, size=10**30), ["expected at most 68719476736"]),
     "size of a manifest": (lambda shelf: relisted(shelf, size=9), ["bytes, expected 9"]),
-    "size of a huge manifest": (lambda shelf: relisted(shelf, size=1 << 40), ["expected 4194304 at most"]),
+    "size of a huge manifest": (lambda shelf: relisted(shelf, size=1 << 40), ["expected at most 4194304"]),
     "platform of the entry": (
         lambda shelf: relisted(shelf, platform=platform("linux/arm64")),
         ["found linux/arm/v7 in the config, expected linux/arm64"],
@@ -203,7 +203,7 @@ DAMAGE: dict[str, tuple[Callable[[Shelf], Json], list[str]]] = {
     "no program": (lambda shelf: shelf.image(tapes=[]), ["no file '/app'"]),
     "a layer that is no tar": (lambda shelf: shelf.image(tapes=[b"x" * 5000]), ["not a tar archive"]),
     "a layer that is no gzip": (lambda shelf: with_layer(shelf, **shelf.put(APP, GZIP)), ["not gzip"]),
-    "lists without an end": (deep, ["lists deep"]),
+    "lists without an end": (deep, ["nested lists"]),
     "both list and image": (
         lambda shelf: shelf.json({**shelf.read(several(shelf)), "layers": [{}]}, "index"),
         ["found the member 'layers'"],
@@ -245,7 +245,7 @@ def test_damage_on_a_registrys_disk(shelf: Shelf, recorder: Recorder, released: 
     path.write_bytes(data)
     checkout("check", name)
     path.write_bytes(data * 2)
-    assert f"expected {len(data)} at most" in checkout.refuses(1, "check", name)
+    assert f"expected at most {len(data)}" in checkout.refuses(1, "check", name)
     path.unlink()
     assert f"sha256:{layer}" in checkout.refuses(1, "check", name)
 
@@ -272,7 +272,7 @@ def test_a_bomb_of_zeros_is_a_layer_like_any_other(shelf: Shelf) -> None:
     ("words", "message"),
     [
         (["pause"], "expected HOST"),
-        (["docker://r.example/x"], "no scheme"),
+        (["docker://r.example/x"], "without a scheme"),
         (["r.example/x@sha256:1"], "not a digest"),
         (["r.example/x:"], "is not a tag"),
         (["r.example/x", "--tag", "3"], "--tag selects a part of the release"),

@@ -187,7 +187,7 @@ def has_another_image_than_the_list(host: str) -> None:
         (lacks_an_arch, ["arm64: ", "/pause-arm64:3.1: no such image"]),
         (lacks_the_list, ["/pause:3.1: no such manifest list", "invoke push-manifest"]),
         (has_an_image_for_a_list, ["/pause:3.1: found application/vnd.oci.image.manifest.v1+json", "manifest list"]),
-        (has_another_image_than_the_list, ["/pause:3.1: the manifest list names other images", "found sha256:"]),
+        (has_another_image_than_the_list, ["/pause:3.1: the manifest list has other images", "found sha256:"]),
     ],
 )
 def test_a_release_that_is_not_whole_stays_where_it_is(

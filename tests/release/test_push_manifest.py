@@ -81,7 +81,7 @@ def an_index(host: str) -> None:
     [
         (missing, ["no such image"]),
         (of_another_platform, ["found platform linux/amd64", "expected linux/arm64"]),
-        (an_index, ["found application/vnd.oci.image.index.v1+json", "expected an image's manifest"]),
+        (an_index, ["found application/vnd.oci.image.index.v1+json", "expected an image manifest"]),
     ],
 )
 def test_an_image_that_is_not_its_rows_is_refused(

@@ -1,4 +1,4 @@
-"""pause and orphan as they run: each check passes on both builds, and fails on a mutant made for it."""
+"""The behaviour of pause and orphan: each check passes on both builds, and fails on a mutant made for it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Edit = tuple[str, str]
 
 @dataclass(frozen=True)
 class Mutant:
-    """A program with a fault: each edit replaces a text that occurs exactly once."""
+    """A program with a fault: each edit replaces text that occurs exactly once."""
 
     edits: tuple[Edit, ...]
     source: str = "pause.c"
@@ -65,7 +65,7 @@ def mutate(folder: Path, change: Mutant) -> None:
 
 
 class Builds:
-    """pause and orphan out of one compiler, and mutants of them."""
+    """pause and orphan from one compiler, and mutants of them."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -120,11 +120,13 @@ def check_ends(program: Path, number: Signals, name: str, patience: float = 10) 
 
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Interrupt"), (signal.SIGTERM, "Terminated")])
-def test_a_signal_to_end_is_answered(builds: Builds, number: Signals, name: str) -> None:
+def test_sigint_and_sigterm_end_it(builds: Builds, number: Signals, name: str) -> None:
     check_ends(builds("pause"), number, name)
-    deaf = mutant((f"    sigaddset(endings, {number.name});\n", ""))
+    deaf = mutant((f"    sigaddset(signals, {number.name});\n", ""))
     wrong_name = mutant((f"got signal: {name}", "got signal: Hangup"))
-    wrong_status = mutant(("    return await_ending(&endings);", "    return await_ending(&endings) + 1;"))
+    wrong_status = mutant(
+        ("    return wait_for_termination(&signals);", "    return wait_for_termination(&signals) + 1;")
+    )
     for faulty in deaf, wrong_name, wrong_status:
         with pytest.raises(AssertionError):
             check_ends(builds("pause", faulty), number, name, SHORT)
@@ -142,7 +144,7 @@ def check_survives(program: Path, number: Signals) -> None:
 def test_no_other_signal_ends_it(builds: Builds, number: Signals) -> None:
     check_survives(builds("pause"), number)
     faulty = mutant(
-        ("sigaddset(endings, SIGTERM);", f"sigaddset(endings, SIGTERM); sigaddset(endings, {number.name});")
+        ("sigaddset(signals, SIGTERM);", f"sigaddset(signals, SIGTERM); sigaddset(signals, {number.name});")
     )
     with pytest.raises(AssertionError):
         check_survives(builds("pause", faulty), number)
@@ -160,11 +162,11 @@ def check_stop_and_continue(program: Path) -> None:
         assert running.outcome() == (0, "", "Shutting down, got signal: Terminated\n")
 
 
-def test_stop_and_continue_do_no_harm(builds: Builds) -> None:
+def test_stop_and_continue_have_no_effect(builds: Builds) -> None:
     check_stop_and_continue(builds("pause"))
-    faults = [mutant(("ending == SIGINT", "ending == SIGTERM"))]
+    faults = [mutant(("number == SIGINT", "number == SIGTERM"))]
     if builds.name == "runtime":
-        faults.append(Mutant((("while (got == -EINTR);", "while (0);"),), source=f"{RUNTIME}/libc.c"))
+        faults.append(Mutant((("while (result == -EINTR);", "while (0);"),), source=f"{RUNTIME}/libc.c"))
     for faulty in faults:
         with pytest.raises(AssertionError):
             check_stop_and_continue(builds("pause", faulty))
@@ -184,7 +186,7 @@ def check_version(program: Path, arguments: tuple[str, ...], patience: float = 1
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (("-v",), ("return !say(STDOUT_FILENO, ", "return say(STDOUT_FILENO, ")),
+        (("-v",), ("return !print(STDOUT_FILENO, ", "return print(STDOUT_FILENO, ")),
         (("-V",), ('strcasecmp(argv[i], "-v") == 0', "argv[i][1] == 'v'")),
         (("-v", "x"), ("i < argc; i++", "i == argc - 1; i++")),
         (("x", "y", "-V"), ("i < argc; i++", "i < 2; i++")),
@@ -202,7 +204,7 @@ def check_other_arguments(program: Path) -> None:
         assert running.outcome() == (0, "", "Shutting down, got signal: Terminated\n")
 
 
-def test_what_only_looks_like_v_is_none(builds: Builds) -> None:
+def test_other_arguments_do_not_print_the_version(builds: Builds) -> None:
     check_other_arguments(builds("pause"))
     with pytest.raises(AssertionError):
         check_other_arguments(builds("pause", mutant(('strcasecmp(argv[i], "-v") == 0', "argv[i][1] == 'v'"))))
@@ -224,7 +226,7 @@ def check_warns(program: Path) -> None:
     assert (running.returncode, stdout, stderr) == (0, "", f"{warning}Shutting down, got signal: Terminated\n")
 
 
-def test_not_being_pid_1_is_a_warning(builds: Builds) -> None:
+def test_it_warns_if_it_is_not_pid_1(builds: Builds) -> None:
     check_warns(builds("pause"))
     for old, new in [
         ("getpid() != 1", "getpid() == 1"),
@@ -235,7 +237,7 @@ def test_not_being_pid_1_is_a_warning(builds: Builds) -> None:
 
 
 def check_warns_after_blocking(program: Path) -> None:
-    """The warning can't be written, as the pipe is full: there pause is caught between its first steps."""
+    """A full pipe blocks pause while it writes the warning, between its first steps."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.write(writer, b"." * 4096)
@@ -254,8 +256,8 @@ def check_warns_after_blocking(program: Path) -> None:
 def test_no_signal_is_lost_before_the_warning(builds: Builds) -> None:
     check_warns_after_blocking(builds("pause"))
     late = mutant(
-        ("    block_endings(&endings);\n    bury", "    bury"),
-        ("    return await_ending(", "    block_endings(&endings);\n    return await_ending("),
+        ("    block_termination(&signals);\n    reap", "    reap"),
+        ("    return wait_for_termination(", "    block_termination(&signals);\n    return wait_for_termination("),
     )
     with pytest.raises(AssertionError):
         check_warns_after_blocking(builds("pause", late))
@@ -264,18 +266,18 @@ def test_no_signal_is_lost_before_the_warning(builds: Builds) -> None:
 # --- children ---
 
 ORPHANS = 1000
-WAIT_AND_BURY = """
+WAIT_AND_REAP = """
     do {
         while (waitpid(-1, NULL, WNOHANG) > 0)
             continue;
-        if (sigwait(endings, &ending) != 0)
+        if (sigwait(signals, &number) != 0)
             return 1;
-    } while (ending == SIGCHLD);
+    } while (number == SIGCHLD);
 """
-WAKES_TO_BURY = mutant(
+WAKES_TO_REAP = mutant(
     ("    signal(SIGCHLD, SIG_IGN);\n", ""),
-    ("sigaddset(endings, SIGTERM);", "sigaddset(endings, SIGTERM); sigaddset(endings, SIGCHLD);"),
-    ("    if (sigwait(endings, &ending) != 0)\n        return 1;\n", WAIT_AND_BURY),
+    ("sigaddset(signals, SIGTERM);", "sigaddset(signals, SIGTERM); sigaddset(signals, SIGCHLD);"),
+    ("    if (sigwait(signals, &number) != 0)\n        return 1;\n", WAIT_AND_REAP),
 )
 
 
@@ -286,7 +288,7 @@ def leave_orphans(running: Pod, orphan: Path, count: int) -> None:
     assert sum(line.startswith("Child exiting: ") and line.endswith(" ppid=1") for line in lines) == count
 
 
-def check_buries(program: Path, orphan: Path, count: int = ORPHANS) -> None:
+def check_reaps(program: Path, orphan: Path, count: int = ORPHANS) -> None:
     with pod(str(program), program=program) as running:
         leave_orphans(running, orphan, 1)  # by then its first nap, which is no wake-up, has been counted
         naps = running.init.naps()
@@ -299,12 +301,12 @@ def check_buries(program: Path, orphan: Path, count: int = ORPHANS) -> None:
 
 
 def test_a_thousand_orphans_leave_no_zombie_and_do_not_wake_it(builds: Builds) -> None:
-    check_buries(builds("pause"), builds("orphan"))
+    check_reaps(builds("pause"), builds("orphan"))
     leaves_zombies = mutant(("    signal(SIGCHLD, SIG_IGN);\n", ""))
     with pytest.raises(AssertionError, match="'Z'"):
-        check_buries(builds("pause", leaves_zombies), builds("orphan"), 10)
+        check_reaps(builds("pause", leaves_zombies), builds("orphan"), 10)
     with pytest.raises(AssertionError):
-        check_buries(builds("pause", WAKES_TO_BURY), builds("orphan"), 10)
+        check_reaps(builds("pause", WAKES_TO_REAP), builds("orphan"), 10)
 
 
 INHERIT = """
@@ -318,16 +320,16 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def check_buries_inherited(program: Path) -> None:
+def check_reaps_inherited(program: Path) -> None:
     with pod(sys.executable, "-ISc", INHERIT, str(program), program=program) as running:
         assert running.init.children() == {}
 
 
-def test_zombies_from_before_exec_vanish(builds: Builds) -> None:
-    check_buries_inherited(builds("pause"))
+def test_zombies_from_before_exec_are_reaped(builds: Builds) -> None:
+    check_reaps_inherited(builds("pause"))
     faulty = mutant(("    while (waitpid(-1, NULL, WNOHANG) > 0)\n        continue;\n", ""))
     with pytest.raises(AssertionError, match="'Z'"):
-        check_buries_inherited(builds("pause", faulty))
+        check_reaps_inherited(builds("pause", faulty))
 
 
 # --- orphan ---
@@ -346,7 +348,7 @@ LINE = re.compile(r"(Parent|Child) exiting: pid=(\d+) ppid=(\d+)")
 
 
 def check_orphan(orphan: Path, patience: float = 10) -> None:
-    """Runs it under a subreaper, which then is the one to adopt: orphan must not wait for process 1."""
+    """Run orphan under a subreaper, which adopts its child: orphan must not wait for PID 1."""
     running = subprocess.Popen(
         [sys.executable, "-ISc", SUBREAPER, orphan], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -366,11 +368,11 @@ def check_orphan(orphan: Path, patience: float = 10) -> None:
     assert len({parent, child, reaper}) == 3
 
 
-def test_orphan_says_who_ends(builds: Builds) -> None:
+def test_orphan_prints_which_process_exits(builds: Builds) -> None:
     check_orphan(builds("orphan"))
     for fault in [
         ("while (getppid() == parent)", "while (getppid() > 1)"),
-        ("child > 0 ? leave() : outlive(parent)", "child > 0 ? outlive(parent) : leave()"),
+        ("child > 0 ? run_parent() : run_child(parent)", "child > 0 ? run_child(parent) : run_parent()"),
     ]:
         faulty = Mutant((fault,), source="orphan.c")
         with pytest.raises((AssertionError, ValueError)):
@@ -390,7 +392,7 @@ def check_orphan_without_processes(orphan: Path) -> None:
     assert (run.returncode, run.stdout, run.stderr) == (1, "", "orphan: cannot fork\n")
 
 
-def test_orphan_tells_when_it_cannot_fork(builds: Builds) -> None:
+def test_orphan_reports_a_failed_fork(builds: Builds) -> None:
     check_orphan_without_processes(builds("orphan"))
     faulty = Mutant((("child < 0", "child < -999"),), source="orphan.c")
     with pytest.raises(AssertionError):
@@ -433,7 +435,7 @@ def test_every_cpu_prints_the_version(arch: Arch, programs: dict[str, Path]) -> 
 
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Interrupt"), (signal.SIGTERM, "Terminated")])
-def test_every_cpu_answers_a_signal(arch: Arch, programs: dict[str, Path], number: Signals, name: str) -> None:
+def test_every_cpu_exits_on_a_signal(arch: Arch, programs: dict[str, Path], number: Signals, name: str) -> None:
     qemu = need(f"qemu-{arch.qemu}-static", "qemu-user-static")
     with subprocess.Popen([qemu, programs["pause"]], stderr=subprocess.PIPE, text=True) as running:
         try:
@@ -446,14 +448,14 @@ def test_every_cpu_answers_a_signal(arch: Arch, programs: dict[str, Path], numbe
             running.kill()
 
 
-def test_every_cpu_leaves_an_orphan(arch: Arch, programs: dict[str, Path]) -> None:
+def test_every_cpu_creates_an_orphan(arch: Arch, programs: dict[str, Path]) -> None:
     qemu = need(f"qemu-{arch.qemu}-static", "qemu-user-static")
     run = subprocess.run([qemu, programs["orphan"]], check=False, capture_output=True, text=True, timeout=30)
     assert run.returncode == 0
     assert [line and line[1] for line in map(LINE.fullmatch, run.stdout.splitlines())] == ["Parent", "Child"]
 
 
-def test_every_binary_is_as_small_and_as_closed_as_can_be(arch: Arch, programs: dict[str, Path]) -> None:
+def test_every_binary_is_minimal(arch: Arch, programs: dict[str, Path]) -> None:
     for name, path in programs.items():
         elf.check(path.read_bytes(), arch.elf, name)
         with path.open("rb") as file:
@@ -468,7 +470,7 @@ def test_every_binary_is_as_small_and_as_closed_as_can_be(arch: Arch, programs: 
             assert path.stat().st_size <= 2048
 
 
-def test_the_programs_need_no_header_that_a_runtime_lacks() -> None:
+def test_the_runtime_has_every_header_that_the_programs_include() -> None:
     for source in ("pause.c", "orphan.c"):
         for header in re.findall(r"#include <(.+)>", (ROOT / source).read_text()):
             assert (ROOT / RUNTIME / "include" / header).is_file()
@@ -477,7 +479,7 @@ def test_the_programs_need_no_header_that_a_runtime_lacks() -> None:
 # --- the compiler ---
 
 
-def test_same_bytes_from_anywhere(compiler: Zig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bytes_do_not_depend_on_the_folder(compiler: Zig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = tmp_path / "a földer" / "of another name"
     shutil.copytree(ROOT / RUNTIME, elsewhere / RUNTIME)
     shutil.copy(ROOT / "pause.c", elsewhere)
@@ -520,7 +522,7 @@ def test_any_version_string_reaches_the_program(compiler: Zig, tmp_path: Path) -
     )
 
 
-def test_a_compiler_error_shows_its_words_and_the_arch(compiler: Zig, tmp_path: Path) -> None:
+def test_a_compiler_error_has_the_output_and_the_arch(compiler: Zig, tmp_path: Path) -> None:
     shutil.copytree(ROOT / RUNTIME, tmp_path / RUNTIME)
     (tmp_path / "pause.c").write_text("int main(void) { return nothing; }\n")
     with pytest.raises(CompileError, match=r"(?s)pause for s390x: zig 0\.\S+ failed.*pause\.c:1:25.*'nothing'"):
@@ -537,7 +539,7 @@ def test_a_missing_source_or_runtime_is_named(compiler: Zig) -> None:
         looked_up("pause.c", replace(ARCHES["arm"], runtime="vax"))
 
 
-def test_a_missing_wheel_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_wheel_the_message_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     folder.cache_clear()
     version.cache_clear()

@@ -124,7 +124,7 @@ def test_a_token_from_nowhere(checkout: Checkout, basic: str) -> None:
     with front(basic) as between:
         between.change = lambda _, said: said.replace("WWW-Authenticate", 'Bearer service="x"')
         message = checkout.refuses(1, "push", REGISTRY=between.host)
-        assert f"{between.host} wants a token for pause-amd64: found no realm, expected its URL" in message
+        assert f"{between.host} requires a token for pause-amd64: found no realm, expected its URL" in message
 
 
 def test_a_token_that_ends_in_the_middle(

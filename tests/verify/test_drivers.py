@@ -34,7 +34,7 @@ from tests.support.programs import Programs, processes_of
 NAMES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
 NATIVE = SETTINGS.arches[NAMES[os.uname().machine]]
 FOREIGN = SETTINGS.arches["s390x" if os.uname().machine != "s390x" else "arm64"]
-DEAF = [("    sigaddset(endings, SIGTERM);\n", ""), ("    sigaddset(endings, SIGINT);\n", "")]
+DEAF = [("    sigaddset(signals, SIGTERM);\n", ""), ("    sigaddset(signals, SIGINT);\n", "")]
 REAPER = ("    signal(SIGCHLD, SIG_IGN);\n", "")
 
 

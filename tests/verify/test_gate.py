@@ -79,7 +79,7 @@ def test_it_runs_once_for_several_registries(checkout: Checkout, recorder: Recor
         assert message.startswith("2 of 2 registries failed\n")
         assert fetch(second, "pause/manifests/3.1")[0] == 404
         assert tags(recorder) == []
-        checkout.edit("pause.c", "static void bury_children(void) {\n", f"static void bury_children(void) {{\n{REAPER}")
+        checkout.edit("pause.c", "static void reap_children(void) {\n", f"static void reap_children(void) {{\n{REAPER}")
         run = checkout(*words)
         assert run.stderr.count(f"{arch}: passed") == 1
         assert fetch(second, "pause/manifests/3.1")[0] == 200
@@ -128,7 +128,7 @@ def test_the_docker_engine_pushes_nothing_that_failed(
     message = checkout.refuses(1, *words, **environment)
     assert f"{arch}: orphans: " in message
     assert [line for line in recorder.lines if not line.startswith(("GET ", "HEAD "))] == []
-    checkout.edit("pause.c", "static void bury_children(void) {\n", f"static void bury_children(void) {{\n{REAPER}")
+    checkout.edit("pause.c", "static void reap_children(void) {\n", f"static void reap_children(void) {{\n{REAPER}")
     run = checkout(*words, **environment)
     assert f"{arch}: passed (docker, native)" in run.stderr
     assert fetch(recorder.host, "gated/pause/manifests/3.1")[0] == 200

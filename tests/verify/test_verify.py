@@ -31,8 +31,8 @@ from tests.support.programs import Programs, processes_of
 AMD64, ARM64 = SETTINGS.arches["amd64"], SETTINGS.arches["arm64"]
 FOREIGN = SETTINGS.arches["s390x" if os.uname().machine != "s390x" else "arm64"]
 REAPER = ("    signal(SIGCHLD, SIG_IGN);\n", "")
-SLEEP = "    if (sigwait(endings, &ending) != 0)\n"
-DEAF = [("    sigaddset(endings, SIGTERM);\n", ""), ("    sigaddset(endings, SIGINT);\n", "")]
+SLEEP = "    if (sigwait(signals, &number) != 0)\n"
+DEAF = [("    sigaddset(signals, SIGTERM);\n", ""), ("    sigaddset(signals, SIGINT);\n", "")]
 
 
 @pytest.fixture(scope="module")
@@ -99,17 +99,17 @@ def test_a_correct_pause_passes(programs: Programs, tmp_path: Path) -> None:
     ("edits", "checks"),
     [
         pytest.param([REAPER], {"orphans"}, id="no reaper"),
-        pytest.param([("    sigaddset(endings, SIGTERM);\n", "")], {"SIGTERM", "other signals"}, id="ignores SIGTERM"),
-        pytest.param([("    sigaddset(endings, SIGINT);\n", "")], {"SIGINT"}, id="ignores SIGINT"),
+        pytest.param([("    sigaddset(signals, SIGTERM);\n", "")], {"SIGTERM", "other signals"}, id="ignores SIGTERM"),
+        pytest.param([("    sigaddset(signals, SIGINT);\n", "")], {"SIGINT"}, id="ignores SIGINT"),
         pytest.param(
-            [("    return await_ending(&endings);", "    return await_ending(&endings) + 1;")],
+            [("    return wait_for_termination(&signals);", "    return wait_for_termination(&signals) + 1;")],
             {"SIGINT", "SIGTERM", "other signals"},
             id="exits non-zero",
         ),
         pytest.param([("got signal: Interrupt", "got signal: Hangup")], {"SIGINT"}, id="another message"),
         pytest.param([('"pause.c " VERSION', '"pause.c x" VERSION')], {"version"}, id="wrong version"),
         pytest.param(
-            [("sigaddset(endings, SIGTERM);", "sigaddset(endings, SIGTERM); sigaddset(endings, SIGHUP);")],
+            [("sigaddset(signals, SIGTERM);", "sigaddset(signals, SIGTERM); sigaddset(signals, SIGHUP);")],
             {"other signals"},
             id="ends on SIGHUP",
         ),

@@ -4,8 +4,8 @@
 #include <sys/types.h>
 
 /*
- * The kernel's own numbers (include/uapi/asm-generic/signal.h and signal-defs.h). Only alpha, mips, parisc and sparc
- * number otherwise (signal(7), "Signal numbering for standard signals"), and none of them has a runtime here.
+ * The kernel's numbers (include/uapi/asm-generic/signal.h and signal-defs.h). Only alpha, mips, parisc and sparc have
+ * others (signal(7), "Signal numbering for standard signals"), and there is no runtime for them.
  */
 #define SIGHUP 1
 #define SIGINT 2
@@ -24,7 +24,7 @@
 #define SIG_IGN ((void (*)(int))1)
 #define SIG_ERR ((void (*)(int)) - 1)
 
-/* The kernel's set, 64 bits in words of its own size; a libc's is 128 bytes. */
+/* The kernel's signal set has 64 bits; a libc's has 128 bytes. */
 typedef struct {
     unsigned long words[8 / sizeof(unsigned long)];
 } sigset_t;
@@ -34,7 +34,7 @@ RUNTIME int sigaddset(sigset_t *set, int number);
 RUNTIME int sigprocmask(int how, const sigset_t *set, sigset_t *old);
 RUNTIME int sigwait(const sigset_t *set, int *number);
 
-/* Takes SIG_IGN and SIG_DFL alone: a handler would need a way back from it, which differs from CPU to CPU. */
+/* Only for SIG_IGN and SIG_DFL: a handler would need a restorer, which depends on the CPU. */
 RUNTIME void (*signal(int number, void (*action)(int)))(int);
 
 #endif

@@ -3,7 +3,7 @@
 
 #include <sys/types.h>
 
-/* Knows %d alone, of no negative number, and lines of at most 128 bytes. One call is one write. */
-__attribute__((format(printf, 2, 3))) RUNTIME int dprintf(int out, const char *format, ...);
+/* Supports only %d, without negative numbers, and at most 128 bytes of output. Each call is a single write(). */
+__attribute__((format(printf, 2, 3))) RUNTIME int dprintf(int fd, const char *format, ...);
 
 #endif

@@ -7,7 +7,7 @@
 #define STDOUT_FILENO 1
 #define STDERR_FILENO 2
 
-RUNTIME ssize_t write(int out, const void *bytes, size_t length);
+RUNTIME ssize_t write(int fd, const void *bytes, size_t length);
 RUNTIME pid_t fork(void);
 RUNTIME pid_t getpid(void);
 RUNTIME pid_t getppid(void);

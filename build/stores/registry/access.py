@@ -54,10 +54,10 @@ class Access:
             )
 
     def tls(self, host: str) -> SSLContext:
-        """The TLS settings for HOST[:PORT]: the system's trust store, and the certificates of its `certs.d` folders."""
+        """The TLS settings for HOST[:PORT]: what the system trusts, and the certificates of its `certs.d` folders."""
         import ssl
 
-        context = ssl.create_default_context()
+        context = _trusting_system()
         if self.is_insecure(host):
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         for folder in (base / host for base in self.certificates):
@@ -87,6 +87,22 @@ class Access:
                 "\n  in USER and PASSWORD, write % / @ : # ? as %25 %2F %40 %3A %23 %3F"
             ) from None
         return whole.rstrip("/")
+
+
+def _trusting_system() -> SSLContext:
+    """A context that trusts what the system trusts, and SSL_CERT_FILE and SSL_CERT_DIR."""
+    import ssl
+    import sys
+
+    found = ssl.get_default_verify_paths()
+    if sys.platform == "linux" and (found.cafile or any(Path(found.capath or "/dev/null").glob("*.0"))):
+        return ssl.create_default_context()
+    # The stores of macOS and Windows, or where Linux distributions have theirs if Python's OpenSSL looks elsewhere.
+    import truststore
+
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_default_verify_paths()
+    return context
 
 
 def checked(url: str, schemes: Collection[str] = ("http", "https")) -> str:

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from time import monotonic
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -32,6 +29,8 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 8
 _FEW, _MANY = 6, 256
 # Libraries whose exceptions mean that the other side does not keep to HTTP/2 or SOCKS.
 _PROTOCOLS = ("h2", "hpack", "hyperframe", "socksio")
+# Words of httpcore2 for a connection, or a stream of HTTP/2, that the other side has ended.
+_ENDED = ("disconnected", "closed", "<ConnectionTerminated", "<StreamReset")
 # Characters of an exception's words that are shown.
 _LONGEST = 200
 # Seconds that every request to a distant registry takes.
@@ -108,6 +107,8 @@ def _cpu_time() -> float:
 
 
 def _backoff(tried: int) -> float:
+    import random
+
     # Half of it is jitter, so that clients that failed together do not return together.
     return float(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tried - 1)) * random.uniform(0.5, 1))  # noqa: S311
 
@@ -117,6 +118,9 @@ def retry_after(value: str) -> float | None:
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
     try:
         date = parsedate_to_datetime(value)
         return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
@@ -211,7 +215,7 @@ def _words(causes: list[BaseException]) -> str:
             return f"the proxy refuses: {error}"
         if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
             return os.strerror(error.errno or 0)
-    if "RemoteProtocolError" in names and not any("disconnected" in str(e) or "closed" in str(e) for e in causes):
+    if "RemoteProtocolError" in names and not any(word in str(e) for e in causes for word in _ENDED):
         return f"the answer is not HTTP: {_line(causes[0])}"
     if names & {"RemoteProtocolError", "ReadError", "EndOfStream", "BrokenResourceError", "IncompleteRead"}:
         return "the answer was cut short"

@@ -7,11 +7,8 @@ typedef __SIZE_TYPE__ size_t;
 typedef __PTRDIFF_TYPE__ ssize_t;
 typedef int pid_t;
 
-/*
- * In the program's own translation unit (`-include`) what the program does not call is not even compiled, which saves
- * a third of the time.
- */
-#ifdef RUNTIME_JOINS
+/* In the program's translation unit (`-include`) unused functions are not compiled, which saves a third of the time. */
+#ifdef RUNTIME_INCLUDED
 #define RUNTIME static inline
 #else
 #define RUNTIME
