@@ -1,6 +1,6 @@
-"""One coroutine for each task: what it takes from the user, and the pipeline call.
+"""One coroutine for each task: it reads the options and calls the pipeline.
 
-Imports are inside the functions: git answers while they load, and `invoke --list` loads none of them.
+Imports are inside the functions, so that they load while git runs, and `invoke --list` loads none of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def build(options: Options) -> list[Result]:
-    """The program of every selected image and arch."""
+    """Compile the program of every selected image and arch."""
     async with setup.builds(options, every_arch=False) as builds:
         from build.release import pipeline
 
@@ -33,7 +33,7 @@ async def build(options: Options) -> list[Result]:
 
 
 async def orphan(options: Options) -> list[Result]:
-    """The companions of every selected image."""
+    """Compile the companions of every selected image."""
     async with setup.builds(options, every_arch=False) as builds:
         from build.release import pipeline
 
@@ -64,7 +64,7 @@ all_push = partial(_push, every_arch=True, with_list=True)
 
 
 async def plan(options: Options) -> list[Result]:
-    """What `all_push` would do."""
+    """Show what `all_push` would do."""
     options = replace(options, dry=True)
     async with setup.builds(options, every_arch=True) as builds, setup.stores(options) as store:
         from build.release import pipeline
@@ -75,7 +75,7 @@ async def plan(options: Options) -> list[Result]:
 
 
 async def verify(options: Options) -> list[Verdict]:
-    """The checks of every arch."""
+    """Run the checks of every arch."""
     async with setup.builds(options, every_arch=True) as builds:
         from build.release.verify import verify
 
@@ -83,7 +83,7 @@ async def verify(options: Options) -> list[Verdict]:
 
 
 async def push_manifest(options: Options) -> list[Result]:
-    """The manifest list of what is published."""
+    """Publish the manifest list of the published images."""
     from build.release import pipeline
     from build.system import scratch
 
@@ -94,7 +94,7 @@ async def push_manifest(options: Options) -> list[Result]:
 
 
 async def check(options: Options) -> list[Result]:
-    """Proof of a reference, or of the release; raise UsageError if both are asked for."""
+    """Check a reference or the release; raise UsageError if options select both."""
     from build.oci.reference import Reference
     from build.release.check import check_reference, check_release
     from build.release.side_by_side import each_separately
@@ -143,7 +143,7 @@ async def copy(options: Options) -> list[Result]:
 
 
 async def matrix(options: Options) -> list[Job]:
-    """The jobs that CI may fan out to."""
+    """The jobs of a CI matrix."""
     from build.cli.ci import fan_out
 
     (release, *_), *_ = setup.releases(options)
@@ -151,7 +151,7 @@ async def matrix(options: Options) -> list[Job]:
 
 
 async def bake(options: Options) -> list[Result]:
-    """docker-bake.json."""
+    """Write docker-bake.json."""
     forced = replace(options, flags={**options.flags, "compiler": "kube-cross", "engine": "embedded"})
     async with setup.builds(forced, every_arch=True) as builds:
         from build.release.bake import bake
@@ -160,7 +160,7 @@ async def bake(options: Options) -> list[Result]:
 
 
 async def use(options: Options) -> list[Setting]:
-    """Settings for nodes; raise UsageError for several images or registries, because a node uses one."""
+    """Settings for nodes; raise UsageError for several images or registries, because a node uses only one."""
     from build.cli.nodes import settings
     from build.cli.selection import only
 
@@ -168,7 +168,7 @@ async def use(options: Options) -> list[Setting]:
     only(releases[0].image for releases in images)
     release, *others = images[0]
     if others:
-        raise UsageError(f"{len(others) + 1} registries, expected one\n  run it once for each")
+        raise UsageError(f"{len(others) + 1} registries, expected one\n  run it once for each registry")
     async with setup.stores(options) as store:
         return await settings(release, store(release.registry))
 
@@ -181,13 +181,13 @@ async def kube_cross(options: Options) -> list[Result]:
     name = setup.toolchain(options)
     if options.dry:
         return [Result(name, None, None, "made")]
-    recipe = (options.root / "build/compilers/kube-cross.Dockerfile").read_bytes()
+    dockerfile = (options.root / "build/compilers/kube-cross.Dockerfile").read_bytes()
     daemon = await setup.connection(options)()
-    return [Result(name, await build_toolchain(daemon, recipe, name, options.report), None, "made")]
+    return [Result(name, await build_toolchain(daemon, dockerfile, name, options.report), None, "made")]
 
 
 async def clean(options: Options) -> list[Removed]:
-    """Remove what the tasks made: in `bin`, in the cache, and in the registry in force if that is a folder."""
+    """Remove what the tasks created in `bin`, in the cache, and in the selected registries that are layouts."""
     from build.cache.cache import Cache
     from build.oci.reference import Repository
     from build.release.clean import clean

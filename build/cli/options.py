@@ -1,4 +1,4 @@
-"""What the user asked for: flags, the environment, and what follows from them for registries and the daemon."""
+"""The user's options: flags and environment variables, and the registry settings that follow from them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from build.report import Report, silent
 if TYPE_CHECKING:
     from build.stores.registry.access import Access
 
-# Seconds for all requests of a run to registries, waiting included.
+# Seconds: the default limit for all requests to registries in a run, including waiting.
 TIMEOUT = 300
 
 
 @dataclass(frozen=True)
 class Options:
-    """Flags by name, and the environment. A `dry` run changes nothing; `report` receives the progress."""
+    """Flags by name, and the environment. A `dry` run changes nothing; `report` receives progress events."""
 
     root: Path
     flags: Mapping[str, Any]
@@ -28,11 +28,11 @@ class Options:
     report: Report = silent
 
     def text(self, name: str, default: str) -> str:
-        """A flag, else the environment variable of the same name in capitals, else the default; empty means unset."""
+        """The flag, else the environment variable (the name in upper case), else the default; empty values are ignored."""
         return self.flags.get(name) or self.environment.get(name.upper()) or default
 
     def one_of(self, name: str, default: str, known: Mapping[str, Any]) -> Any:
-        """The value in `known` that the option names; raise UsageError with the nearest name for any other."""
+        """The value in `known` that the option selects; raise UsageError with the nearest name for an unknown one."""
         from build.config.arches import nearest
 
         chosen = self.text(name, default)
@@ -42,7 +42,7 @@ class Options:
 
 
 def registries(options: Options, default: str) -> list[str]:
-    """The registries to publish to, as they are spelled; raise UsageError for one that is not a destination."""
+    """The registries to publish to, as written by the user; raise UsageError for an archive or an invalid name."""
     from build.oci.reference import archive_file, check_registry
 
     given = options.flags.get("registry") or [options.environment.get("REGISTRY") or default]
@@ -55,36 +55,36 @@ def registries(options: Options, default: str) -> list[str]:
 
 
 def timeout(options: Options) -> float:
-    """Seconds that all requests to registries may take; raise UsageError for anything but a positive number."""
+    """The limit in seconds for all requests to registries; raise UsageError unless it is a positive integer."""
     given = options.text("timeout", str(TIMEOUT))
     if not given.isascii() or not given.isdigit() or not int(given):
-        raise UsageError(f"timeout: found {given!r}, expected seconds, a whole number from 1 on")
+        raise UsageError(f"timeout: found {given!r}, expected a positive whole number of seconds")
     return int(given)
 
 
 def insecure(options: Options) -> frozenset[str]:
-    """The hosts of --insecure-registry; raise UsageError for what is not a host."""
+    """The hosts of --insecure-registry; raise UsageError for an invalid host."""
     from build.oci.reference import HOST
 
     given = options.flags.get("insecure_registry") or ()
     for host in given:
         if not HOST.fullmatch(host):
-            raise UsageError(f"--insecure-registry {host!r}: expected HOST[:PORT], such as registry.site:5000")
+            raise UsageError(f"--insecure-registry {host!r}: expected HOST[:PORT], for example registry.site:5000")
     return frozenset(given)
 
 
 def docker_config(options: Options) -> Path:
-    """Docker's config.json."""
+    """The path of Docker's config.json."""
     folder = options.environment.get("DOCKER_CONFIG")
     return (Path(folder) if folder else Path.home() / ".docker") / "config.json"
 
 
 def access(options: Options) -> Access:
-    """How registries are reached: credentials, certificates, proxies, timeout."""
+    """The settings for access to registries: credentials, certificates, proxies and timeout."""
     from build.stores.registry.access import Access
 
     environment = options.environment
-    # Like Docker and other Go programs, read both spellings, the upper-case one first.
+    # Like Go programs such as Docker: both spellings are read, and upper case takes precedence.
     proxies = {
         name: value
         for name in ("http", "https", "no")

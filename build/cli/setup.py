@@ -1,6 +1,6 @@
-"""From flags, environment and arches.yaml, in this order, to what the pipeline takes.
+"""Makes the pipeline's arguments from flags, environment variables and arches.yaml, in order of precedence.
 
-Imports are inside the functions: git answers while they load, and `invoke --list` loads none of them.
+Imports are inside the functions, so that they load while git runs, and `invoke --list` loads none of them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
@@ -33,34 +33,32 @@ if TYPE_CHECKING:
     from build.stores.registry.credentials import Credentials
     from build.stores.store import Source, Store
 
-# A folder of our own in one that other tools use, too.
+# .cache is also used by other tools.
 CACHE = ".cache/pause"
-# Each engine with its default compiler.
-ENGINES = {"embedded": "zig", "docker": "kube-cross"}
 
 Stores = Callable[[str], "Store"]
 Connect = Callable[[], Awaitable["Daemon"]]
 
 
 def settings(options: Options) -> Settings:
-    """arches.yaml; raise UsageError if it is invalid."""
+    """The contents of arches.yaml; raise UsageError if it is invalid."""
     from build.config.parse import read_settings
 
     return read_settings(options.root / "arches.yaml")
 
 
 def releases(options: Options, registries: Sequence[str] = (), *, every_arch: bool = True) -> list[tuple[Release, ...]]:
-    """For each image the same release in each registry; raise UsageError for a name that breaks the grammar."""
+    """For each image its release in each registry; raise UsageError for an invalid reference."""
     from build.config.release import Release
     from build.oci.reference import check_tag
 
     table = settings(options)
     arches = selection.arches(options, table, every_arch)
-    places = registries or given.registries(options, table.defaults.registry)
+    hosts = registries or given.registries(options, table.defaults.registry)
     images = []
     for image in selection.images(options, table):
         tag = check_tag(options.text("tag", image.tag))
-        images.append(tuple(Release(image, arches, registry, tag) for registry in places))
+        images.append(tuple(Release(image, arches, registry, tag) for registry in hosts))
     for release in chain(*images):
         release.list_tag()
         for arch in arches:
@@ -70,45 +68,47 @@ def releases(options: Options, registries: Sequence[str] = (), *, every_arch: bo
 
 @asynccontextmanager
 async def builds(options: Options, *, every_arch: bool) -> AsyncIterator[list[Build]]:
-    """How each image is built. Without --arch: with `every_arch` the release set, else the default arch."""
+    """A Build for each image. Without --arch, it is for every arch of the release or for the default arch."""
     from build.config.revision import read_revision
 
     revision = asyncio.create_task(
         read_revision(options.root, options.text("rev", ""), options.environment.get("SOURCE_DATE_EPOCH"))
     )
     try:
-        await asyncio.wait({revision}, timeout=0.002)  # git starts, and answers while the rest is read
-        yield await _builds(options, revision, every_arch)
+        await asyncio.wait({revision}, timeout=0.002)  # git starts before the rest is loaded
+        with ExitStack() as stack:
+            yield await _builds(options, revision, every_arch, stack)
     finally:
         revision.cancel()
 
 
-async def _builds(options: Options, revision: Awaitable[Revision], every_arch: bool) -> list[Build]:
+async def _builds(options: Options, revision: Awaitable[Revision], every_arch: bool, stack: ExitStack) -> list[Build]:
     from build.cache.cache import Cache
+    from build.config.arches import ENGINES
     from build.oci.media_types import FORMATS
     from build.release.build import Build
 
     table = settings(options)
     compiler_name = options.one_of("engine", table.defaults.engine, ENGINES)
     images = releases(options, every_arch=every_arch)
-    given.access(options)  # what is wrong is reported before anything is compiled
-    kept = Cache(options.root / CACHE, keep=not options.dry)
+    given.access(options)  # report errors before anything is compiled
+    build_cache = Cache(options.root / CACHE, keep=not options.dry)
     connect = connection(options)
     form = options.one_of("format", table.defaults.format, FORMATS)
     cflags = [selection.cflags(options, each[0].image) for each in images]
     compiler = _compiler(options, compiler_name, connect)
-    engine = _engine(options, options.text("engine", table.defaults.engine), kept, connect)
-    known = await revision
+    engine = _engine(options, options.text("engine", table.defaults.engine), build_cache, connect, stack)
+    checked_out = await revision
     return [
         Build(
             releases=each,
             root=options.root,
-            revision=known,
+            revision=checked_out,
             cflags=flags,
             form=form,
             compiler=compiler,
             engine=engine,
-            cache=kept,
+            cache=build_cache,
             scratch=scratch_base(options),
             report=options.report,
             dry=options.dry,
@@ -118,7 +118,7 @@ async def _builds(options: Options, revision: Awaitable[Revision], every_arch: b
 
 
 def scratch_base(options: Options) -> Path:
-    """Where temporary files go: below the cache, or for a run that changes nothing there, in the system's folder."""
+    """The folder for temporary files: in the cache, or the system's if nothing may be written to the checkout."""
     from build.cache.cache import SCRATCH
 
     if options.dry or not os.access(options.root, os.W_OK):
@@ -130,9 +130,9 @@ def scratch_base(options: Options) -> Path:
 
 @asynccontextmanager
 async def stores(options: Options) -> AsyncIterator[Stores]:
-    """Opens the store of a registry or a layout; registries on the same host share one.
+    """A function that opens the store of a registry or a layout; registries on the same host share one.
 
-    All are closed when the context ends.
+    All stores are closed when the context ends.
     """
     opened: dict[str, Store] = {}
 
@@ -150,7 +150,7 @@ async def stores(options: Options) -> AsyncIterator[Stores]:
 
 
 def source(options: Options, registry: str, store: Stores) -> Source:
-    """What a release is copied from: an archive, or a store."""
+    """The source to copy a release from: an archive or a store."""
     from build.oci.reference import archive_file
 
     if file := archive_file(registry):
@@ -171,7 +171,7 @@ def _store(options: Options, registry: str) -> Store:
 
 
 def destinations(options: Options, images: Sequence[Release], store: Stores) -> list[Destination]:
-    """Where each release goes."""
+    """The destination of each release."""
     from build.release.publish import Destination
 
     overwrite = bool(options.flags.get("overwrite"))
@@ -181,14 +181,14 @@ def destinations(options: Options, images: Sequence[Release], store: Stores) -> 
 
 
 def toolchain(options: Options) -> str:
-    """The kube-cross image in force, NAME:TAG."""
+    """The kube-cross image, NAME:TAG."""
     defaults = settings(options).defaults
     name = options.text("kube_cross_image", defaults.kube_cross_image)
     return f"{name}:{options.text('kube_cross_version', defaults.kube_cross_version)}"
 
 
 def connection(options: Options) -> Connect:
-    """Connects to the daemon, once."""
+    """A function that connects to the daemon on the first call, and returns the same connection afterwards."""
     connecting: list[asyncio.Task[Daemon]] = []
 
     async def connected() -> Daemon:
@@ -221,16 +221,16 @@ def _compiler(options: Options, default: str, connect: Connect) -> Compiler:
     return compiler
 
 
-def _engine(options: Options, name: str, kept: Cache, connect: Connect) -> Engine:
+def _engine(options: Options, name: str, build_cache: Cache, connect: Connect, stack: ExitStack) -> Engine:
     if name == "docker":
         from build.engines.docker import DockerEngine
+        from build.system import scratch
 
-        return DockerEngine(
-            connect, partial(_credentials, options), kept, scratch_base(options), options.report, options.dry
-        )
+        spool = stack.enter_context(scratch(scratch_base(options)))
+        return DockerEngine(connect, partial(_credentials, options), build_cache, spool, options.report, options.dry)
     from build.engines.embedded import Embedded
 
-    return Embedded(kept, options.dry)
+    return Embedded(build_cache, options.dry)
 
 
 async def _credentials(options: Options, host: str) -> Credentials | None:
@@ -240,7 +240,7 @@ async def _credentials(options: Options, host: str) -> Credentials | None:
 
 
 def verification(options: Options) -> Verification:
-    """What runs the programs; raise UsageError for an unknown driver, or if no image has the companion `orphan`."""
+    """How programs are run; raise UsageError for an unknown driver, or if no image has the companion `orphan`."""
     from build.release.verify import ORPHAN, Verification
     from build.verify.drivers import choose
 
@@ -249,7 +249,7 @@ def verification(options: Options) -> Verification:
     found = [image.companions[ORPHAN] for image in images if ORPHAN in image.companions]
     if not found:
         raise UsageError(
-            f"arches.yaml: images: found no companion {ORPHAN!r}, expected one that leaves orphans behind"
-            f"\n  add it to an image, as {ORPHAN}: [{ORPHAN}.c]"
+            f"arches.yaml: images: found no companion {ORPHAN!r}, expected one that creates orphaned processes"
+            f"\n  add it to an image: {ORPHAN}: [{ORPHAN}.c]"
         )
     return Verification(cache(driver), found[0], bool(options.flags.get("allow_not_run")))

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from build.compilers.includes import Reader, inputs, named_by_flags
 from build.config.arches import Arch
+from build.errors import CompileError
 
 RUNTIME = "build/runtime"
 LINKER_SCRIPT = f"{RUNTIME}/link.ld"
@@ -63,6 +64,17 @@ def gcc_flags(program: Program, arch: Arch) -> tuple[str, ...]:
     """The arguments of `TRIPLE-gcc` except `-o`: flags, then sources."""
     linked = FREESTANDING if arch.runtime else ("-static", "-s", "-Wl,--build-id=none")
     return (*program.flags, define_version(program.version), *linked, *translation_units(program, arch))
+
+
+def written(output: Path, compiler: str) -> bytes:
+    """The binary that `compiler`, as messages call it, has written; raise CompileError if there is none."""
+    try:
+        return output.read_bytes()
+    except OSError as error:
+        raise CompileError(
+            f"{compiler} succeeded, but left no binary: {error.strerror}"
+            "\n  remove flags that stop it before the linker, such as -E or -fsyntax-only, from CFLAGS"
+        ) from None
 
 
 def define_version(version: str) -> str:

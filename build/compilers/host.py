@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from build.compilers.compiler import Compile, Job, Program, gcc_flags
+from build.compilers.compiler import Compile, Job, Program, gcc_flags, written
 from build.config.arches import Arch
 from build.errors import CompileError
 from build.system import run
@@ -36,10 +36,10 @@ async def _compile(root: Path, scratch: Path, program: Program, arch: Arch) -> b
     output = scratch / f"{program.name}-{arch.name}"
     command = [_gcc(arch), *gcc_flags(program, arch), "-o", str(output)]
     ended = await run(command, root)
+    what = f"{program.name} for {arch.name}: {arch.triple}-gcc"
     if ended.status:
-        failure = f"{arch.triple}-gcc failed with exit status {ended.status}"
-        raise CompileError(f"{program.name} for {arch.name}: {failure}:\n{ended.words}")
-    return output.read_bytes()
+        raise CompileError(f"{what} failed with exit status {ended.status}:\n{ended.words}")
+    return written(output, what)
 
 
 def _gcc(arch: Arch) -> str:

@@ -22,7 +22,6 @@ from build.config.arches import Arch
 from build.daemon.client import PATIENCE, Daemon, Line
 from build.errors import BuildError, CompileError
 from build.report import Report, trace_command
-from build.system import finish
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -56,15 +55,11 @@ class KubeCross:
         image_id = await self._image_id(daemon)
         container = f"pause-toolchain-{os.urandom(6).hex()}"
         sources = packed(root, jobs, NOBODY)
-        try:
-            # Finished even if cancelled: a request that is cut off may leave a container that starts after its removal.
-            lifeline = await finish(
-                daemon.call(f"a container of {self.image}", partial(_start, image_id, container, sources))
-            )
+        starting = daemon.call(f"a container of {self.image}", partial(_start, image_id, container, sources))
+        removing = f"container {container} can't be removed"
+        async with daemon.created(starting, removing, partial(_remove, container)) as standard_input:
             yield partial(self._compile, daemon, container)
-            lifeline.close()
-        finally:
-            await finish(_remove(daemon, container))
+            standard_input.close()
 
     async def _compile(self, daemon: Daemon, container: str, program: Program, arch: Arch) -> bytes:
         output = f"{_WORK}/out/{program.name}-{arch.name}"
@@ -152,14 +147,10 @@ def _remove_stillborn(api: APIClient) -> None:
     """Remove what a run left that was killed between creating a container and starting it."""
     for each in api.containers(all=True, filters={"label": _LABEL, "status": "created"}):
         if each["Created"] < time.time() - PATIENCE:
-            _removed(each["Id"], api)
+            _remove(each["Id"], api)
 
 
-async def _remove(daemon: Daemon, container: str) -> None:
-    await daemon.call(f"container {container} can't be removed", partial(_removed, container))
-
-
-def _removed(container: str, api: APIClient) -> None:
+def _remove(container: str, api: APIClient) -> None:
     from docker import errors
     from requests.exceptions import ConnectionError as Gone
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from build.cache.installed import folder, version
-from build.compilers.compiler import FREESTANDING, Compile, Job, Program, define_version, translation_units
+from build.compilers.compiler import FREESTANDING, Compile, Job, Program, define_version, translation_units, written
 from build.config.arches import Arch
 from build.errors import CompileError
 from build.system import run
@@ -47,10 +47,7 @@ class Zig:
             raise CompileError(f"{what}: can't run {self._binary}: {error}") from None
         if ended.status:
             raise CompileError(f"{what}: {_identity()} failed with exit status {ended.status}:\n{ended.words}")
-        try:
-            return output.read_bytes()
-        except OSError as error:
-            raise CompileError(f"{what}: {_identity()} left no binary: {error}") from None
+        return written(output, f"{what}: {_identity()}")
 
     def _flags(self, program: Program, arch: Arch) -> tuple[str, ...]:
         gnu_cpu, _, system = arch.triple.partition("-")

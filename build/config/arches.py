@@ -13,7 +13,7 @@ ENGINES = {"embedded": "zig", "docker": "kube-cross"}
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class ElfHeader:
     """The expected ELF header of an arch's binaries: machine (`EM_…`), class (32 or 64 bits), byte order."""
 
     machine: str
@@ -31,7 +31,7 @@ class Arch:
     name: str
     triple: str
     platform: Platform
-    elf: Promise
+    elf: ElfHeader
     qemu: str
     runtime: str | None
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from build.config.arches import ENGINES, Arch, Defaults, ImageSettings, Promise, Settings
+from build.config.arches import ENGINES, Arch, Defaults, ElfHeader, ImageSettings, Settings
 from build.config.yaml import Node, load
 from build.oci.media_types import FORMATS
 from build.oci.platform import PLATFORM, Platform
@@ -45,7 +45,7 @@ def _arch(name: str, node: Node) -> Arch:
         platform=Platform.parse(
             fields["platform"].string(PLATFORM, "os/architecture[/variant], for example linux/arm/v7")
         ),
-        elf=Promise(
+        elf=ElfHeader(
             machine=elf["machine"].string(r"EM_[A-Z0-9_]+", "an ELF machine name such as EM_AARCH64"),
             bits=elf["class"].one_of(32, 64),
             order=elf["order"].one_of("little", "big"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from build.daemon.errors import explained, words
 from build.errors import BuildError
 from build.report import trace_request
+from build.system import finish
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -21,6 +23,10 @@ Line = Mapping[str, Any]
 
 # Seconds for one answer. Builds and pushes keep sending lines.
 PATIENCE = 120
+# Seconds to undo what a cancelled run has created; a healthy daemon needs a fraction of one.
+_UNDO = 5
+# Builds, pushes and pulls at a time. asyncio has five threads at least, and short calls are not to wait for one.
+_STREAMS = 3
 
 
 async def connect(environment: Mapping[str, str]) -> Daemon:
@@ -39,9 +45,10 @@ async def connect(environment: Mapping[str, str]) -> Daemon:
 
 @dataclass(frozen=True)
 class Daemon:
-    """A Docker daemon. Its methods raise BuildError; what runs in a thread when they are cancelled runs to its end."""
+    """A Docker daemon. Its methods raise BuildError. Requests of a method that is cancelled go on; see `created`."""
 
     api: APIClient
+    _streams: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_STREAMS), repr=False, compare=False)
 
     async def call(self, doing: str, function: Callable[[APIClient], T], timeout: float = PATIENCE) -> T:
         """The result of `function`, which gets docker-py's client; messages begin with `doing`."""
@@ -67,7 +74,40 @@ class Daemon:
                     loop.call_soon_threadsafe(report, line)
                 yield line
 
-        return await _in_thread(doing, lambda: list(lines()), timeout=None)
+        async with self._streams:
+            return await _in_thread(doing, lambda: list(lines()), timeout=None)
+
+    @asynccontextmanager
+    async def created(
+        self, creation: Coroutine[Any, Any, T], removing: str, remove: Callable[[APIClient], object]
+    ) -> AsyncIterator[T]:
+        """The result of `creation`, which creates something here; `remove` is called when the context ends.
+
+        It is called if the creation fails or is cancelled, too, and first waits for it: its requests go on, and would
+        create something after the removal. After a cancellation this takes a few seconds at most, even if the daemon
+        hangs. Messages about the removal begin with `removing`.
+        """
+        task, patience = asyncio.create_task(creation), float(PATIENCE)
+        try:
+            yield await asyncio.shield(task)
+        except asyncio.CancelledError:
+            patience = _UNDO
+            raise
+        finally:
+            await finish(self._removed(task, removing, remove, patience))
+
+    async def _removed(
+        self, creation: asyncio.Task[T], removing: str, remove: Callable[[APIClient], object], patience: float
+    ) -> None:
+        try:
+            async with asyncio.timeout(patience):
+                await asyncio.wait({creation})  # a failure has been raised already
+                await self.call(removing, remove)
+        except TimeoutError:
+            raise _no_answer(removing, patience) from None
+        finally:
+            creation.cancel()
+            await asyncio.gather(creation, return_exceptions=True)
 
     async def inspect(self, name: str) -> dict[str, Any] | None:
         """What the daemon knows about an image, or None if it has no such image."""
@@ -93,7 +133,11 @@ async def _in_thread(doing: str, function: Callable[[], T], timeout: float | Non
         async with asyncio.timeout(timeout):
             return await asyncio.to_thread(explaining)
     except TimeoutError:
-        raise BuildError(f"{doing}: the Docker daemon has not answered in {timeout:g} s") from None
+        raise _no_answer(doing, timeout or 0) from None
+
+
+def _no_answer(doing: str, seconds: float) -> BuildError:
+    return BuildError(f"{doing}: the Docker daemon has not answered in {seconds:g} s\n  see its log, and retry")
 
 
 def _trace(response: Response, **_: object) -> None:

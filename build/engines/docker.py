@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from build.cache.cache import Cache, key_of
@@ -14,10 +14,10 @@ from build.daemon.client import Daemon
 from build.daemon.ignore import allowed
 from build.daemon.images import build_image, checked_image, push_image, saved_image, tag_image, was_pushed
 from build.engines.engine import Built
+from build.engines.published import fetch_image
 from build.errors import BuildError, PublishError, UsageError, all_of
 from build.image.assemble import image_inputs, rendered
 from build.image.spec import Spec
-from build.image.validate import validate
 from build.oci.descriptor import digest_of
 from build.oci.image import Image
 from build.oci.media_types import Format
@@ -26,18 +26,19 @@ from build.oci.tar import File, tar
 from build.report import DONE, Event, Report, Result
 from build.stores.registry.credentials import Credentials
 from build.stores.store import Store
-from build.stores.transfer import fetch
-from build.system import scratch
 
 
 @dataclass(frozen=True)
 class DockerEngine:
-    """Builds and pushes images in a daemon. In a `dry` run nothing is built or pushed."""
+    """Builds and pushes images in a daemon. In a `dry` run nothing is built or pushed.
+
+    `spool` is for large layers of images that are fetched, and has to outlive them.
+    """
 
     connect: Callable[[], Awaitable[Daemon]]
     credentials: Callable[[str], Awaitable[Credentials | None]]
     cache: Cache
-    scratch: Path
+    spool: Path
     report: Report
     dry: bool
 
@@ -92,7 +93,7 @@ class DockerEngine:
     async def target(self, built: Built, tag: Tag, store: Store, held: str | None) -> Image | None:
         """What the registry has, if this daemon pushed it; otherwise only the next push will tell."""
         if held and built.result.digest and await was_pushed(await self.connect(), tag, held):
-            return await self._fetched(store, tag, held)
+            return await fetch_image(store, tag, built.spec.arch, self.spool, held)
         return None
 
     async def publish(self, built: Built, tag: Tag, store: Store) -> Image:
@@ -102,20 +103,7 @@ class DockerEngine:
         found = await store.digest(tag.repository, tag.name)
         if found != digest:
             raise PublishError(f"{tag}: the registry has {found}, expected {digest}, which the daemon says it pushed")
-        image = await self._fetched(store, tag, digest)
-        if image.platform != built.spec.arch.platform:
-            raise PublishError(f"{tag}: found platform {image.platform}, expected {built.spec.arch.platform}")
-        return image
-
-    async def _fetched(self, store: Store, tag: Tag, digest: str) -> Image:
-        """The image in the registry, proved to be what its manifest says."""
-        with scratch(self.scratch) as spool:
-            image = await fetch(store, tag.repository, digest, spool)
-            if image is None:
-                raise PublishError(f"{tag}: {digest}: not found in the registry")
-            image = replace(image, layers=tuple(replace(layer, source=layer.data) for layer in image.layers))
-        validate(image)
-        return image
+        return await fetch_image(store, tag, built.spec.arch, self.spool, digest)
 
     def _done(self, spec: Spec, text: str) -> None:
         self.report(Event(text, spec.settings.name, spec.arch.name, DONE))

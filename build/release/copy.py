@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import filecmp
 import json
 import shutil
@@ -11,48 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from build.compilers import elf
-from build.config.arches import Arch
 from build.config.release import Release
-from build.errors import BuildError, ImageError, PublishError, all_of
-from build.image.validate import validate
+from build.engines.published import fetch_image
+from build.errors import ImageError, PublishError, all_of
 from build.oci.descriptor import Blob
 from build.oci.image import Image, Index
 from build.oci.media_types import FORMATS, OCI
-from build.oci.parse import parse_config
 from build.oci.reference import Tag
 from build.oci.tar import LARGEST
-from build.release.prove import LARGEST_PROGRAM, entrypoint
 from build.report import Report, Result
 from build.stores.archive.write import Entry, write_archive
 from build.stores.store import Source
-from build.stores.transfer import fetch
 from build.system import replacing
-
-# What Python raises for JSON that is malformed, or not of the expected shape.
-_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError, RecursionError)
-
-
-async def fetch_image(source: Source, tag: Tag, arch: Arch, spool: Path) -> Image:
-    """The image of `arch` under `tag`, proved: one platform in its config, in the row, and in its program's ELF header.
-
-    Large layers are files in `spool`. Raises PublishError if there is no image or it can't be fetched, ImageError or
-    ElfError if it is not what it should be; each message names the arch.
-    """
-    try:
-        image = await fetch(source, tag.repository, tag.name, spool)
-        if image is None:
-            raise PublishError("no such image\n  push it first: invoke push --arch …")
-        if image.platform != arch.platform:
-            raise ImageError(f"found platform {image.platform}, expected {arch.platform}\n  build and push it again")
-        await asyncio.to_thread(validate, image)
-        found = await asyncio.to_thread(entrypoint, parse_config(image.config.data), image.layers, LARGEST_PROGRAM)
-        elf.check(found.data, arch.elf, "its program")
-        return image
-    except BuildError as error:
-        raise type(error)(f"{arch.name}: {tag}: {error}") from None
-    except _MALFORMED as error:
-        raise ImageError(f"{arch.name}: {tag}: its config or a layer is malformed: {error!r}") from None
 
 
 async def fetch_release(source: Source, release: Release, spool: Path) -> Index:

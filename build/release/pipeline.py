@@ -98,7 +98,7 @@ async def push_manifest(images: Sequence[Destinations], scratch: Path) -> list[R
 
     Raises PublishError or ImageError, with the arch, if an image is missing or is for another platform.
     """
-    from build.release.copy import fetch_image
+    from build.engines.published import fetch_image
 
     async def listed(to: Destination) -> list[Result]:
         fetching = {arch: fetch_image(to.store, to.release.arch_tag(arch), arch, scratch) for arch in to.release.arches}

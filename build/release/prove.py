@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from build.compilers import elf
 from build.config.arches import Arch
+from build.engines.published import LARGEST_PROGRAM, entrypoint, is_gzip
 from build.errors import BuildError, ImageError, PublishError
 from build.image.reader import LayerReader
-from build.image.rootfs import DEFAULT_PATH, Command, Files, Program, program
+from build.image.rootfs import Files
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.media_types import CONFIGS, LARGEST_MANIFEST
 from build.oci.parse import Config, Manifest, parse_config
@@ -20,29 +21,11 @@ from build.oci.reference import Repository
 from build.stores.store import Source
 
 # Bytes.
-_LARGEST_BLOB, LARGEST_PROGRAM = 64 << 30, 64 << 20
+_LARGEST_BLOB = 64 << 30
 # The platform that BuildKit gives attestations.
 _UNKNOWN = Platform("unknown", "unknown")
 # Variants that are implied, as in containerd's platforms.Normalize.
 _IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
-
-
-def entrypoint(config: Config, layers: Sequence[Blob], limit: int, files: Files | None = None) -> Program:
-    """The first `limit` bytes of the program that a container starts; raise ImageError if it could not start one."""
-    if not config.command or not config.command[0]:
-        raise ImageError("its config has no entrypoint and no command")
-    if files is None:
-        files = Files()
-        for layer in layers:
-            with layer.open() as stream:
-                files.add(LayerReader(stream, _is_gzip(layer.media_type) is not False))
-    path = DEFAULT_PATH if config.path is None else config.path
-    command = Command(config.command, path, config.folder)
-    return program(files, command, lambda number: _reader(layers[number]), limit)
-
-
-def _reader(layer: Blob) -> LayerReader:
-    return LayerReader(layer.open(), _is_gzip(layer.media_type) is not False)
 
 
 @dataclass(frozen=True)
@@ -159,7 +142,7 @@ async def _layers(subject: Subject, config: Config | None, spool: Path, findings
         blob = await _blob(subject, layer, spool, findings)
         if blob is None:
             complete = False
-        elif _is_gzip(layer.media_type) is None:
+        elif is_gzip(layer.media_type) is None:
             text = f"{layer.media_type}: only its digest is checked, not its diff_id and files"
             findings.append(subject.note(layer.digest, text))
             complete = False
@@ -179,17 +162,10 @@ async def _layers(subject: Subject, config: Config | None, spool: Path, findings
 def _stack(files: Files | None, blob: Blob) -> str:
     """Apply a layer to `files`; return its diff_id."""
     with blob.open() as stream:
-        reader = LayerReader(stream, bool(_is_gzip(blob.media_type)))
+        reader = LayerReader(stream, bool(is_gzip(blob.media_type)))
         if files:
             files.add(reader)
         return reader.digest()
-
-
-def _is_gzip(media_type: str) -> bool | None:
-    """Whether layers of this media type are gzip (True) or plain tar (False); None for any other compression."""
-    if media_type.endswith(("tar+gzip", "tar.gzip")):
-        return True
-    return False if media_type.endswith(".tar") else None
 
 
 def _platform(subject: Subject, found: Platform) -> Iterator[Finding]:
@@ -213,7 +189,7 @@ def _normal(platform: Platform) -> Platform:
 
 
 def _program(subject: Subject, config: Config, layers: _Layers | None) -> list[Finding]:
-    expected = subject.arch.elf if subject.arch else elf.PROMISES.get(config.platform.architecture)
+    expected = subject.arch.elf if subject.arch else elf.HEADERS.get(config.platform.architecture)
     reason = None
     if config.platform.os != "linux":
         reason = f"it is for {config.platform.os or 'no os'}"
@@ -226,7 +202,7 @@ def _program(subject: Subject, config: Config, layers: _Layers | None) -> list[F
     if reason or layers is None or expected is None:
         return [subject.note(subject.digest, f"program not checked: {reason}")]
     try:
-        limit = LARGEST_PROGRAM if subject.arch else elf.HEADER
+        limit = LARGEST_PROGRAM if subject.arch else elf.START
         found = entrypoint(config, layers.blobs, limit, layers.files)
         check = elf.check if subject.arch else elf.check_start
         check(found.data, expected, f"program {found.path!r}")

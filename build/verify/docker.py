@@ -18,7 +18,6 @@ from build.daemon.client import Daemon
 from build.daemon.images import checked_image
 from build.errors import BuildError
 from build.oci.tar import File, tar
-from build.system import finish
 from build.verify.driver import Ended, Method, Running, Site, Subject
 from build.verify.emulators import method_in_container
 from build.verify.processes import Process, until
@@ -57,17 +56,25 @@ class Docker:
     async def site(self, subject: Subject) -> AsyncIterator[Site]:
         """The daemon with the image."""
         daemon, archive = await self._connected(), await subject.archive()
-        config, name = _identity(archive)
-        existing = await daemon.inspect(config)
-        # Loading would name an image that has no name, and removing its last name removes the image.
-        is_kept = existing is not None and not existing["RepoTags"]
-        image = config if is_kept else await finish(_load(daemon, archive, subject.arch))
-        try:
+        async with _loaded(daemon, archive, subject.arch) as image:
             await checked_image(daemon, image, subject.arch.platform, None)
             yield _Site(daemon, image, subject)
-        finally:
-            if name and not is_kept:
-                await finish(daemon.call(f"{name}: docker rmi", lambda client: client.remove_image(name, force=True)))
+
+
+@asynccontextmanager
+async def _loaded(daemon: Daemon, archive: bytes, arch: Arch) -> AsyncIterator[str]:
+    """The image of the archive, under the name that it has there, which goes when the context ends; or its id."""
+    config, name = _identity(archive)
+    existing = await daemon.inspect(config)
+    if existing is not None and not existing["RepoTags"]:
+        # Loading would name an image that has no name, and removing its last name removes the image.
+        yield config
+    elif not name:
+        yield await _load(daemon, archive, arch)
+    else:
+        loading = _load(daemon, archive, arch)
+        async with daemon.created(loading, f"{name}: docker rmi", lambda client: _remove_name(client, name)) as image:
+            yield image
 
 
 def _identity(archive: bytes) -> tuple[str, str]:
@@ -115,12 +122,10 @@ class _Site:
             client.start(name)
             return container
 
-        try:
-            # A request that is under way can't be cancelled, and what it creates could not be removed.
-            container = await finish(self.daemon.call(f"{arch.name}: docker run", start))
+        starting = self.daemon.call(f"{arch.name}: docker run", start)
+        removing = f"{arch.name}: docker rm"
+        async with self.daemon.created(starting, removing, lambda client: _remove(client, name)) as container:
             yield _Container(self.daemon, container, arch.name, await self._executed(container))
-        finally:
-            await finish(self.daemon.call(f"{arch.name}: docker rm", lambda client: _remove(client, name)))
 
     async def _executed(self, container: str) -> Process:
         """The container's first process, once the runtime has executed the program, or it has ended.
@@ -139,6 +144,13 @@ class _Site:
                 " here\n  run this on the daemon's machine, or use --with namespaces"
             )
         return found[0] if found else Process(0)
+
+
+def _remove_name(client: APIClient, name: str) -> None:
+    from docker.errors import ImageNotFound
+
+    with suppress(ImageNotFound):  # it was never loaded
+        client.remove_image(name, force=True)
 
 
 def _remove(client: APIClient, container: str) -> None:

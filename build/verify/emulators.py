@@ -49,7 +49,7 @@ def is_native(arch: Arch) -> bool:
     """Whether this machine's CPU runs programs of `arch`: compares it with the ELF header of this very process."""
     with Path("/proc/self/exe").open("rb") as executable:
         try:
-            elf.check_start(executable.read(elf.HEADER), arch.elf, "this machine")
+            elf.check_start(executable.read(elf.START), arch.elf, "this machine")
         except ElfError:
             return False
     return True

@@ -1,4 +1,4 @@
-"""Binaries that keep their row's promise pass; any other, in whatever way it is wrong, is an ElfError."""
+"""Binaries that are what their row requires pass; any other, in whatever way it is wrong, is an ElfError."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from build.compilers import elf
 from build.compilers.compiler import Program
 from build.compilers.zig import Zig
-from build.config.arches import Promise
+from build.config.arches import ElfHeader
 from build.config.parse import read_settings
 from build.errors import ElfError
 from tests.support.compiling import compiled
@@ -68,13 +68,13 @@ def end_of_segments(binary: bytes) -> int:
     )
 
 
-def refusal(binary: bytes, promise: Promise = AMD64) -> str:
+def refusal(binary: bytes, expected: ElfHeader = AMD64) -> str:
     with pytest.raises(ElfError, match=r"^bin/pause: ") as raised:
-        elf.check(binary, promise, "bin/pause")
+        elf.check(binary, expected, "bin/pause")
     return str(raised.value)
 
 
-# --- promises ---
+# --- headers ---
 
 
 def test_a_binary_of_its_row_passes_and_of_another_does_not(binaries: dict[str, bytes]) -> None:
@@ -86,15 +86,15 @@ def test_a_binary_of_its_row_passes_and_of_another_does_not(binaries: dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("promise", "complaint"),
+    ("expected", "complaint"),
     [
         pytest.param(replace(AMD64, machine="EM_386"), "machine: found EM_X86_64, expected EM_386", id="machine"),
         pytest.param(replace(AMD64, bits=32), "class: found 64, expected 32", id="class"),
         pytest.param(replace(AMD64, order="big"), "byte order: found little, expected big", id="byte order"),
     ],
 )
-def test_a_broken_promise_is_named(pause: bytes, promise: Promise, complaint: str) -> None:
-    assert complaint in refusal(pause, promise)
+def test_another_header_is_named(pause: bytes, expected: ElfHeader, complaint: str) -> None:
+    assert complaint in refusal(pause, expected)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def host_made(folder: Path, *flags: str) -> bytes:
     return (folder / "program").read_bytes()
 
 
-def own_row(binary: bytes) -> Promise:
+def own_row(binary: bytes) -> ElfHeader:
     """The row of the machine that the tests run on."""
     machine = struct.unpack_from("<H" if binary[ORDER] == 1 else ">H", binary, MACHINE)[0]
     names = {62: "amd64", 183: "arm64", 22: "s390x", 40: "arm", 21: "ppc64le", 243: "riscv64", 3: "386", 258: "loong64"}

@@ -54,14 +54,21 @@ def test_its_words_and_the_arch(checkout: Checkout, gcc: str) -> None:
     assert list((checkout.side / "tmp").iterdir()) == []
 
 
+def test_flags_that_prevent_a_binary(checkout: Checkout, gcc: str) -> None:
+    assert gcc
+    message = checkout.refuses(1, *BUILD, CFLAGS="-fsyntax-only")
+    complaint = f"pause for arm64: {GCC} succeeded, but left no binary: No such file or directory\n  remove flags "
+    assert message.startswith(complaint)
+
+
 def test_another_version_compiles_anew(checkout: Checkout, gcc: str) -> None:
-    assert "pause compiled" in checkout(*BUILD).stderr
-    assert "pause unchanged" in checkout(*BUILD).stderr
+    assert "pause compiled, " in checkout(*BUILD).stderr
+    assert "pause unchanged, " in checkout(*BUILD).stderr
     newer = checkout.side / GCC
     newer.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "{GCC} 99" || exec {gcc} "$@"\n')
     newer.chmod(0o755)
     path = f"{checkout.side}:{checkout.environment()['PATH']}"
-    assert "pause compiled" in checkout(*BUILD, PATH=path).stderr
+    assert "pause compiled, " in checkout(*BUILD, PATH=path).stderr
 
 
 def test_an_unknown_compiler(checkout: Checkout) -> None:

@@ -245,7 +245,7 @@ def test_damage_on_a_registrys_disk(shelf: Shelf, recorder: Recorder, released: 
     path.write_bytes(data)
     checkout("check", name)
     path.write_bytes(data * 2)
-    assert f"expected at most {len(data)}" in checkout.refuses(1, "check", name)
+    assert f"expected {len(data)} at most" in checkout.refuses(1, "check", name)
     path.unlink()
     assert f"sha256:{layer}" in checkout.refuses(1, "check", name)
 

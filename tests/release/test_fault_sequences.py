@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from build.config.release import Release
 from build.engines.engine import Unchanged
+from build.engines.published import fetch_image
 from build.errors import PublishError
 from build.oci.image import Image, index_of
 from build.oci.reference import Repository, Tag
-from build.release.copy import fetch_image
 from build.release.publish import Destination, publish
 from build.release.side_by_side import started
 from build.report import silent

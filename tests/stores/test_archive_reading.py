@@ -215,7 +215,7 @@ def of_nothing(listed: dict[str, Any]) -> None:
         (too_few, ["has other images", "expected sha256:", "variant v7"]),
         (for_another_platform, ["has other images", "variant v6", "variant v7"]),
         (of_another_size, ["has other images", "found sha256:", "expected sha256:"]),
-        (of_docker, ["the manifest list is of format docker, its images are not"]),
+        (of_docker, ["the manifest list has format docker, its images have another"]),
         (of_nothing, ["found text/html, expected a manifest list"]),
     ],
 )

@@ -289,7 +289,7 @@ def test_what_a_driver_lacks_is_reported(checkout: Checkout, native: str) -> Non
     arch = native
     assert "known: namespaces, docker, podman" in checkout.refuses(2, "verify", "--with", "dokcer")
     message = checkout.refuses(1, "verify", "--with=docker", "--arch", arch, DOCKER_HOST="unix:///nowhere")
-    assert "no Docker daemon answers" in message
+    assert "no Docker daemon is running" in message
     (checkout.side / "path").mkdir()
     for tool in ("git", "env"):
         (checkout.side / "path" / tool).symlink_to(need(tool, tool))

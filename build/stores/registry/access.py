@@ -129,6 +129,12 @@ def host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a URL, for comparison (RFC 6454, 4)."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme]
+
+
 def redacted(url: str) -> str:
     """The URL without user, query and fragment, any of which may contain a secret."""
     parts = urlsplit(url)

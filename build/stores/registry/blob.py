@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -21,6 +22,8 @@ from build.stores.store import SMALL
 # How a registry says that it does not know an upload any more (distribution-spec, "Error Codes": BLOB_UPLOAD_…).
 _UPLOAD_IS_GONE = (400, 404, 416)
 _NOT_ALLOWED = (401, 403)
+# Layers are compressed already.
+_AS_IS = {"Accept-Encoding": "identity"}
 
 
 async def pull_blob(session: Session, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:
@@ -29,29 +32,46 @@ async def pull_blob(session: Session, repository: Repository, descriptor: Descri
 
     async def pull() -> Blob:
         if descriptor.size <= SMALL:
-            response = await session.send(repository, Request("GET", path, most=descriptor.size), (200,))
+            response = await session.send(
+                repository, Request("GET", path, headers=_AS_IS, most=descriptor.size), (200,)
+            )
             blob = Blob.of(descriptor.media_type, response.data)
-            found, size = blob.digest, blob.size
         else:
-            file, hashed, size = spool / os.urandom(8).hex(), hashlib.sha256(), 0
-            with file.open("wb") as output:
-
-                def receive(chunk: bytes) -> None:
-                    hashed.update(chunk)
-                    output.write(chunk)
-
-                request = Request("GET", path, most=descriptor.size, receive=receive)
-                await session.send(repository, request, (200,))
-                size = output.tell()
-            found = f"sha256:{hashed.hexdigest()}"
-            blob = Blob(descriptor.media_type, found, size, file)
-        if size != descriptor.size:
+            blob = await _spooled(session, repository, descriptor, spool)
+        if blob.size != descriptor.size:
             url = redacted(session.url(repository, path))
-            raise TransientError(f"{url}: found {size} bytes, expected {descriptor.size}")
-        session.agree(repository, path, found, descriptor.digest)
+            raise TransientError(f"{url}: found {blob.size} bytes, expected {descriptor.size}")
+        session.agree(repository, path, blob.digest, descriptor.digest)
         return blob
 
     return await session.http.retries.retried(pull)
+
+
+async def _spooled(session: Session, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:
+    """What the registry has under the digest, in a new file in `spool`, hashed as it comes."""
+    file, hashed, size = spool / os.urandom(8).hex(), hashlib.sha256(), 0
+
+    def receive(chunk: bytes) -> None:
+        nonlocal size
+        hashed.update(chunk)
+        size += len(chunk)
+        with _writing(file):
+            output.write(chunk)
+
+    with _writing(file), file.open("wb") as output:
+        path = f"blobs/{descriptor.digest}"
+        request = Request("GET", path, headers=_AS_IS, most=descriptor.size, receive=receive)
+        await session.send(repository, request, (200,))
+    return Blob(descriptor.media_type, f"sha256:{hashed.hexdigest()}", size, file)
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """What fails here is not the registry, and not retried."""
+    try:
+        yield
+    except OSError as error:
+        raise PublishError(f"{file}: can't be written: {error.strerror}") from None
 
 
 async def push_blob(
@@ -59,8 +79,11 @@ async def push_blob(
 ) -> int:
     """Store a blob, mounted from another repository if the registry agrees; return how many bytes were sent."""
 
+    ahead = "" if mount_from else await uploads.opened(repository)
+
     async def push() -> int:
-        location = "" if mount_from else await uploads.opened(repository)
+        nonlocal ahead
+        location, ahead = ahead, ""
         if not location:
             response = await (
                 mount(session, repository, blob, mount_from) if mount_from else start(session, repository)

@@ -11,9 +11,9 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from build.errors import PublishError
@@ -25,8 +25,8 @@ T = TypeVar("T")
 TRIES = 7
 # Seconds before the second try; twice as long before each further one.
 FIRST_WAIT, LONGEST_WAIT = 0.2, 8
-# Requests in flight with a registry nearby, where each further connection only costs time, and with a distant one.
-_FEW, _MANY = 6, 256
+# Requests in flight: enough to keep a core busy with a registry nearby, and for a distant one.
+_FEW, _MANY = 32, 256
 # Libraries whose exceptions mean that the other side does not keep to HTTP/2 or SOCKS.
 _PROTOCOLS = ("h2", "hpack", "hyperframe", "socksio")
 # Words of httpcore2 for a connection, or a stream of HTTP/2, that the other side has ended.
@@ -34,7 +34,7 @@ _ENDED = ("disconnected", "closed", "<ConnectionTerminated", "<StreamReset")
 # Characters of an exception's words that are shown.
 _LONGEST = 200
 # Seconds that every request to a distant registry takes.
-_LONG = 0.01
+_LONG = 0.05
 
 
 class TransientError(PublishError):
@@ -84,7 +84,7 @@ class Retries:
             raise AssertionError("the last try returns or raises")
 
     def observe(self, took: float) -> None:
-        """Note that a request took so many seconds.
+        """Note that a request was answered after so many seconds.
 
         If none of the recent ones was quick, more may be in flight; but not while this process and its compilers keep a
         core busy, because then that may be the reason.
@@ -99,6 +99,28 @@ class Retries:
             self._limit = _MANY
             for _ in range(_MANY - _FEW):
                 self._in_flight.release()
+
+
+class Clock:
+    """Measures what a network and a server take: from the last byte of a request to the first of its answer.
+
+    It is a trace extension of httpx2. Imports, connecting and what else keeps this process busy do not count.
+    """
+
+    def __init__(self) -> None:
+        self._sent = self._answered = monotonic()
+
+    async def __call__(self, event: str, _info: Mapping[str, Any]) -> None:
+        """Note when the events happen between which time is measured."""
+        if event.endswith("send_request_body.complete"):
+            self._sent = monotonic()
+        elif event.endswith("receive_response_headers.complete"):
+            self._answered = monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """The seconds between."""
+        return max(0.0, self._answered - self._sent)
 
 
 def _cpu_time() -> float:

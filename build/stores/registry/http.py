@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from build.oci.descriptor import Blob
 from build.oci.media_types import LARGEST_MANIFEST
 from build.report import trace_failure, trace_request
 from build.stores.registry import failures
-from build.stores.registry.access import Access, host_of, redacted, resolved
+from build.stores.registry.access import Access, host_of, origin_of, redacted, resolved
 from build.stores.registry.failures import Retries, TransientError, breaks_protocol, explained, proxy_refusal
 
 if TYPE_CHECKING:
@@ -82,10 +83,13 @@ class Http:
         self.access = access
         self.retries = Retries(access.timeout)
         self._clients: dict[tuple[str, str], httpx2.AsyncClient] = {}
+        self._replaced: list[httpx2.AsyncClient] = []
+        # Origins that have answered, and those that are spoken to in HTTP/1.1 because in HTTP/2 they have not.
+        self._answered, self._http1 = set[tuple[str, str]](), set[tuple[str, str]]()
 
     async def close(self) -> None:
         """Close all connections."""
-        for client in self._clients.values():
+        for client in (*self._clients.values(), *self._replaced):
             await client.aclose()
 
     async def request(self, request: Request) -> Response:
@@ -108,7 +112,7 @@ class Http:
                     " credentials and is sent to no other address"
                 )
             headers = request.headers
-            if urlsplit(target)[:2] != urlsplit(request.url)[:2]:
+            if origin_of(target) != origin_of(request.url):
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             request = replace(request, url=target, headers=headers)
         raise PublishError(f"{request}: redirected more than {_HOPS} times")
@@ -118,24 +122,22 @@ class Http:
 
         self.access.check(request.url)
         if (left := self.retries.left()) <= 0:
-            timeout = f"--timeout {self.access.timeout:g} (seconds)"
-            raise PublishError(f"{request}: not sent: no time left\n  allow more: {timeout}")
+            raise TransientError(f"{request}: not sent")
         proxy = self.access.proxy(request.url)
         what = f"{request}" + (f" through the proxy {redacted(proxy)}" if proxy else "")
-        began = monotonic()
+        began, clock = monotonic(), failures.Clock()
         try:
             with _explaining(what, request.url, proxy):
                 async with asyncio.timeout(left):
-                    response, received = await self._exchange(request)
+                    response, received = await self._exchange(request, clock)
         except PublishError as failure:
             trace_failure(failure, monotonic() - began)
             raise
         except _TooLargeError:
             most = request.most
             raise PublishError(f"{what}: found more than {most} bytes, expected {most} at most") from None
-        took = monotonic() - began
-        self.retries.observe(took)
-        trace_request(what, response.status, _size(request.body), received, took)
+        self.retries.observe(clock.seconds)
+        trace_request(what, response.status, _size(request.body), received, monotonic() - began)
         if response.status == 407 and proxy:
             raise PublishError(f"{what}: {proxy_refusal(request.url, proxy, f'407 {response.reason}')}")
         if response.status in _BUSY:
@@ -143,14 +145,17 @@ class Http:
             raise TransientError(refusal(request, response), wait)
         return response
 
-    async def _exchange(self, request: Request) -> tuple[Response, int]:
-        client, body = self._client(request.url), request.body
+    async def _exchange(self, request: Request, clock: failures.Clock) -> tuple[Response, int]:
+        origin = urlsplit(request.url).scheme, host_of(request.url)
+        client, body = self._client(request.url, origin), request.body
         headers = {"User-Agent": "pause", **request.headers}
         if body is not None:
             headers["Content-Length"] = str(_size(body))
         content = _File(body) if isinstance(body, Blob) else body
-        sent = client.build_request(request.method, request.url, content=content, headers=headers)
-        response = await client.send(sent, stream=True)
+        traced = {"trace": clock}
+        sent = client.build_request(request.method, request.url, content=content, headers=headers, extensions=traced)
+        with self._preferring_http2(origin, client):
+            response = await client.send(sent, stream=True)
         try:
             received, kept = 0, bytearray()
             async for chunk in response.aiter_bytes():
@@ -167,17 +172,36 @@ class Http:
         found = Response(request.url, status, reason, _joined(response.headers), bytes(kept))
         return found, received
 
-    def _client(self, url: str) -> httpx2.AsyncClient:
+    def _client(self, url: str, origin: tuple[str, str]) -> httpx2.AsyncClient:
         """Each origin has connections and TLS settings of its own."""
-        origin = scheme, host = urlsplit(url).scheme, host_of(url)
         if origin not in self._clients:
-            self._clients[origin] = _new_client(self.access, url, scheme, host)
+            http2 = origin[0] == "https" and origin not in self._http1
+            self._clients[origin] = _new_client(self.access, url, *origin, http2=http2)
         return self._clients[origin]
 
+    @contextmanager
+    def _preferring_http2(self, origin: tuple[str, str], client: httpx2.AsyncClient) -> Iterator[None]:
+        """If a server hangs up instead of its first answer, use HTTP/1.1 from then on.
 
-def _new_client(access: Access, url: str, scheme: str, host: str) -> httpx2.AsyncClient:
+        HTTP/2 writes more before it reads: why a server hangs up, such as for want of a client certificate, gets lost.
+        """
+        import httpx2
+
+        try:
+            yield
+        except (httpx2.ReadError, httpx2.WriteError):
+            if origin not in self._answered and self._clients.get(origin) is client:
+                self._http1.add(origin)
+                self._replaced.append(self._clients.pop(origin))
+            raise
+        self._answered.add(origin)
+
+
+def _new_client(access: Access, url: str, scheme: str, host: str, *, http2: bool) -> httpx2.AsyncClient:
     import httpx2
 
+    for library in ("httpx2", "httpcore2", "hpack"):  # their debug lines contain URLs and headers
+        logging.getLogger(library).setLevel(logging.WARNING)
     proxy_url = access.proxy(url)
     proxy = None
     if proxy_url:
@@ -185,9 +209,10 @@ def _new_client(access: Access, url: str, scheme: str, host: str) -> httpx2.Asyn
         proxy = httpx2.Proxy(proxy_url, ssl_context=access.tls(host_of(proxy_url)) if secure else None)
     transport = httpx2.AsyncHTTPTransport(
         verify=access.tls(host) if scheme == "https" else _no_tls(),
-        http2=scheme == "https",
+        http2=http2,
         trust_env=False,
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+        # Idle connections are kept while the compilers are at work; if the server has closed one, another is opened.
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None),
         proxy=proxy,
     )
     timeout = httpx2.Timeout(_STALLED, connect=_CONNECT, pool=None)

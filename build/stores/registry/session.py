@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from build.errors import PublishError
 from build.oci.reference import Repository
-from build.stores.registry.access import Access, host_of, is_loopback, redacted
+from build.stores.registry.access import Access, host_of, is_loopback, origin_of, redacted
 from build.stores.registry.auth import Authenticator
 from build.stores.registry.failures import TransientError
 from build.stores.registry.http import Http, Request, Response, refusal
@@ -102,4 +102,4 @@ class Session:
         return self.origin.startswith("http:")
 
     def _is_own(self, url: str) -> bool:
-        return urlsplit(url)[:2] == urlsplit(self.origin)[:2]
+        return origin_of(url) == origin_of(self.origin)

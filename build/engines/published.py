@@ -1,0 +1,76 @@
+"""An image as it is published: fetched, and proved from its bytes to be what its row requires."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from build.compilers import elf
+from build.config.arches import Arch
+from build.errors import BuildError, ImageError, PublishError
+from build.image.reader import LayerReader
+from build.image.rootfs import DEFAULT_PATH, Command, Files, Program, program
+from build.image.validate import validate
+from build.oci.descriptor import Blob
+from build.oci.image import Image
+from build.oci.parse import Config, parse_config
+from build.oci.reference import Tag
+from build.stores.store import Source
+from build.stores.transfer import fetch
+
+# Bytes.
+LARGEST_PROGRAM = 64 << 20
+# What Python raises for JSON that is malformed, or not of the expected shape.
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError, RecursionError)
+
+
+async def fetch_image(source: Source, tag: Tag, arch: Arch, spool: Path, digest: str | None = None) -> Image:
+    """The image of `arch` under `tag`, proved: one platform in its config, in the row, and in its program's ELF header.
+
+    With a `digest`, it is the image with that digest in the tag's repository. Large layers are files in `spool`. Raises
+    PublishError if there is no image or it can't be fetched, ImageError or ElfError if it is not what it should be;
+    each message names the arch.
+    """
+    try:
+        image = await fetch(source, tag.repository, digest or tag.name, spool)
+        if image is None:
+            raise PublishError("no such image\n  publish it first: invoke push --arch …")
+        if image.platform != arch.platform:
+            raise ImageError(f"found platform {image.platform}, expected {arch.platform}\n  build and publish it again")
+        await asyncio.to_thread(validate, image)
+        found = await asyncio.to_thread(entrypoint, parse_config(image.config.data), image.layers, LARGEST_PROGRAM)
+        elf.check(found.data, arch.elf, "its program")
+        return image
+    except BuildError as error:
+        raise type(error)(f"{arch.name}: {tag}: {error}") from None
+    except _MALFORMED as error:
+        raise ImageError(f"{arch.name}: {tag}: its config or a layer is malformed: {error!r}") from None
+
+
+def entrypoint(config: Config, layers: Sequence[Blob], most: int, files: Files | None = None) -> Program:
+    """The first `most` bytes of the program that a container starts; raise ImageError if it could not start one.
+
+    `files` are those of the layers, if they have been read already.
+    """
+    if not config.command or not config.command[0]:
+        raise ImageError("its config has no entrypoint and no command")
+    if files is None:
+        files = Files()
+        for layer in layers:
+            with layer.open() as stream:
+                files.add(LayerReader(stream, is_gzip(layer.media_type) is not False))
+    path = DEFAULT_PATH if config.path is None else config.path
+    command = Command(config.command, path, config.folder)
+    return program(files, command, lambda number: _reader(layers[number]), most)
+
+
+def is_gzip(media_type: str) -> bool | None:
+    """Whether layers of this type are gzip (True) or plain tar (False); None for any other compression."""
+    if media_type.endswith(("tar+gzip", "tar.gzip")):
+        return True
+    return False if media_type.endswith(".tar") else None
+
+
+def _reader(layer: Blob) -> LayerReader:
+    return LayerReader(layer.open(), is_gzip(layer.media_type) is not False)
