@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from build.errors import PublishError
@@ -133,9 +134,6 @@ class Http:
         except PublishError as failure:
             trace_failure(failure, monotonic() - began)
             raise
-        except _TooLargeError:
-            most = request.most
-            raise PublishError(f"{what}: found more than {most} bytes, expected {most} at most") from None
         self.retries.observe(clock.seconds)
         trace_request(what, response.status, _size(request.body), received, monotonic() - began)
         if response.status == 407 and proxy:
@@ -161,16 +159,17 @@ class Http:
             async for chunk in response.aiter_bytes():
                 received += len(chunk)
                 if received > request.most:
-                    raise _TooLargeError
+                    found = f"found more than {request.most} bytes, expected {request.most} at most"
+                    raise PublishError(f"{request}: {found}")
                 if request.receive and response.status_code == 200:
                     request.receive(chunk)
                 else:
                     kept += chunk
         finally:
             await response.aclose()
-        status, reason = response.status_code, response.reason_phrase
-        found = Response(request.url, status, reason, _joined(response.headers), bytes(kept))
-        return found, received
+        named = {name.lower(): value for name, value in response.headers.items()}  # repeated ones are joined by commas
+        answer = Response(request.url, response.status_code, response.reason_phrase, named, bytes(kept))
+        return answer, received
 
     def _client(self, url: str, origin: tuple[str, str]) -> httpx2.AsyncClient:
         """Each origin has connections and TLS settings of its own."""
@@ -208,7 +207,8 @@ def _new_client(access: Access, url: str, scheme: str, host: str, *, http2: bool
         secure = proxy_url.startswith("https:")
         proxy = httpx2.Proxy(proxy_url, ssl_context=access.tls(host_of(proxy_url)) if secure else None)
     transport = httpx2.AsyncHTTPTransport(
-        verify=access.tls(host) if scheme == "https" else _no_tls(),
+        # For plain HTTP a context that trusts nothing: loading the trust store takes time.
+        verify=access.tls(host) if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         http2=http2,
         trust_env=False,
         # Idle connections are kept while the compilers are at work; if the server has closed one, another is opened.
@@ -217,13 +217,6 @@ def _new_client(access: Access, url: str, scheme: str, host: str, *, http2: bool
     )
     timeout = httpx2.Timeout(_STALLED, connect=_CONNECT, pool=None)
     return httpx2.AsyncClient(transport=transport, trust_env=False, timeout=timeout, follow_redirects=False)
-
-
-def _no_tls() -> Any:
-    """A context that trusts nothing, for origins that speak plain HTTP: loading the trust store takes time."""
-    import ssl
-
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass(frozen=True)
@@ -242,11 +235,6 @@ def _size(body: Body) -> int:
     return body.size if isinstance(body, Blob) else len(body or b"")
 
 
-def _joined(headers: httpx2.Headers) -> dict[str, str]:
-    """Headers by lower-case name; repeated ones are joined by commas (RFC 9110, 5.3)."""
-    return {name.lower(): value for name, value in headers.items()}
-
-
 @contextmanager
 def _explaining(what: str, url: str, proxy: str | None) -> Iterator[None]:
     """Turn what httpx2 raises, and what it lets through, into one PublishError."""
@@ -262,7 +250,3 @@ def _explaining(what: str, url: str, proxy: str | None) -> Iterator[None]:
         if isinstance(error, httpx2.HTTPError | OSError) or breaks_protocol(error):
             raise explained(what, url, proxy, error) from None
         raise
-
-
-class _TooLargeError(Exception):
-    """An answer with more bytes than were asked for."""
