@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from gzip import GzipFile
 
 from build.errors import ImageError
 from build.oci.descriptor import Blob
@@ -43,16 +44,20 @@ def diff_id(layer: Blob) -> str:
 
     Raises ImageError if the layer is not gzip, is truncated, or decompresses to more than 64 GiB.
     """
-    stream, hashed, size = zlib.decompressobj(wbits=31), hashlib.sha256(), 0
-    with layer.open() as file:
+    hashed, size = hashlib.sha256(), 0
+    with layer.open() as file, GzipFile(fileobj=file) as stream:
         try:
-            while (chunk := stream.unconsumed_tail or file.read(_CHUNK)) and not stream.eof and size <= _LARGEST:
-                data = stream.decompress(chunk, _CHUNK)
+            if not layer.size:
+                raise EOFError
+            # Every member counts (RFC 1952, 2.2), because runtimes decompress all of them.
+            while size <= _LARGEST and (data := stream.read(_CHUNK)):
                 size += len(data)
                 hashed.update(data)
-        except zlib.error as error:
+        except EOFError:
+            size = _LARGEST + 1
+        except (OSError, zlib.error) as error:
             raise ImageError(f"layer {layer.digest}: not gzip: {error}") from None
-    if not stream.eof or size > _LARGEST:
+    if size > _LARGEST:
         raise ImageError(f"layer {layer.digest}: truncated, or more than {_LARGEST} bytes when decompressed")
     return f"sha256:{hashed.hexdigest()}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import filecmp
 import json
 import shutil
@@ -89,7 +90,7 @@ class Destination:
     report: Report
 
 
-def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destination, spool: Path) -> list[Result]:
+async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destination, spool: Path) -> list[Result]:
     """Write the releases to one archive; the same releases from any source give the same bytes.
 
     Raises PublishError if the file exists with other content and `overwrite` is false.
@@ -100,11 +101,20 @@ def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destination,
         wanted += zip(map(release.arch_tag, release.arches), index.images, strict=True)
     entries = [Entry(each, *[f"{tag.repository.name}:{tag.name}"] * 2) for tag, each in wanted]
     time = max(_created(image) for index in indexes for image in index.images)
-    packed = spool / "packed.tar"
-    with packed.open("wb") as output:
+    change, size = await asyncio.to_thread(_write, entries, time, to, spool / "packed.tar")
+    outcome = "unchanged" if change == "kept" else f"{'would be ' if to.dry else ''}{change}"
+    to.report(f"{releases[0].registry}: {outcome}, {size} bytes")
+    return [
+        Result(str(tag), each.digest, str(each.platform) if isinstance(each, Image) else None, change)
+        for tag, each in wanted
+    ]
+
+
+def _write(entries: Sequence[Entry], time: int, to: Destination, packed: Path) -> tuple[str, int]:
+    """Write the archive by way of the new file `packed`; return what changed, and the size of the archive in bytes."""
+    with replacing(packed) as temporary, temporary.open("wb") as output:
         write_archive(output, entries, time)
-    change = _change(to.file, packed)
-    size = packed.stat().st_size
+    change, size = _change(to.file, packed), packed.stat().st_size
     if change == "moved" and not to.overwrite:
         raise PublishError(
             f"{to.file}: found a file that is not this release, expected the same or none"
@@ -113,12 +123,7 @@ def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destination,
     if change != "kept" and not to.dry:
         with replacing(to.file) as temporary:
             shutil.move(packed, temporary)
-    outcome = "unchanged" if change == "kept" else f"{'would be ' if to.dry else ''}{change}"
-    to.report(f"{releases[0].registry}: {outcome}, {size} bytes")
-    return [
-        Result(str(tag), each.digest, str(each.platform) if isinstance(each, Image) else None, change)
-        for tag, each in wanted
-    ]
+    return change, size
 
 
 def _change(file: Path, packed: Path) -> str:

@@ -138,7 +138,7 @@ async def pack(
     from build.release.copy import pack
 
     indexes = await all_of(_fetched(origin, source, scratch, on_disk=True) for origin in origins)
-    return pack(targets, indexes, to, scratch)
+    return await pack(targets, indexes, to, scratch)
 
 
 async def _fetched(origin: Release, source: Source, scratch: Path, *, on_disk: bool) -> Index:

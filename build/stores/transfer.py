@@ -7,7 +7,7 @@ from pathlib import Path
 
 from build.errors import ImageError, all_of
 from build.oci.image import Image
-from build.oci.media_types import MANIFESTS
+from build.oci.media_types import LARGEST_MANIFEST, MANIFESTS
 from build.oci.parse import Manifest, parse_config, parse_manifest
 from build.oci.reference import Repository
 from build.stores.store import Source, Store
@@ -29,6 +29,8 @@ async def fetch(source: Source, repository: Repository, reference: str, spool: P
     parsed = parse_manifest(manifest.data, manifest.media_type)
     if not isinstance(parsed, Manifest):
         raise ImageError("found an index, expected an image manifest")
+    if parsed.config.size > LARGEST_MANIFEST:
+        raise ImageError(f"config: found {parsed.config.size} bytes, expected at most {LARGEST_MANIFEST}")
     config, *layers = await all_of(source.blob(repository, each, spool) for each in (parsed.config, *parsed.layers))
     return Image(parse_config(config.data).platform, manifest, config, tuple(layers))
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
+import subprocess
 import tarfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from build.errors import ImageError
-from build.image.reader import LONGEST_HEADER, LayerReader
+from build.image.reader import LayerReader
 from build.image.rootfs import Command, Files, program
+from build.oci.untar import LONGEST_HEADER
+from tests.support.components import need
 from tests.support.properties import examples
 from tests.support.reading import digest
 from tests.support.strangers import elf, tape
@@ -180,3 +185,126 @@ def test_pax_headers_are_read() -> None:
         member.size, member.mode, member.mtime = len(ELF), 0o755, 1.5
         archive.addfile(member, io.BytesIO(ELF))
     assert found([buffer.getvalue()], "/" + "ä" * 100 + "/app")[1] == ELF
+
+
+# --- archives that readers could take differently, or that would cost any amount of time or memory ---
+
+
+def header(name: str = "app", kind: bytes = tarfile.REGTYPE, size: int = 0) -> bytes:
+    """A header block alone."""
+    member = tarfile.TarInfo(name)
+    member.type, member.size, member.mode = kind, size, 0o755
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def edited(block: bytes, at: int, data: bytes) -> bytes:
+    """A header block with other bytes at an offset, and the right checksum."""
+    block = block[:at] + data + block[at + len(data) :]
+    block = block[:148] + b" " * 8 + block[156:]
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+def content(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 512)
+
+
+def record(key: str, value: str) -> bytes:
+    rest = f" {key}={value}\n".encode()
+    length = next(n for n in range(len(rest), len(rest) + 9) if n == len(str(n)) + len(rest))
+    return str(length).encode() + rest
+
+
+def extended(data: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
+    """An extended header: pax records, or a long name."""
+    return header("extended", kind, len(data)) + content(data)
+
+
+APP = header("app", size=len(ELF)) + content(ELF)
+END = bytes(1024)
+SPARSE_1 = record("GNU.sparse.major", "1") + record("GNU.sparse.minor", "0")
+
+
+@pytest.mark.parametrize(
+    ("archive", "message"),
+    [
+        (header(size=1 << 60), "a tar member of size"),
+        (extended(record("size", str(1 << 62))) + header() + END, "a tar member of size"),
+        (extended(record("size", "1e3")) + header() + END, "a tar member of size '1e3'"),
+        (edited(header(), 124, b"\xff" * 12) + END, "a tar member of size"),
+        (extended(record("path", "a")) + extended(record("path", "b")) + APP + END, "several extended tar headers"),
+        (extended(record("path", "a")) * 2000 + APP + END, "several extended tar headers"),
+        (extended(record("path", "a")) + extended(b"b\0", b"L") + APP + END, "several extended tar headers"),
+        (extended(b"b\0", b"L") * 2 + APP + END, "several extended tar headers"),
+        (extended(record("comment", "a"), b"g") * 2000 + APP + END, "not a tar archive|of tar headers"),
+        (extended(b"x" * (1 << 20), b"K") + extended(b"x" * (1 << 20), b"L") + APP + END, "of tar headers"),
+        (extended(b"junk") + APP + END, "a malformed pax header"),
+        (extended(b"99 path=a\n") + APP + END, "a malformed pax header"),
+        (extended(b"9 path=ab\n") + APP + END, "a malformed pax header"),
+        (extended(record("path", "")) + APP + END, "a malformed pax header"),
+        (extended(record("path", "a\0b")) + APP + END, "a malformed pax header"),
+        (header("x", b"x", 10) + content(b"10 path=a\n" + b"10 path=b\n") + APP + END, "data in its padding"),
+        (header("x", b"L", 1) + content(b"ab\0") + APP + END, "data in its padding"),
+        (
+            extended(b"n" * 200, b"L") + edited(header("n" * 99 + "/"), 156, b"\0") + END,
+            "a file or a folder, depending on the reader",
+        ),
+        (extended(SPARSE_1) + header(size=512) + content(b"junk\n") + END, "not a tar archive"),
+        (
+            extended(SPARSE_1 + record("size", "512")) + header(size=512) + content(b"0\n") + END,
+            "malformed sparse file",
+        ),
+        (extended(record("GNU.sparse.map", "0,x")) + APP + END, "not a tar archive"),
+        (extended(record("GNU.sparse.map", "9,9,0,9") + record("GNU.sparse.size", "99")) + APP + END, "sparse file"),
+        (extended(record("GNU.sparse.map", "0,9999") + record("GNU.sparse.size", "9999")) + APP + END, "sparse file"),
+        (extended(record("GNU.sparse.map", "0,9") + record("GNU.sparse.size", "x")) + APP + END, "not a tar archive"),
+        (APP + b"junk" * 128 + APP + END, "not a tar archive"),
+        (APP[:-512], "ends within a member"),
+    ],
+)
+def test_an_ambiguous_or_endless_archive_is_refused(archive: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        found([archive])
+
+
+class _SparseMap(io.RawIOBase):
+    """A sparse file whose map does not end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = 0
+
+    def read(self, size: int = -1) -> bytes:
+        block = b"00000000001 " * 2 * 21 + b"\1" + bytes(7)
+        first = edited(header(kind=b"S"), 482, b"\1")
+        self.sent += size
+        return first if self.sent == size else (block * (size // 512 + 1))[:size]
+
+
+def test_the_map_of_a_sparse_file_is_limited() -> None:
+    source = _SparseMap()
+    with pytest.raises(ImageError, match="of tar headers"):
+        list(LayerReader(source, False).entries())  # type: ignore[arg-type]
+    assert source.sent < 2 << 20
+
+
+@pytest.mark.parametrize("key", ["path", "linkpath", "size", "GNU.sparse.map"])
+def test_global_headers_are_ignored_as_by_container_runtimes(key: str) -> None:
+    archive = extended(record(key, "0,0" if key.startswith("GNU") else "512"), b"g") + APP + END
+    assert found([archive]) == ("/app", ELF)
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix"])
+def test_a_sparse_program_is_read_with_its_holes(tmp_path: Path, form: str) -> None:
+    need("tar", "tar")
+    data = ELF + bytes(1 << 20) + b"end"
+    with (tmp_path / "app").open("wb") as file:
+        file.write(ELF)
+        file.seek(1 << 20, os.SEEK_CUR)
+        file.write(b"end")
+    (tmp_path / "app").chmod(0o755)
+    command = ["tar", "-cS", "--hole-detection=raw", f"--format={form}", "-C", str(tmp_path), "app"]
+    archive = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    assert len(archive) < len(data)
+    files = Files()
+    files.add(reader(archive))
+    assert program(files, Command(("/app",)), lambda _: reader(archive), len(data)).data == data

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from build.errors import PublishError
 from build.oci.descriptor import Blob, Descriptor, digest_of
 from build.oci.layout import blob_path
-from build.stores.archive.members import Member, Members, damaged, read_small
+from build.stores.archive.members import Member, Members, damaged, read_small, reading
 from build.stores.store import SMALL
+from build.system import replacing
 
 
 def read_blob(members: Members, descriptor: Descriptor, spool: Path) -> Blob:
@@ -46,12 +48,19 @@ def _member(members: Members, digest: str) -> Member:
 
 
 def _copy(members: Members, member: Member, digest: str, target: Path) -> None:
-    hashed, left = hashlib.sha256(), member.size
-    with members.file.open("rb") as source, target.open("wb") as output:
-        source.seek(member.offset)
-        while chunk := source.read(min(left, SMALL)):
+    hashed = hashlib.sha256()
+    with replacing(target) as temporary, temporary.open("wb") as output:
+        for chunk in _chunks(members.file, member):
             hashed.update(chunk)
             output.write(chunk)
+        if f"sha256:{hashed.hexdigest()}" != digest:
+            raise damaged(members.file, f"{blob_path(digest)}: found sha256:{hashed.hexdigest()}")
+
+
+def _chunks(file: Path, member: Member) -> Iterator[bytes]:
+    left = member.size
+    with reading(file), file.open("rb") as source:
+        source.seek(member.offset)
+        while chunk := source.read(min(left, SMALL)):
+            yield chunk
             left -= len(chunk)
-    if f"sha256:{hashed.hexdigest()}" != digest:
-        raise damaged(members.file, f"{blob_path(digest)}: found sha256:{hashed.hexdigest()}")

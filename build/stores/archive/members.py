@@ -1,19 +1,23 @@
-"""What is where in an archive: read by `tarfile`, and refused where it is not a plain tar of an image layout."""
+"""Where each file is in an archive; refuses what is not a plain tar of an image layout."""
 
 from __future__ import annotations
 
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from build.errors import PublishError
+from build.errors import ImageError, PublishError
 from build.oci.descriptor import DIGEST
 from build.oci.layout import REF_NAME, VERSION
 from build.oci.media_types import LARGEST_MANIFEST
+from build.oci.untar import Stream, members
 
+# Files in an archive; a release has a few for each image.
+_MOST_FILES = 100_000
 # tarfile takes the end of a file for the end of the archive, too.
 _END = bytes(2 * tarfile.BLOCKSIZE)
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -38,7 +42,7 @@ class Members:
 
 def read_members(file: Path) -> Members:
     """Read where everything is; raise PublishError if `file` is not a plain tar with an image layout."""
-    try:
+    with reading(file):
         if not file.is_file():
             raise PublishError(f"{file}: no such file\n  expected one that invoke copy wrote, relative to the checkout")
         with file.open("rb") as raw:
@@ -48,17 +52,24 @@ def read_members(file: Path) -> Members:
                 raise damaged(file, "not a tar, or truncated")
         files = dict(_files(file))
         return Members(file, files, _index(file, files))
-    except OSError as error:
-        raise PublishError(f"{file}: can't be read: {error.strerror}") from None
 
 
 def read_small(file: Path, member: Member, path: str) -> bytes:
     """The content of a small file in the archive; raise PublishError if it is larger than a manifest may be."""
     if member.size > LARGEST_MANIFEST:
         raise damaged(file, f"{path}: found {member.size} bytes, expected {LARGEST_MANIFEST} at most")
-    with file.open("rb") as raw:
+    with reading(file), file.open("rb") as raw:
         raw.seek(member.offset)
         return raw.read(member.size)
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Raise PublishError where the system refuses to read the archive."""
+    try:
+        yield
+    except OSError as error:
+        raise PublishError(f"{file}: can't be read: {error.strerror}") from None
 
 
 def damaged(file: Path, found: str) -> PublishError:
@@ -74,10 +85,10 @@ def _refuse_compressed(file: Path, start: bytes) -> None:
 
 def _files(file: Path) -> Iterator[tuple[str, Member]]:
     """Path and place of every file in the archive; raise PublishError for what no layout has."""
-    seen = set()
+    seen: set[str] = set()
     try:
-        with tarfile.open(file, "r:") as archive:
-            for member in archive:
+        with file.open("rb") as raw:
+            for member, _ in members(_Seekable(raw)):
                 path = member.name.removeprefix("./")
                 if member.isdir():
                     continue
@@ -86,10 +97,23 @@ def _files(file: Path) -> Iterator[tuple[str, Member]]:
                     raise damaged(file, f"{path!r} is neither a file nor a folder")
                 if path in seen:
                     raise damaged(file, f"two files are called {path!r}")
+                if len(seen) == _MOST_FILES:
+                    raise damaged(file, f"more than {_MOST_FILES} files")
                 seen.add(path)
                 yield path, Member(member.offset_data, member.size)
-    except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
-        raise damaged(file, f"not a tar: {error}") from None
+    except ImageError as error:
+        raise damaged(file, str(error)) from None
+
+
+class _Seekable(Stream):
+    """A file on a disk, where nothing has to be read to skip it."""
+
+    def seek(self, position: int) -> None:
+        if position > self.tell() + len(self._ahead):
+            self._file.seek(position)
+            self._ahead, self._position = b"", position
+        else:
+            super().seek(position)
 
 
 def _index(file: Path, files: Mapping[str, Member]) -> Mapping[str, Mapping[str, Any]]:

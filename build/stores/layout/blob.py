@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from build.errors import PublishError
-from build.oci.descriptor import Blob, Descriptor
+from build.oci.descriptor import DIGEST, Blob, Descriptor
 from build.oci.layout import blob_path
 from build.oci.media_types import LARGEST_MANIFEST
 from build.stores.store import SMALL
@@ -30,7 +30,7 @@ def read_blob(folder: Path, descriptor: Descriptor) -> Blob:
 
 def verify_blob(folder: Path, digest: str) -> int:
     """The size of a blob in bytes; raise PublishError if it is missing or damaged."""
-    path = folder / blob_path(digest)
+    path = _path(folder, digest)
     try:
         with path.open("rb") as file:
             verify(path, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}", digest)
@@ -41,7 +41,7 @@ def verify_blob(folder: Path, digest: str) -> int:
 
 def read(folder: Path, digest: str) -> bytes:
     """The bytes of a small blob; raise PublishError if it is missing, damaged or large."""
-    path = folder / blob_path(digest)
+    path = _path(folder, digest)
     try:
         if (size := path.stat().st_size) > LARGEST_MANIFEST:
             raise PublishError(f"{path}: found {size} bytes, expected {LARGEST_MANIFEST} at most")
@@ -50,6 +50,12 @@ def read(folder: Path, digest: str) -> bytes:
         raise PublishError(f"oci:{folder}: blob {digest}: {error.strerror}") from None
     verify(path, f"sha256:{hashlib.sha256(data).hexdigest()}", digest)
     return data
+
+
+def _path(folder: Path, digest: str) -> Path:
+    if not DIGEST.fullmatch(digest):  # it could lead out of the folder
+        raise PublishError(f"oci:{folder}: found {digest[:80]!r}, expected sha256: and 64 hexadecimal digits")
+    return folder / blob_path(digest)
 
 
 def verify(path: Path, found: str, expected: str) -> None:

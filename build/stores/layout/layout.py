@@ -42,7 +42,11 @@ class Layout:
 
     async def put_blob(self, repository: Repository, blob: Blob, mount_from: Repository | None = None) -> int:  # noqa: ARG002
         """See `Store`."""
-        write_blob(self._folder(repository), blob)
+        folder = self._folder(repository)
+        if isinstance(blob.source, Path):
+            await asyncio.to_thread(write_blob, folder, blob)
+        else:
+            write_blob(folder, blob)
         return blob.size
 
     async def put_manifest(self, repository: Repository, content: Blob) -> None:

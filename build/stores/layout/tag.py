@@ -36,17 +36,28 @@ def put_tag(folder: Path, tag: str, target: Image | Index) -> None:
 
 
 def reachable(folder: Path, digest: str) -> Iterator[str]:
-    """The digest, and those of everything that it leads to. A manifest that can't be read leads nowhere."""
+    """The digest, and those of everything that it leads to, each once. A manifest that can't be read leads nowhere."""
+    seen, pending = {digest}, [digest]
     yield digest
+    while pending:
+        blobs, manifests = _referenced(folder, pending.pop())
+        new = [each for each in dict.fromkeys((*blobs, *manifests)) if each not in seen]
+        seen.update(new)
+        pending += [each for each in new if each in manifests]
+        yield from new
+
+
+def _referenced(folder: Path, digest: str) -> tuple[list[str], list[str]]:
+    """The digests of the blobs and of the manifests that a manifest refers to."""
     try:
         manifest = json.loads(read(folder, digest))
         blobs = [each["digest"] for each in (manifest.get("config"), *manifest.get("layers", ())) if each]
         manifests = [each["digest"] for each in manifest.get("manifests", ())]
+        if not all(isinstance(each, str) for each in (*blobs, *manifests)):
+            raise TypeError
     except (PublishError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        return
-    yield from blobs
-    for each in manifests:
-        yield from reachable(folder, each)
+        return [], []
+    return blobs, manifests
 
 
 def _is_complete(folder: Path, digest: str) -> bool:
