@@ -46,7 +46,8 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     except OSError as error:
         raise BuildError(_refusal(path, error)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            temporary.unlink()
 
 
 def _refusal(path: Path, error: OSError) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,17 +15,13 @@ from build.oci.untar import CHUNK, LARGEST, Stream, malformed, members
 
 @dataclass(frozen=True)
 class Entry:
-    """A member of the archive: name, permission bits, type flag, and the target of a link."""
+    """A member of the archive: name, permission bits, type flag, the target of a link, and whether it has content."""
 
     name: str
     mode: int
     kind: bytes
     target: str
-
-    @property
-    def is_file(self) -> bool:
-        """Whether the member is a regular file."""
-        return self.kind in tarfile.REGULAR_TYPES
+    is_file: bool
 
 
 class LayerReader:
@@ -40,7 +35,7 @@ class LayerReader:
         """The members in archive order. `read` reads from the one that was yielded last."""
         for member, content in members(self._source):
             self._current = content
-            yield Entry(member.name, member.mode, member.type, member.linkname)
+            yield Entry(member.name, member.mode, member.type, member.linkname, member.isreg())
 
     def read(self, limit: int) -> bytes:
         """Up to `limit` bytes of the member that `entries` yielded last, from its start."""

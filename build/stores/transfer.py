@@ -25,7 +25,7 @@ async def fetch(source: Source, repository: Repository, reference: str, spool: P
     if manifest is None:
         return None
     if manifest.media_type not in MANIFESTS:
-        raise ImageError(f"found {manifest.media_type}, expected an image manifest")
+        raise ImageError(f"found {manifest.media_type or 'no media type'}, expected an image manifest")
     parsed = parse_manifest(manifest.data, manifest.media_type)
     if not isinstance(parsed, Manifest):
         raise ImageError("found an index, expected an image manifest")

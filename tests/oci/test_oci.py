@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -243,3 +244,15 @@ def test_the_size_of_a_decompressed_layer_is_limited(monkeypatch: pytest.MonkeyP
 def test_a_truncated_layer_is_refused() -> None:
     with pytest.raises(ImageError, match="truncated"):
         diff_id(Blob.of(OCI.layer, LAYERS[0].data[:-1]))
+
+
+def test_all_members_of_a_gzip_layer_count() -> None:
+    packed = LAYERS[0].data + LAYERS[1].data
+    whole = gzip.decompress(packed)
+    assert diff_id(Blob.of(OCI.layer, packed)) == digest_of(whole) not in (LAYERS[0].diff_id, LAYERS[1].diff_id)
+
+
+@pytest.mark.parametrize("data", [b"", b"junk", LAYERS[0].data + b"junk"])
+def test_a_layer_that_is_not_gzip_is_refused(data: bytes) -> None:
+    with pytest.raises(ImageError, match=r"not gzip|truncated"):
+        diff_id(Blob.of(OCI.layer, data))

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import random
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,15 +20,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from build.config.release import Release
-from build.errors import BuildError
-from build.oci.descriptor import digest_of
-from build.oci.image import dump
-from build.oci.media_types import DOCKER
+from build.errors import BuildError, PublishError
+from build.oci.descriptor import Blob, digest_of
+from build.oci.image import Image, dump
+from build.oci.media_types import DOCKER, OCI
+from build.oci.platform import Platform
 from build.oci.reference import Repository
 from build.release.copy import Destination
 from build.release.pipeline import pack
 from build.report import silent
 from build.stores.archive.archive import Archive
+from build.stores.archive.write import Entry
+from build.stores.archive.write import archive as write_bytes
+from build.stores.store import SMALL
 from tests.support.checkout import SETTINGS, Checkout, Run
 from tests.support.properties import examples
 
@@ -263,6 +268,7 @@ def test_each_fault_has_its_words(archive: bytes, tmp_path: Path) -> None:
         (packed(*files.items(), ("./index.json", files["index.json"])), "two files are called 'index.json'"),
         (packed(*files.items(), ("blobs/x", b""), kind=tarfile.SYMTYPE), "'blobs/x' is neither a file nor a folder"),
         (packed(*files.items(), ("blobs/x", b""), kind=tarfile.LNKTYPE), "'blobs/x' is neither a file nor a folder"),
+        (archive[:512] + b"junk" * 128 + archive[512:], "not a tar archive"),
     ):
         message = refused(data, tmp_path)
         assert str(tmp_path / "in.tar") in message
@@ -273,3 +279,23 @@ def test_no_file_and_no_regular_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path, Path("/dev/zero")):
         with pytest.raises(BuildError, match="no such file"):
             asyncio.run(Archive(path).digest(Repository("", "pause"), "3.1"))
+
+
+def test_a_large_blob_is_a_file_and_verified(tmp_path: Path) -> None:
+    layer = Blob.of(OCI.layer, random.Random(0).randbytes(2 * SMALL))
+    image = Image(Platform("linux", "amd64"), Blob.of(OCI.manifest, b"{}"), Blob.of(OCI.config, b"{}"), (layer,))
+    file, spool, where = tmp_path / "in.tar", tmp_path / "spool", Repository("", "pause")
+    data = write_bytes([Entry(image, "pause:3.1", "pause:3.1")], 0)
+
+    file.write_bytes(data)
+    read = asyncio.run(Archive(file).blob(where, layer.descriptor(), spool))
+    assert read.source == next(spool.iterdir())
+    assert (read, read.data) == (layer, layer.data)
+
+    file.write_bytes(data.replace(layer.data, layer.data[::-1]))
+    with pytest.raises(PublishError, match=r"damaged: blobs/sha256/.*: found sha256:"):
+        asyncio.run(Archive(file).blob(where, layer.descriptor(), tmp_path / "other"))
+    assert list((tmp_path / "other").iterdir()) == []
+    file.write_bytes(data)
+    with pytest.raises(BuildError, match=f"{re.escape(str(file))}/.*: can't be written"):
+        asyncio.run(Archive(file).blob(where, layer.descriptor(), file))

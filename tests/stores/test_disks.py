@@ -56,7 +56,7 @@ READ_ONLY = 'mount --bind . . && cd . && mount -o remount,ro,bind . && cd "$PWD"
 def test_a_read_only_checkout(checkout: Checkout, ends: Ends, task: str) -> None:
     before = checkout.snapshot()
     said = message(ends(f"{READ_ONLY} invoke {task}"), task)
-    assert said == f"{checkout.root}: this disk is read-only\n  run this in a checkout that can be written to\n"
+    assert said == f"{checkout.root}: this disk is read-only\n  use a checkout on a writable disk\n"
     assert checkout.snapshot() == before
 
 
@@ -95,5 +95,5 @@ def test_somebody_elses_checkout(checkout: Checkout, ends: Ends) -> None:
         f"exec {nobody} {shlex.quote(sys.executable)} -m invoke build", REV="r", SOURCE_DATE_EPOCH="0", TMPDIR="/tmp"
     )
     assert message(run, "build") == (
-        f"{checkout.root}: no permission to write there\n  make it yours, or run this in a checkout that is\n"
+        f"{checkout.root}: no permission to write there\n  change its owner, or use a checkout that you own\n"
     )

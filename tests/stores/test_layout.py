@@ -241,6 +241,43 @@ def test_a_tag_of_what_is_no_manifest_harms_nobody(sink: Layout, folder: Path, d
     assert got(sink, Blob.of("", data)) == data
 
 
+def tag_manifest(folder: Path, tag: str, data: bytes) -> None:
+    """Tag bytes that somebody else put into the layout."""
+    index = json.loads((folder / "index.json").read_bytes())
+    entry = {"annotations": {"org.opencontainers.image.ref.name": tag}, "digest": digest_of(data), "size": len(data)}
+    index["manifests"].append({**entry, "mediaType": OCI.index})
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    "wrong", [7, None, "", "sha256:", "../../../etc/passwd", "sha256:" + "a/" * 32, "a\0b", "x" * 9999]
+)
+def test_a_tag_whose_manifest_has_no_digests_is_incomplete(sink: Layout, folder: Path, wrong: object) -> None:
+    put(sink, "3.1", AMD64)
+    data = json.dumps({"config": {"digest": wrong}, "manifests": [{"digest": wrong}]}).encode()
+    done(sink.put_blob(HERE, Blob.of("", data)))
+    tag_manifest(folder, "theirs", data)
+    found = done(sink.digest(HERE, "theirs"))
+    assert found is None or not isinstance(wrong, str)
+    assert done(sink.digest(HERE, "3.1")) == AMD64.digest
+    assert clean_layout(sink.base / HERE.name, dry=False) == [folder]
+    assert got(sink, Blob.of("", data)) == data
+
+
+def test_deeply_nested_indexes_are_read_once_each(sink: Layout, folder: Path) -> None:
+    put(sink, "3.1", AMD64)
+    child = AMD64.digest
+    for _ in range(1500):
+        data = json.dumps({"manifests": [{"digest": child}, {"digest": child}]}).encode()
+        done(sink.put_blob(HERE, Blob.of("", data)))
+        child = digest_of(data)
+    tag_manifest(folder, "theirs", data)
+    assert done(sink.digest(HERE, "theirs")) == child
+    clean_layout(sink.base / HERE.name, dry=False)
+    assert done(sink.digest(HERE, "theirs")) == child
+    assert done(sink.digest(HERE, "3.1")) is None
+
+
 def test_a_missing_blob_is_told(sink: Layout, folder: Path) -> None:
     put(sink, "3.1", AMD64)
     blob_path(folder, AMD64.config.digest).unlink()
