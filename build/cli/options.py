@@ -28,7 +28,7 @@ class Options:
     report: Report = silent
 
     def text(self, name: str, default: str) -> str:
-        """The flag, else the environment variable (its name in capitals), else the default; empty ones are ignored."""
+        """The flag, else the environment variable (name in upper case), else the default; empty values are ignored."""
         return self.flags.get(name) or self.environment.get(name.upper()) or default
 
     def one_of(self, name: str, default: str, known: Mapping[str, Any]) -> Any:

@@ -75,7 +75,7 @@ async def builds(options: Options, *, every_arch: bool) -> AsyncIterator[list[Bu
         read_revision(options.root, options.text("rev", ""), options.environment.get("SOURCE_DATE_EPOCH"))
     )
     try:
-        await asyncio.wait({revision}, timeout=0.002)  # git starts before the rest is loaded
+        await asyncio.wait({revision}, timeout=0.002)  # let git start before the rest is loaded
         with ExitStack() as stack:
             yield await _builds(options, revision, every_arch, stack)
     finally:

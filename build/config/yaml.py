@@ -161,14 +161,12 @@ def _compose(text: str) -> Any:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     depth = 0
-    too_deep: Any = None  # reported after the loop: a syntax error takes precedence
     for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
-            if depth > _MAX_DEPTH:
-                too_deep = too_deep or event.start_mark
+            if depth > _MAX_DEPTH:  # reading on would take time quadratic in the depth
+                mark: Any = event.start_mark
+                raise yaml.MarkedYAMLError(problem=f"nested more than {_MAX_DEPTH} levels deep", problem_mark=mark)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-    if too_deep is not None:
-        raise yaml.MarkedYAMLError(problem=f"nested more than {_MAX_DEPTH} levels deep", problem_mark=too_deep)
     return yaml.compose(text, Loader=loader)

@@ -66,7 +66,7 @@ def image_inputs(spec: Spec, digest: str, cache: Cache, before: Iterable[str]) -
     entry = cache.get(inputs.key)
     known = _other_files(entry) if entry else before
     others = [path for path in known if path not in inputs.files and (spec.root / path).is_file()]
-    return inputs.and_files({path: digest_of(_read(spec, path)) for path in others})
+    return inputs.and_files({path: _state(_read(spec, path), _mode(spec, path)) for path in others})
 
 
 def rendered(spec: Spec) -> str:
@@ -116,18 +116,19 @@ def _blobs(entry: bytes) -> Iterator[Blob]:
 
 
 def _other_files(entry: bytes) -> Mapping[str, str]:
-    """Digests by path of the files in a cached image, except the binary."""
+    """States by path of the files in a cached image, except the binary."""
     head, _, _ = entry.partition(b"\n")
     files: Mapping[str, str] = json.loads(head)["other files"]
     return files
 
 
 def _is_current(spec: Spec, entry: bytes) -> bool:
-    return all(digest_of(_read(spec, path)) == digest for path, digest in _other_files(entry).items())
+    states = _other_files(entry).items()
+    return all(_state(_read(spec, path), _mode(spec, path)) == state for path, state in states)
 
 
 def _assemble(spec: Spec, binary: bytes) -> tuple[Image, Mapping[str, str]]:
-    """The image, and the digests by path of its files except the binary."""
+    """The image, and the states by path of its files except the binary."""
     from build.image.dockerfile import image_config, parse
 
     dockerfile = parse(rendered(spec), spec.settings.dockerfile, spec.arch.name)
@@ -136,12 +137,21 @@ def _assemble(spec: Spec, binary: bytes) -> tuple[Image, Mapping[str, str]]:
         if copy.source == spec.binary_path:
             files.append(File(copy.target, 0o755, binary))
             continue
-        data = _read(spec, copy.source)
-        other_files[copy.source] = digest_of(data)
-        is_executable = os.access(spec.root / copy.source, os.X_OK)
-        files.append(File(copy.target, 0o755 if is_executable else 0o644, data))
+        data, mode = _read(spec, copy.source), _mode(spec, copy.source)
+        other_files[copy.source] = _state(data, mode)
+        files.append(File(copy.target, mode, data))
     config = image_config(dockerfile, spec.arch.platform, spec.revision.created)
     return image_of(config, [layer(files, spec.revision.time)], spec.form), other_files
+
+
+def _state(data: bytes, mode: int) -> str:
+    """What a layer depends on of a file: digest and permission bits."""
+    return f"{digest_of(data)} {mode:o}"
+
+
+def _mode(spec: Spec, path: str) -> int:
+    """The permission bits of a file in the image. As in git, only the executable bit counts."""
+    return 0o755 if os.access(spec.root / path, os.X_OK) else 0o644
 
 
 def _read(spec: Spec, path: str) -> bytes:

@@ -205,7 +205,7 @@ def test_a_tag_is_moved_only_when_told(published: Published, checkout: Checkout)
     message = checkout.refuses(1, "all-push", *DOCKER, **environment)
     for arch in ("arm", "s390x"):
         name = f"{environment['REGISTRY']}/pause-{arch}:3.1"
-        assert f"  {name}: found {before[name]}, expected what this daemon pushed or no tag" in message
+        assert f"  {name}: found {before[name]}, expected an image that this daemon pushed or no tag" in message
     assert "--overwrite" in message
     assert [line for line in published.recorder.lines if line.startswith(WRITES)] == []
 

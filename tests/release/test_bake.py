@@ -1,4 +1,4 @@
-"""docker-bake.json: what it says, what it refuses, and what a real BuildKit makes of it."""
+"""docker-bake.json: its content, its refusals, and what BuildKit builds from it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_target_for_every_arch(checkout: Checkout) -> None:
         assert target["attest"] == ["type=provenance,disabled=true"]
 
 
-def test_it_compiles_with_the_very_words_of_the_kube_cross_compiler(checkout: Checkout) -> None:
+def test_it_compiles_with_the_command_of_the_kube_cross_compiler(checkout: Checkout) -> None:
     checkout("bake", "--libc", "--arch", "arm", KUBE_CROSS_IMAGE="a.b/cross", KUBE_CROSS_VERSION="7", **REGISTRY)
     libc = baked(checkout)["pause-arm"]["dockerfile-inline"]
     checkout("bake", "--arch", "all", "--cflags", "-O1 '-DA=x y'", **REGISTRY)
@@ -75,7 +75,7 @@ def test_it_compiles_with_the_very_words_of_the_kube_cross_compiler(checkout: Ch
         assert json.loads(run) == [f"{row.triple}-gcc", *gcc_flags(program, row), "-o", f"/pause-{arch}"]
 
 
-def test_the_image_is_that_of_the_template_with_the_binary_compiled_before(checkout: Checkout) -> None:
+def test_the_template_gets_the_binary_from_the_compile_stage(checkout: Checkout) -> None:
     checkout("bake", **REGISTRY)
     _, image = baked(checkout)["pause-s390x"]["dockerfile-inline"].split("\nFROM scratch\n")
     lines = image.splitlines()
@@ -93,13 +93,13 @@ def test_the_image_is_that_of_the_template_with_the_binary_compiled_before(check
         ("COPY {{ binary }} /p\nCOPY pause.c /", 'COPY --from=compile ["/pause-arm", "/p"]\nCOPY pause.c /'),
     ],
 )
-def test_however_the_template_copies_it(checkout: Checkout, line: str, copied: str) -> None:
+def test_every_form_of_copy(checkout: Checkout, line: str, copied: str) -> None:
     checkout.edit("Dockerfile.j2", "COPY {{ binary }} /{{ image.name }}", line)
     checkout("bake", "--arch", "arm", **REGISTRY)
     assert f"\n{copied}\nLABEL" in baked(checkout)["pause-arm"]["dockerfile-inline"]
 
 
-def test_what_bake_would_take_for_an_expression_is_doubled(checkout: Checkout) -> None:
+def test_bake_expressions_are_escaped(checkout: Checkout) -> None:
     checkout.edit("Dockerfile.j2", "USER", "ENV A=${B} C=%{d} E=$F\nUSER")
     checkout("bake", **REGISTRY)
     assert "\nENV A=$${B} C=%%{d} E=$F\n" in baked(checkout)["pause-arm"]["dockerfile-inline"]
@@ -112,13 +112,13 @@ def test_several_registries_and_dockers_media_types(checkout: Checkout) -> None:
     assert "oci-mediatypes=false" in target["output"][0].split(",")
 
 
-def test_a_folder_is_no_place_to_push_to(checkout: Checkout) -> None:
+def test_a_layout_is_refused(checkout: Checkout) -> None:
     before = checkout.snapshot()
     assert "REGISTRY oci:dist: found a folder, expected a registry" in checkout.refuses(2, "bake")
     assert checkout.snapshot() == before
 
 
-def test_what_the_builders_would_not_get_is_said_before(checkout: Checkout) -> None:
+def test_sources_that_builders_can_not_copy_are_refused(checkout: Checkout) -> None:
     (checkout.root / "more.c").write_text("")
     checkout.edit("arches.yaml", "sources: [pause.c]", "sources: [pause.c, more.c]")
     message = checkout.refuses(2, "bake", **REGISTRY)
@@ -132,13 +132,13 @@ def test_what_the_builders_would_not_get_is_said_before(checkout: Checkout) -> N
     ("line", "words"),
     [("COPY pause.c /", "no COPY of {{ binary }}"), ("COPY {{ binary }} pause.c /", "use a separate COPY")],
 )
-def test_a_template_that_does_not_take_the_binary(checkout: Checkout, line: str, words: str) -> None:
+def test_a_template_without_the_binary_is_refused(checkout: Checkout, line: str, words: str) -> None:
     checkout.edit("Dockerfile.j2", "COPY {{ binary }} /{{ image.name }}", line)
     assert words in checkout.refuses(1, "bake", **REGISTRY)
     assert not (checkout.root / "docker-bake.json").exists()
 
 
-def test_dry_writes_nothing_and_clean_takes_it_away(checkout: Checkout) -> None:
+def test_dry_writes_nothing_and_clean_removes_it(checkout: Checkout) -> None:
     before = checkout.snapshot()
     plan = checkout("--dry", "bake", **REGISTRY)
     assert checkout.snapshot() == before
@@ -171,7 +171,7 @@ def bakery(checkout: Checkout) -> Checkout:
     return checkout
 
 
-def test_bake_reads_what_was_meant(bakery: Checkout) -> None:
+def test_bake_parses_the_file(bakery: Checkout) -> None:
     bakery.edit("Dockerfile.j2", "USER", "ENV A=${B} C=%{d} E=$F\nUSER")
     bakery("bake", **REGISTRY)
     run = buildx(bakery, "bake", "--print")

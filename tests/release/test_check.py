@@ -1,4 +1,4 @@
-"""`check REFERENCE`: anybody's images, honest ones and every kind of damage."""
+"""`check REFERENCE`: valid images of any publisher, and every kind of damage."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_list_in_a_registry(shelf: Shelf, recorder: Recorder, released: Releas
     lines = checkout("check", name).stdout.splitlines()
     assert lines[0] == f"{name}@{several(shelf)['digest']}"
     assert lines[1:] == [f"{name.removesuffix(':1')}@{each['digest']}" for each in entries]
-    for line in lines:  # what is printed can be asked for
+    for line in lines:  # the printed references can be checked
         checkout("check", line)
 
 
@@ -115,7 +115,7 @@ def platform(text: str) -> Json:
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_odd_and_honest(shelf: Shelf, name: str) -> None:
+def test_unusual_but_valid_images(shelf: Shelf, name: str) -> None:
     make, platforms, note = ODD[name]
     found, notes = proved(shelf.tag("1", make(shelf)))
     assert found[: len(platforms)] == platforms
@@ -212,7 +212,7 @@ DAMAGE: dict[str, tuple[Callable[[Shelf], Json], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_damage_is_told(shelf: Shelf, name: str) -> None:
+def test_damage_is_reported(shelf: Shelf, name: str) -> None:
     make, words = DAMAGE[name]
     asked = shelf.tag("1", make(shelf))
     with pytest.raises(ImageError, match="fault") as raised:
@@ -224,7 +224,7 @@ def test_damage_is_told(shelf: Shelf, name: str) -> None:
         assert word in message
 
 
-def test_every_fault_is_told_at_once(shelf: Shelf, released: Released) -> None:
+def test_all_faults_are_reported_at_once(shelf: Shelf, released: Released) -> None:
     checkout, _ = released
     wrong = [{**shelf.image(f"linux/{cpu}"), "platform": platform("linux/386")} for cpu in ("amd64", "s390x")]
     message = checkout.refuses(1, "check", shelf.tag("1", shelf.index(*wrong, shelf.image("linux/arm"))))
@@ -261,7 +261,7 @@ def test_a_tag_that_has_moved_is_a_note(shelf: Shelf, released: Released) -> Non
     assert "the tag now refers to" in run.stderr
 
 
-def test_a_bomb_of_zeros_is_a_layer_like_any_other(shelf: Shelf) -> None:
+def test_a_highly_compressed_layer_is_checked(shelf: Shelf) -> None:
     bomb = gzip.compress(tape({"app": elf("amd64"), "zeros": bytes(1 << 26)}))
     manifest = shelf.read(shelf.image())
     with pytest.raises(ImageError, match="diff_id"):
@@ -278,5 +278,5 @@ def test_a_bomb_of_zeros_is_a_layer_like_any_other(shelf: Shelf) -> None:
         (["r.example/x", "--tag", "3"], "--tag selects a part of the release"),
     ],
 )
-def test_wrong_usage(released: Released, words: list[str], message: str) -> None:
+def test_usage_errors(released: Released, words: list[str], message: str) -> None:
     assert message in released[0].refuses(2, "check", *words)

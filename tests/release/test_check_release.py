@@ -1,4 +1,4 @@
-"""`check` of the release: the list holds exactly the images of the arches, each its row's, and all of one make."""
+"""`check` of the release: the list has exactly the images of the arches, each for its arch, all of one release."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tagged(kept: Shelf) -> Json:
     return {key: value for key, value in entry.items() if key != "annotations"}
 
 
-def test_a_release_says_what_all_push_said(mine: Checkout, released: Released) -> None:
+def test_it_prints_what_all_push_printed(mine: Checkout, released: Released) -> None:
     shutil.rmtree(mine.root / ".git")
     before = mine.snapshot()
     run = mine("check")
@@ -154,14 +154,14 @@ def a_bit_in_the_lists_repository_alone(checkout: Checkout) -> list[str]:
         a_bit_in_the_lists_repository_alone,
     ],
 )
-def test_damage_is_told(mine: Checkout, damage: Callable[[Checkout], list[str]]) -> None:
+def test_damage_is_reported(mine: Checkout, damage: Callable[[Checkout], list[str]]) -> None:
     words = damage(mine)
     message = mine.refuses(1, "check")
     for word in words:
         assert word in message
 
 
-def test_what_skopeo_has_copied_is_the_same_release(mine: Checkout, recorder: Recorder) -> None:
+def test_a_copy_by_skopeo_is_the_same_release(mine: Checkout, recorder: Recorder) -> None:
     for name in ("pause", *(f"pause-{arch}" for arch in RELEASE)):
         target = f"docker://{recorder.host}/{name}:3.1"
         skopeo("copy", "--all", "--dest-tls-verify=false", f"oci:dist/{name}:3.1", target, cwd=mine.root)
@@ -169,6 +169,6 @@ def test_what_skopeo_has_copied_is_the_same_release(mine: Checkout, recorder: Re
     assert mine("check", REGISTRY=recorder.host).stdout == expected
 
 
-def test_dry_is_the_same(mine: Checkout, tmp_path: Path) -> None:
+def test_dry_has_no_effect(mine: Checkout, tmp_path: Path) -> None:
     assert [line.split()[0] for line in mine("--dry", "check").stdout.splitlines()] == ["verified"] * 6
     assert not any(tmp_path.glob("*.tmp"))

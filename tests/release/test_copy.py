@@ -1,4 +1,4 @@
-"""`copy`: a release goes from registry to layout to archive and back, the same bytes at every hop, or not at all."""
+"""`copy`: a release is copied between registries, layouts and archives without changing a byte, or not at all."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def insecure_copy(*words: str) -> None:
     skopeo("copy", "--src-tls-verify=false", "--dest-tls-verify=false", *words)
 
 
-def test_the_digests_are_the_same_at_every_hop(
+def test_every_copy_has_the_same_digests(
     layouts: str, digests: list[str], checkout: Checkout, recorder: Recorder
 ) -> None:
     hops = [layouts, f"{recorder.host}/a", "oci:there", "oci-archive:out/release.tar", f"{recorder.host}/b/c"]
@@ -53,7 +53,7 @@ def test_the_digests_are_the_same_at_every_hop(
         complete(layout_reader(checkout.root / "there" / repository), published)
 
 
-def test_skopeo_takes_list_and_images_out_of_an_archive(layouts: str, digests: list[str], checkout: Checkout) -> None:
+def test_skopeo_copies_list_and_images_from_an_archive(layouts: str, digests: list[str], checkout: Checkout) -> None:
     checkout("copy", layouts, "oci-archive:release.tar")
     for name, published in zip(NAMES, digests, strict=True):
         folder = name.partition(":")[0]
@@ -64,7 +64,7 @@ def test_skopeo_takes_list_and_images_out_of_an_archive(layouts: str, digests: l
     assert listed["Tags"] == NAMES[1:]
 
 
-def test_an_archive_tells_nothing_of_where_it_was_made(layouts: str, checkout: Checkout, recorder: Recorder) -> None:
+def test_an_archive_does_not_depend_on_its_source(layouts: str, checkout: Checkout, recorder: Recorder) -> None:
     checkout("copy", layouts, f"{recorder.host}/deep/down")
     checkout("copy", layouts, "oci-archive:1.tar")
     checkout("copy", f"{recorder.host}/deep/down", "oci-archive:2.tar")
@@ -76,7 +76,7 @@ def test_an_archive_tells_nothing_of_where_it_was_made(layouts: str, checkout: C
         assert {(member.uid, member.gid, member.uname) for member in tape} == {(0, 0, "")}
 
 
-def test_archives_of_others_are_taken_too(layouts: str, digests: list[str], checkout: Checkout) -> None:
+def test_archives_of_other_tools_are_read(layouts: str, digests: list[str], checkout: Checkout) -> None:
     checkout("copy", layouts, "oci-archive:release.tar")
     unpacked = checkout.side / "unpacked"
     with tarfile.open(checkout.root / "release.tar") as tape:
@@ -100,7 +100,7 @@ def test_nothing_to_do_writes_nothing(layouts: str, checkout: Checkout, recorder
         assert ("unchanged" if target.startswith("oci-archive:") else "already published") in again.stderr
 
 
-def test_dry_tells_the_digests_and_touches_nothing(layouts: str, checkout: Checkout, recorder: Recorder) -> None:
+def test_dry_prints_the_digests_and_changes_nothing(layouts: str, checkout: Checkout, recorder: Recorder) -> None:
     for target in (recorder.host, "oci:there", "oci-archive:release.tar"):
         before = checkout.snapshot()
         plan = checkout("--dry", "copy", layouts, target)
@@ -110,7 +110,7 @@ def test_dry_tells_the_digests_and_touches_nothing(layouts: str, checkout: Check
     assert "HEAD" in {each.method for each in recorder.exchanges}
 
 
-def test_docker_types_go_from_registry_to_registry_alone(checkout: Checkout, recorder: Recorder) -> None:
+def test_docker_media_types_are_only_copied_between_registries(checkout: Checkout, recorder: Recorder) -> None:
     made = checkout("all-push", "--format", "docker", REGISTRY=f"{recorder.host}/a")
     run = checkout("copy", f"{recorder.host}/a", f"{recorder.host}/b")
     assert list(run.digests.values()) == list(made.digests.values())
@@ -137,7 +137,9 @@ def test_some_arches_of_another_tag(checkout: Checkout) -> None:
     assert not (checkout.root / "there").exists()
 
 
-def test_a_tag_is_not_moved_unasked(layouts: str, digests: list[str], checkout: Checkout, recorder: Recorder) -> None:
+def test_a_tag_moves_only_with_overwrite(
+    layouts: str, digests: list[str], checkout: Checkout, recorder: Recorder
+) -> None:
     checkout("push", "--arch", "arm", REGISTRY=recorder.host, REV="another")
     recorder.forget()
     message = checkout.refuses(1, "copy", layouts, recorder.host)
@@ -147,7 +149,7 @@ def test_a_tag_is_not_moved_unasked(layouts: str, digests: list[str], checkout: 
     assert list(checkout("copy", layouts, recorder.host, "--overwrite").digests.values()) == digests
 
 
-def test_a_file_is_not_replaced_unasked(layouts: str, digests: list[str], checkout: Checkout) -> None:
+def test_a_file_is_replaced_only_with_overwrite(layouts: str, digests: list[str], checkout: Checkout) -> None:
     (checkout.root / "mine").write_text("mine")
     (checkout.root / "folder").mkdir()
     message = checkout.refuses(1, "copy", layouts, "oci-archive:mine")
@@ -190,7 +192,7 @@ def has_another_image_than_the_list(host: str) -> None:
         (has_another_image_than_the_list, ["/pause:3.1: the manifest list has other images", "found sha256:"]),
     ],
 )
-def test_a_release_that_is_not_whole_stays_where_it_is(
+def test_an_incomplete_release_is_not_copied(
     layouts: str, checkout: Checkout, recorder: Recorder, fault: Callable[[str], None], words: list[str]
 ) -> None:
     checkout("copy", layouts, f"{recorder.host}/all")
@@ -206,7 +208,7 @@ def test_a_release_that_is_not_whole_stays_where_it_is(
     assert {each.method for each in recorder.exchanges} <= {"HEAD", "GET"}
 
 
-def test_a_damaged_blob_is_told(layouts: str, checkout: Checkout) -> None:
+def test_a_damaged_blob_is_reported(layouts: str, checkout: Checkout) -> None:
     checkout("copy", layouts, "oci:there")
     _, manifest = inspect("oci:there/pause-arm:3.1", "--raw", cwd=checkout.root)
     layer = checkout.root / "there/pause-arm/blobs" / manifest["layers"][0]["digest"].replace(":", "/")
@@ -218,7 +220,7 @@ def test_a_damaged_blob_is_told(layouts: str, checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_stopped_half_way_there_is_no_archive(
+def test_an_interrupted_copy_leaves_no_archive(
     layouts: str, digests: list[str], checkout: Checkout, recorder: Recorder, signal_: signal.Signals
 ) -> None:
     checkout("copy", layouts, recorder.host)
@@ -234,7 +236,7 @@ def test_stopped_half_way_there_is_no_archive(
     assert list(again.digests.values()) == digests
 
 
-def test_clean_spares_archives(layouts: str, checkout: Checkout) -> None:
+def test_clean_keeps_archives(layouts: str, checkout: Checkout) -> None:
     for file in ("release.tar", "bin/release.tar", "dist/release.tar"):
         checkout("copy", layouts, f"oci-archive:{file}")
     before = checkout.snapshot()
@@ -255,7 +257,7 @@ def test_clean_spares_archives(layouts: str, checkout: Checkout) -> None:
         (["oci:dist", "oci:there", "--arch", "arm63"], "did you mean 'arm64'?"),
     ],
 )
-def test_what_cant_be_meant_is_refused(released: Released, words: list[str], expected: str) -> None:
+def test_usage_errors(released: Released, words: list[str], expected: str) -> None:
     assert expected in released[0].refuses(2, "copy", *words)
 
 
@@ -263,7 +265,7 @@ def test_only_copy_writes_archives(released: Released) -> None:
     assert "invoke copy" in released[0].refuses(2, "all-push", REGISTRY="oci-archive:release.tar")
 
 
-def test_json_has_the_same(layouts: str, digests: list[str], checkout: Checkout) -> None:
+def test_json_has_the_same_digests(layouts: str, digests: list[str], checkout: Checkout) -> None:
     document = json.loads(checkout("copy", layouts, "oci-archive:release.tar", "--json").stdout)
     assert [each["digest"] for each in document["results"]] == digests
     assert digest(skopeo("inspect", "--raw", f"oci-archive:{checkout.root}/release.tar:{NAMES[0]}")) == digests[0]

@@ -1,4 +1,4 @@
-"""Killed anywhere, `all-push` leaves every tag absent, old or complete, every file whole, and can be run again."""
+"""Killed at any point, `all-push` leaves each tag absent, old or complete, every file whole, and can be rerun."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_killed_while_it_writes_a_layout(layout: Scene, seed: int) -> None:
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_leaves_nothing_half_done(shop: Shop, tmp_path: Path, signal_: signal.Signals) -> None:
+def test_an_interrupted_run_leaves_nothing_incomplete(shop: Shop, tmp_path: Path, signal_: signal.Signals) -> None:
     """Ctrl-C, or a CI system that gives up: no temporary file stays."""
     shop.scene.forget(from_old=False)
     with shop.opened(tmp_path / "registry", from_old=False):

@@ -1,4 +1,4 @@
-"""However many faults come, and in whatever order: every tag is absent, old or complete, and the next run finishes."""
+"""After any sequence of faults each tag is absent, old or complete, and the next run finishes the work."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ PLACES = itertools.count()
 @examples(25)
 @given(SEQUENCES, st.booleans())
 @pytest.mark.usefixtures("at_once")
-def test_no_sequence_of_faults_leaves_anything_half_done(shop: Shop, sequence: Sequence, over_old: bool) -> None:
+def test_no_sequence_of_faults_leaves_anything_incomplete(shop: Shop, sequence: Sequence, over_old: bool) -> None:
     place = f"place-{next(PLACES)}"
     shop.proxy.follow(no_fault)
     if over_old:
@@ -168,7 +168,7 @@ def test_no_sequence_of_faults_leaves_anything_half_done(shop: Shop, sequence: S
 
 @examples(8)
 @given(SEQUENCES, st.booleans())
-def test_nor_does_it_with_the_program_itself(shop: Shop, sequence: Sequence, over_old: bool) -> None:
+def test_no_sequence_of_faults_of_the_whole_program_does(shop: Shop, sequence: Sequence, over_old: bool) -> None:
     place = f"place-{next(PLACES)}"
     shop.proxy.follow(no_fault)
     if over_old:

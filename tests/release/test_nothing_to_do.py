@@ -1,4 +1,4 @@
-"""Same input, same digest; and what is made anew, which is what has changed and nothing else."""
+"""The same inputs give the same digests, and only what has changed is rebuilt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def compiled(run: Run) -> set[str]:
     return {arch for arch, what in said.items() if what.startswith("compiled,")}
 
 
-def test_same_digests_anywhere(source: Checkout, tmp_path: Path) -> None:
+def test_the_digests_do_not_depend_on_the_machine(source: Checkout, tmp_path: Path) -> None:
     (tmp_path / "A Folder, of Ümlauts").mkdir()
     places = [
         Checkout.clone(source.root, tmp_path / "here"),
@@ -45,7 +45,7 @@ def test_same_digests_anywhere(source: Checkout, tmp_path: Path) -> None:
         assert (place.root / "bin/pause-arm.tar").stat().st_mode & 0o777 == 0o666 & ~place.umask
 
 
-def test_an_environment_for_compilers_has_no_say(released: Released, checkout: Checkout) -> None:
+def test_compiler_environment_variables_have_no_effect(released: Released, checkout: Checkout) -> None:
     _, run = released
     strange = {"CPATH": "/nowhere", "CC": "false", "LD_LIBRARY_PATH": "/nowhere", "ZIG_LIB_DIR": "/nowhere"}
     assert checkout("all-push", **strange).stdout == run.stdout
@@ -69,7 +69,7 @@ def test_a_touched_file_changes_nothing(checkout: Checkout) -> None:
         ("README.txt", set()),
     ],
 )
-def test_what_a_changed_file_is_in_is_compiled_again(checkout: Checkout, path: str, expected: set[str]) -> None:
+def test_a_changed_file_recompiles_what_includes_it(checkout: Checkout, path: str, expected: set[str]) -> None:
     checkout("build", "--arch", "all", **FIXED)
     with (checkout.root / path).open("a") as file:
         file.write("\n/* changed */\n")
@@ -77,7 +77,7 @@ def test_what_a_changed_file_is_in_is_compiled_again(checkout: Checkout, path: s
 
 
 @pytest.mark.parametrize("change", [{"TAG": "3.2"}, {"REV": "another"}, {"CFLAGS": "-O0 -static"}])
-def test_a_changed_variable_compiles_again(checkout: Checkout, change: dict[str, str]) -> None:
+def test_a_changed_variable_recompiles(checkout: Checkout, change: dict[str, str]) -> None:
     old = checkout("build", "--arch", "all", **FIXED)
     new = checkout("build", "--arch", "all", **{**FIXED, **change})
     assert compiled(new) == {*RELEASE}
@@ -85,7 +85,7 @@ def test_a_changed_variable_compiles_again(checkout: Checkout, change: dict[str,
     assert compiled(checkout("build", "--arch", "all", **FIXED)) == set()
 
 
-def test_the_time_alone_compiles_nothing(checkout: Checkout) -> None:
+def test_a_changed_time_compiles_nothing(checkout: Checkout) -> None:
     old = checkout("all-push", **FIXED)
     new = checkout("all-push", REV="fixed", SOURCE_DATE_EPOCH="1000000001")
     assert compiled(new) == set()
@@ -114,7 +114,7 @@ def test_a_damaged_cache_is_never_published(released: Released, checkout: Checko
     assert checkout("all-push").stdout == run.stdout
 
 
-def test_another_cpus_binary_in_bin_is_never_published(released: Released, checkout: Checkout) -> None:
+def test_a_binary_of_another_cpu_in_bin_is_never_published(released: Released, checkout: Checkout) -> None:
     reference, run = released
     checkout("build", "--arch", "all")
     folder = checkout.root / "bin"
@@ -135,7 +135,7 @@ def test_a_row_that_compiles_for_another_cpu_is_refused(checkout: Checkout) -> N
 
 
 @pytest.mark.parametrize("tagged", [True, False])
-def test_the_revision_is_gits(checkout: Checkout, tmp_path: Path, tagged: bool) -> None:
+def test_the_revision_is_that_of_git(checkout: Checkout, tmp_path: Path, tagged: bool) -> None:
     if tagged:
         checkout.git("tag", "v3.1-rc.1")
     revision = "v3.1-rc.1" if tagged else checkout.revision

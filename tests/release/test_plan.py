@@ -1,4 +1,4 @@
-"""`invoke plan`: every step of a release with its digest and the reason for it, and no effect at all."""
+"""`invoke plan`: every step of a release with digest and reason, without any effect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def changes(run: Run) -> list[str]:
     return [each["change"] for each in results(run)]
 
 
-def test_it_tells_every_step_and_does_none(checkout: Checkout, recorder: Recorder) -> None:
+def test_it_shows_every_step_and_does_none(checkout: Checkout, recorder: Recorder) -> None:
     before = checkout.snapshot()
     plan = checkout("plan", "--json", REGISTRY=recorder.host)
     assert checkout.snapshot() == before
@@ -44,7 +44,7 @@ def test_it_tells_every_step_and_does_none(checkout: Checkout, recorder: Recorde
     assert {each.method for each in recorder.exchanges} == {"HEAD"}
 
 
-def test_it_reads_as_lines(checkout: Checkout) -> None:
+def test_the_lines_that_it_prints(checkout: Checkout) -> None:
     checkout("all-push")
     words = ("plan", "--tag", "3.2", "--arch", "arm")
     run = checkout(*words)
@@ -72,7 +72,7 @@ def test_it_reads_as_lines(checkout: Checkout) -> None:
         ((), ("--format", "docker"), "", "FORMAT oci → docker"),
     ],
 )
-def test_it_says_what_changed(
+def test_it_shows_what_changed(
     checkout: Checkout, recorder: Recorder, edit: Sequence[str], words: Sequence[str], binary: str, archive: str
 ) -> None:
     environment = {"REGISTRY": recorder.host, "SOURCE_DATE_EPOCH": "0"}
@@ -95,7 +95,7 @@ def test_it_says_what_changed(
     assert reasons(checkout("plan", *given, "--json", **environment)) == {}
 
 
-def test_files_of_the_image_count(checkout: Checkout) -> None:
+def test_files_in_the_image_are_inputs(checkout: Checkout) -> None:
     checkout.edit("Dockerfile.j2", "USER ", "COPY NOTICE /NOTICE\nUSER ")
     (checkout.root / "NOTICE").write_text("one\n")
     words = ("plan", "--arch", "amd64", "--rev", "old", "--json")
@@ -105,7 +105,7 @@ def test_files_of_the_image_count(checkout: Checkout) -> None:
     assert reasons(checkout(*words))[ARCHIVE] == "NOTICE changed"
 
 
-def test_code_that_makes_images_counts(checkout: Checkout) -> None:
+def test_the_code_is_an_input(checkout: Checkout) -> None:
     checkout("build", "--rev", "old")
     with (checkout.root / "build/compilers/elf.py").open("a") as file:
         file.write("# more\n")
@@ -114,7 +114,7 @@ def test_code_that_makes_images_counts(checkout: Checkout) -> None:
     assert reasons(checkout(*words))[BINARY] == "pause.c changed; the code in build changed"
 
 
-def test_files_that_are_gone_or_others(checkout: Checkout) -> None:
+def test_missing_and_different_files(checkout: Checkout) -> None:
     checkout("all-push", "--arch", "amd64")
     (checkout.root / BINARY).unlink()
     (checkout.root / ARCHIVE).write_text("mine")
@@ -123,7 +123,7 @@ def test_files_that_are_gone_or_others(checkout: Checkout) -> None:
     assert (checkout.root / ARCHIVE).read_text() == "mine"
 
 
-def test_a_tag_that_would_not_be_moved(checkout: Checkout, recorder: Recorder) -> None:
+def test_a_tag_that_may_not_move_is_refused(checkout: Checkout, recorder: Recorder) -> None:
     old = checkout("push", "--rev", "old", REGISTRY=recorder.host).digests[f"{recorder.host}/pause-amd64:3.1"]
     run = checkout.ends("plan", "--rev", "new", "--json", REGISTRY=recorder.host)
     assert run.code == 1
@@ -136,7 +136,7 @@ def test_a_tag_that_would_not_be_moved(checkout: Checkout, recorder: Recorder) -
     assert "refused" not in changes(run)
 
 
-def test_any_dry_task_says_why(checkout: Checkout) -> None:
+def test_dry_tasks_show_reasons(checkout: Checkout) -> None:
     checkout("container", "--rev", "old")
     [line] = checkout("--dry", "container", "--rev", "new").stdout.splitlines()
     assert line.endswith("  (REV old → new; bin/pause-amd64 changed)") or "REV old → new" in line

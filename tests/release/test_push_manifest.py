@@ -1,4 +1,4 @@
-"""`push-manifest` alone: from what others pushed, on a machine that built nothing; and its refusals."""
+"""`push-manifest`: the list of images that other machines pushed, on a machine that built nothing; and its refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def insecure_copy(*words: str) -> None:
     skopeo("copy", "--src-tls-verify=false", "--dest-tls-verify=false", *words)
 
 
-def test_five_machines_push_and_a_sixth_makes_the_list(
+def test_five_machines_push_and_a_sixth_publishes_the_list(
     released: Released, source: Checkout, recorder: Recorder, tmp_path: Path
 ) -> None:
     _, elsewhere = released
@@ -84,7 +84,7 @@ def an_index(host: str) -> None:
         (an_index, ["found application/vnd.oci.image.index.v1+json", "expected an image manifest"]),
     ],
 )
-def test_an_image_that_is_not_its_rows_is_refused(
+def test_an_image_for_another_arch_is_refused(
     released: Released, recorder: Recorder, fault: Callable[[str], None], words: list[str]
 ) -> None:
     checkout, _ = released
@@ -144,7 +144,7 @@ def test_images_of_two_formats_are_refused(checkout: Checkout, recorder: Recorde
         assert word in message
 
 
-def test_a_docker_list_comes_of_docker_images(checkout: Checkout, recorder: Recorder) -> None:
+def test_docker_images_give_a_docker_list(checkout: Checkout, recorder: Recorder) -> None:
     run = checkout("all-push", FORMAT="docker", REGISTRY=f"{recorder.host}/all")
     checkout("all-push-images", FORMAT="docker", REGISTRY=f"{recorder.host}/parts")
     parts = checkout("push-manifest", REGISTRY=f"{recorder.host}/parts")

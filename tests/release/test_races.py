@@ -1,4 +1,4 @@
-"""Two runs that publish different commits at once: the list is one whole release, and who lost is told."""
+"""Two runs publish different commits at once: the list is one complete release, and the loser gets an error."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def before(recorder: Recorder, request: str, do: Callable[[], object]) -> None:
         pytest.param("HEAD /v2/pause/manifests/3.1", id="before the list is read back"),
     ],
 )
-def test_who_is_overtaken_says_so(checkout: Checkout, rival: Checkout, host: str, request_: str) -> None:
+def test_an_overtaken_run_fails(checkout: Checkout, rival: Checkout, host: str, request_: str) -> None:
     ours, theirs = planned(checkout), planned(rival)
     overtaken: list[Run] = []
     with recording(host) as recorder:
@@ -92,13 +92,13 @@ def test_who_is_overtaken_says_so(checkout: Checkout, rival: Checkout, host: str
         assert tags(host) == wanted
 
 
-def test_who_is_alone_is_told_nothing(checkout: Checkout, rival: Checkout, host: str) -> None:
+def test_a_single_run_succeeds(checkout: Checkout, rival: Checkout, host: str) -> None:
     assert TOLD not in rival("all-push", REGISTRY=host).stderr
     assert TOLD not in checkout("all-push", "--overwrite", REGISTRY=host).stderr
     assert tags(host) == planned(checkout)
 
 
-def test_both_at_once_leave_one_whole_release(checkout: Checkout, rival: Checkout, host: str) -> None:
+def test_concurrent_runs_leave_one_complete_release(checkout: Checkout, rival: Checkout, host: str) -> None:
     ours, theirs = planned(checkout), planned(rival)
     for _ in range(5):
         running = [each.start("all-push", "--overwrite", REGISTRY=host) for each in (checkout, rival)]

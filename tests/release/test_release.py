@@ -1,4 +1,4 @@
-"""`all-push`: what others find in the layout and in the registry is what it says on stdout."""
+"""`all-push`: other tools find in the layout and the registry what it prints on stdout."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def names(registry: str) -> list[str]:
     return [f"{registry}/pause:3.1", *(f"{registry}/pause-{arch}:3.1" for arch in RELEASE)]
 
 
-def test_stdout_is_the_references_alone(released: Released) -> None:
+def test_stdout_has_only_the_references(released: Released) -> None:
     _, run = released
     assert list(run.digests) == names("oci:dist")
     assert all(line.count("@sha256:") == 1 for line in run.stdout.splitlines())
@@ -36,7 +36,7 @@ def test_stdout_is_the_references_alone(released: Released) -> None:
         assert f"{arch}: pause compiled" in run.stderr
 
 
-def test_skopeo_reads_what_stdout_says(released: Released) -> None:
+def test_skopeo_finds_the_printed_digests(released: Released) -> None:
     checkout, run = released
     for name, published in run.digests.items():
         found, _ = inspect(name, "--raw", cwd=checkout.root)
@@ -61,7 +61,7 @@ def test_each_platform_gets_its_own_config(released: Released) -> None:
         assert {key: config[key] for key in ("os", "architecture", "variant") if key in config} == platform
 
 
-def test_the_config_says_how_to_run_it_and_where_it_is_from(released: Released) -> None:
+def test_the_config_has_entrypoint_user_and_labels(released: Released) -> None:
     checkout, _ = released
     created = "2001-02-02T21:05:06Z"
     for arch in RELEASE:
@@ -97,7 +97,9 @@ def test_skopeo_copies_all_of_it_and_each_program_runs(released: Released, tmp_p
         assert says(binary, SETTINGS.arches[arch].qemu, tmp_path) == f"pause.c {checkout.version}\n"
 
 
-def test_a_registry_holds_the_same_as_a_layout(released: Released, recorder: Recorder, checkout: Checkout) -> None:
+def test_a_registry_gets_the_same_content_as_a_layout(
+    released: Released, recorder: Recorder, checkout: Checkout
+) -> None:
     _, layout = released
     run = checkout("all-push", REGISTRY=recorder.host)
     assert list(run.digests) == names(recorder.host)
@@ -109,7 +111,7 @@ def test_a_registry_holds_the_same_as_a_layout(released: Released, recorder: Rec
         complete(registry_reader(recorder.host, repository), published)
 
 
-def test_json_tells_the_same(released: Released, checkout: Checkout) -> None:
+def test_json_has_the_same_results(released: Released, checkout: Checkout) -> None:
     _, run = released
     told = checkout("all-push", "--json")
     made = results(told)
@@ -134,7 +136,7 @@ def test_a_format_is_never_mixed(recorder: Recorder, checkout: Checkout, form: s
     skopeo("copy", "--all", "--src-tls-verify=false", f"docker://{recorder.host}/pause:3.1", f"dir:{checkout.side}/x")
 
 
-def test_a_layout_follows_the_last_build(checkout: Checkout) -> None:
+def test_a_layout_has_the_last_build(checkout: Checkout) -> None:
     old = checkout("all-push", REV="old")
     new = checkout("all-push", REV="new")
     assert not set(old.digests.values()) & set(new.digests.values())

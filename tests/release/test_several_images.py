@@ -1,4 +1,4 @@
-"""Several images in one run: made and published side by side, each as if it were alone, and each fails by itself."""
+"""Several images in one run: each is built and published concurrently and independently of the others."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def test_one_run_publishes_both_as_two_runs_would(two: Checkout, recorder: Recor
     assert [each["name"] for each in results(two("all-push", "--json"))] == list(layout.digests)
 
 
-def test_the_first_image_is_what_it_was(two: Checkout) -> None:
+def test_the_first_image_is_unchanged(two: Checkout) -> None:
     both = two("all-push", REV="same", SOURCE_DATE_EPOCH="1").digests
     two.edit("arches.yaml", f"{ROW}\ndefaults:\n", "\ndefaults:\n")
     two.forget()
     assert two("all-push", REV="same", SOURCE_DATE_EPOCH="1").digests.items() <= both.items()
 
 
-def test_nothing_to_do_is_two_questions_and_no_more(two: Checkout, recorder: Recorder) -> None:
+def test_nothing_to_do_takes_two_requests(two: Checkout, recorder: Recorder) -> None:
     two("all-push", REGISTRY=recorder.host)
     recorder.forget()
     two("all-push", REGISTRY=recorder.host)
@@ -103,7 +103,7 @@ def test_no_image_waits_for_another(two: Checkout, recorder: Recorder) -> None:
     assert min(each.began for each in first) < max(each.ended for each in second)
 
 
-def test_images_are_picked(two: Checkout) -> None:
+def test_images_are_selected(two: Checkout) -> None:
     def built(*words: str, **environment: str) -> list[str]:
         return list(two("build", *words, **environment).digests)
 
@@ -127,7 +127,7 @@ def test_one_tag_is_for_one_image(two: Checkout, words: list[str]) -> None:
     assert list(two("push", "--image", "sleep", TAG="2").digests) == ["oci:dist/tools/sleep-amd64:2"]
 
 
-def test_the_failure_of_one_is_its_own(two: Checkout, recorder: Recorder) -> None:
+def test_a_failure_does_not_affect_the_other_image(two: Checkout, recorder: Recorder) -> None:
     program = two.root / "pause.c"
     sound = program.read_text()
     for broken, words in ((lambda: program.write_text("int main"), "pause.c:1"), (program.unlink, "pause.c: no such")):
@@ -168,7 +168,7 @@ def test_both_are_copied_through_one_archive(two: Checkout, recorder: Recorder) 
     assert inspect("oci:other/tools/sleep:1.0", "--raw", cwd=two.root)[0] == run.digests[names(recorder.host)[EACH]]
 
 
-def test_the_lists_alone(two: Checkout, recorder: Recorder) -> None:
+def test_only_the_lists(two: Checkout, recorder: Recorder) -> None:
     two("all-push-images", REGISTRY=recorder.host)
     assert list(two("push-manifest", REGISTRY=recorder.host).digests) == names(recorder.host)
 
@@ -181,7 +181,7 @@ def test_a_node_uses_one_image(two: Checkout, recorder: Recorder) -> None:
     assert f"{recorder.host}/pause@sha256:" in two("use", "--image", "pause", REGISTRY=recorder.host).stdout
 
 
-def test_verify_tells_which_image_fails(two: Checkout) -> None:
+def test_verify_names_the_image_that_fails(two: Checkout) -> None:
     # On a machine where nothing can be run the verdict is another, but of the same image.
     run = two.ends("verify", "--arch", "amd64", "--json", "--allow-not-run")
     verdicts = json.loads(run.stdout)["results"]
@@ -215,7 +215,7 @@ def toolchains_started(docker: Docker, began: float) -> list[str]:
     return docker("events", f"--since={began:.6f}", "--until=0s", *starts).splitlines()
 
 
-# Each edit replaces a text of the second image's row; § stands where the complaint must point to.
+# Each edit replaces text in the second image's row; § marks the position that the message must give.
 COLLISIONS = [
     ('"{registry}/tools/sleep"', '§"{registry}/pause"', "images.sleep.repository", "where image 'pause' publishes"),
     ('"{registry}/tools/sleep"', '§"{registry}/pause-arm"', "images.sleep.repository", "{registry}/pause-arm, where"),
@@ -241,7 +241,7 @@ def test_two_images_that_collide_are_refused(tmp_path: Path, old: str, new: str,
         assert place == f"arches.yaml:{marked[: marked.index('§')].count(chr(10)) + 1}"
 
 
-def test_one_repository_may_hold_two_images_under_two_tags(tmp_path: Path) -> None:
+def test_two_images_may_share_a_repository_under_two_tags(tmp_path: Path) -> None:
     row = ROW.replace("tools/sleep", "pause")
     text = (SOURCE / "arches.yaml").read_text().replace("\ndefaults:\n", f"{row}\ndefaults:\n")
     (tmp_path / "arches.yaml").write_text(text)

@@ -1,4 +1,4 @@
-"""One release to several registries: the same digests, each on its own, and a re-run finishes what failed."""
+"""One release to several registries: the same digests, independent failures, and a rerun finishes the work."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_same_digests_everywhere(released: Released, checkout: Checkout, thr
     assert changes == ["kept"] * 6 + ["pushed"] * 6
 
 
-def test_the_failure_of_one_is_its_own(checkout: Checkout, three: list[Recorder]) -> None:
+def test_a_failure_does_not_affect_the_other_registries(checkout: Checkout, three: list[Recorder]) -> None:
     good, moved, gone = three[0].host, three[1].host, "localhost:1"
     checkout("push", "--arch", "arm", "--registry", moved, REV="another")
     message = checkout.refuses(1, "all-push", *to(good, moved, gone), "--timeout", "5")
@@ -78,7 +78,7 @@ def test_no_tag_of_a_registry_before_all_of_its_content(checkout: Checkout, thre
         assert max(each.ended for each in others) < min(each.began for each in tags)
 
 
-def test_the_list_alone(checkout: Checkout, three: list[Recorder]) -> None:
+def test_only_the_list(checkout: Checkout, three: list[Recorder]) -> None:
     hosts = [each.host for each in three]
     checkout("all-push-images", *to(*hosts))
     run = checkout("push-manifest", *to(*hosts))
@@ -86,7 +86,7 @@ def test_the_list_alone(checkout: Checkout, three: list[Recorder]) -> None:
     assert {name for name in run.digests if "pause:" in name} == {f"{host}/pause:3.1" for host in hosts}
 
 
-def test_naming_one_twice_is_naming_it_once(checkout: Checkout, three: list[Recorder]) -> None:
+def test_a_repeated_registry_is_used_once(checkout: Checkout, three: list[Recorder]) -> None:
     run = checkout("push", *to(three[0].host, three[0].host))
     assert run.stdout.count("\n") == 1
 

@@ -1,4 +1,4 @@
-"""How the property tests draw examples: the same ones in every run, and no verdict on how long one takes."""
+"""Settings of the property tests: the same examples in every run, and no time limit for one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 
 
 def examples(count: int) -> settings:
-    """The decorator of a property test with so many examples."""
+    """The decorator of a property test that tries `count` examples."""
     slow = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
     shared = HealthCheck.function_scoped_fixture
     return settings(

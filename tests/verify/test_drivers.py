@@ -232,9 +232,14 @@ def containers(daemon: Docker) -> set[object]:
     return set(daemon("ps", "--all", "--quiet", "--filter=label=io.k8s.pause.verify").split())
 
 
+def images_of(daemon: Docker) -> set[object]:
+    """The ids of its images."""
+    return set(daemon("images", "--quiet", "--no-trunc").split())
+
+
 @pytest.mark.xdist_group("docker")
 def test_docker_runs_an_image(programs: Programs, docker: Docker) -> None:
-    images, driver = docker("images", "--quiet", "--no-trunc"), driver_of(docker)
+    images, driver = images_of(docker), driver_of(docker)
     asyncio.run(driver.prepare())
     verdict = asyncio.run(check_arch(programs.subject(NATIVE), driver))
     assert verdict.way == "docker, native"
@@ -242,20 +247,20 @@ def test_docker_runs_an_image(programs: Programs, docker: Docker) -> None:
     assert figures(verdict)["orphans"] == "1001"
     faulty = asyncio.run(check_arch(programs.subject(NATIVE, REAPER), driver_of(docker)))
     assert [each.check for each in faulty.failures] == ["orphans"]
-    assert (containers(docker), docker("images", "--quiet", "--no-trunc")) == (set(), images)
+    assert (containers(docker), images_of(docker)) == (set(), images)
 
 
 @pytest.mark.xdist_group("docker")
 @pytest.mark.parametrize("step", range(1, 17))
 def test_a_cancelled_docker_leaves_nothing(programs: Programs, docker: Docker, step: int) -> None:
-    images, subject = docker("images", "--quiet", "--no-trunc"), programs.subject(NATIVE, *DEAF)
+    images, subject = images_of(docker), programs.subject(NATIVE, *DEAF)
     asyncio.run(cancelled(subject, driver_of(docker), step))
-    assert (containers(docker), docker("images", "--quiet", "--no-trunc")) == (set(), images)
+    assert (containers(docker), images_of(docker)) == (set(), images)
 
 
 @pytest.mark.xdist_group("docker")
 def test_a_docker_that_runs_containers_leaves_nothing(programs: Programs, docker: Docker) -> None:
-    images, subject = docker("images", "--quiet", "--no-trunc"), programs.subject(NATIVE, *DEAF)
+    images, subject = images_of(docker), programs.subject(NATIVE, *DEAF)
     for step in (4, 20):
         asyncio.run(cancelled(subject, driver_of(docker), step, lambda: bool(containers(docker))))
-        assert (containers(docker), docker("images", "--quiet", "--no-trunc")) == (set(), images)
+        assert (containers(docker), images_of(docker)) == (set(), images)
