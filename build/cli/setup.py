@@ -80,6 +80,7 @@ async def builds(options: Options, *, every_arch: bool) -> AsyncIterator[list[Bu
             yield await _builds(options, revision, every_arch, stack)
     finally:
         revision.cancel()
+        await asyncio.gather(revision, return_exceptions=True)  # until git has ended
 
 
 async def _builds(options: Options, revision: Awaitable[Revision], every_arch: bool, stack: ExitStack) -> list[Build]:

@@ -251,7 +251,7 @@ def test_no_answer_before_the_time_is_over(shop: Shop) -> None:
 def test_a_timeout_is_a_number_of_seconds(compiled: Checkout, value: str) -> None:
     for given in ((f"--timeout={value}",), ()):
         message = compiled.refuses(2, "all-push", *given, **({} if given else {"TIMEOUT": value}))
-        assert f"timeout: found {value!r}, expected seconds" in message
+        assert f"timeout: found {value!r}, expected a positive whole number of seconds" in message
 
 
 @pytest.mark.parametrize("fault", [answering(503, Retry_After="250"), faults.stalled])
