@@ -95,7 +95,7 @@ class Checkout:
         task = next(word for word in words if not word.startswith("-"))
         progress, found, message = f"\n{run.stderr}".partition(f"\n{task}: ")
         assert found, run.stderr
-        assert code != 2 or not progress, "something ran before the refusal"
+        assert code != 2 or not progress, f"something ran before the refusal: {progress}"
         assert f"\n{task}: " not in message
         return message
 
