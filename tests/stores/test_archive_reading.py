@@ -93,18 +93,18 @@ def refused(data: bytes, folder: Path) -> str:
 
 
 def unpacked(data: bytes) -> Files:
-    with tarfile.open(fileobj=io.BytesIO(data)) as tape:
-        return {each.name: file.read() for each in tape if (file := tape.extractfile(each))}
+    with tarfile.open(fileobj=io.BytesIO(data)) as opened:
+        return {each.name: file.read() for each in opened if (file := opened.extractfile(each))}
 
 
 def packed(*files: tuple[str, bytes], kind: bytes = tarfile.REGTYPE) -> bytes:
     """A tar of these files; those without content are of another `kind`."""
     made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as tape:
+    with tarfile.open(fileobj=made, mode="w") as opened:
         for name, data in files:
             entry = tarfile.TarInfo(name)
             entry.size, entry.type = len(data), tarfile.REGTYPE if data else kind
-            tape.addfile(entry, io.BytesIO(data))
+            opened.addfile(entry, io.BytesIO(data))
     return made.getvalue()
 
 

@@ -50,10 +50,10 @@ def test_it_ends_at_the_timeout(name: str) -> None:
 
     with endless(*ENDLESS[name]) as server, pytest.raises(PublishError) as raised:
         asyncio.run(asyncio.wait_for(ask(server.host), 20))
-    told = str(raised.value)
-    assert told.startswith(f"GET http://{server.host}/v2/some/one/manifests/1: ")
-    assert "--timeout 1 (seconds)" in told
-    assert len(told) < 500
+    error = str(raised.value)
+    assert error.startswith(f"GET http://{server.host}/v2/some/one/manifests/1: ")
+    assert "--timeout 1 (seconds)" in error
+    assert len(error) < 500
 
 
 @pytest.mark.parametrize("name", ENDLESS)

@@ -61,8 +61,8 @@ def message(handler: type[Liar], tmp_path: Path, name: str = "some/one:1", timeo
 
 @pytest.mark.parametrize("status", [200, 404, 500, 401])
 def test_an_answer_without_an_end(tmp_path: Path, status: int) -> None:
-    told = message(type("Endless", (Liar,), {"status": status, "endless": True}), tmp_path)
-    assert "found more than 4194304 bytes" in told
+    error = message(type("Endless", (Liar,), {"status": status, "endless": True}), tmp_path)
+    assert "found more than 4194304 bytes" in error
 
 
 def test_an_answer_that_never_quite_ends(tmp_path: Path) -> None:
@@ -79,10 +79,10 @@ def test_an_answer_that_never_quite_ends(tmp_path: Path) -> None:
                     over.wait(0.1)
 
     over = Event()
-    told = message(Drops, tmp_path, timeout=1)
+    error = message(Drops, tmp_path, timeout=1)
     over.set()
-    assert "no answer in time" in told
-    assert "--timeout 1 (seconds)" in told
+    assert "no answer in time" in error
+    assert "--timeout 1 (seconds)" in error
 
 
 def test_a_blob_without_an_end(tmp_path: Path) -> None:
@@ -96,10 +96,10 @@ def test_a_blob_without_an_end(tmp_path: Path) -> None:
             self.body = b"" if self.endless else manifest
             super().do_GET()
 
-    told = message(Blobs, tmp_path)
+    error = message(Blobs, tmp_path)
     for descriptor in (shelf.read(image)["config"], *shelf.read(image)["layers"]):
-        assert descriptor["digest"] in told
-        assert f"found more than {descriptor['size']} bytes" in told
+        assert descriptor["digest"] in error
+        assert f"found more than {descriptor['size']} bytes" in error
 
 
 @pytest.fixture
@@ -116,14 +116,14 @@ def bodies() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", ["another manifest", "no JSON", "depth", "nothing"])
 def test_bodies(tmp_path: Path, bodies: dict[str, bytes], name: str) -> None:
-    told = message(type("Body", (Liar,), {"body": bodies[name], "media_type": INDEX}), tmp_path)
-    assert "@sha256:" in told
+    error = message(type("Body", (Liar,), {"body": bodies[name], "media_type": INDEX}), tmp_path)
+    assert "@sha256:" in error
 
 
 def test_the_bytes_of_another_digest(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "shelf")
     data = shelf.path(shelf.image()["digest"]).read_bytes()
     asked = "sha256:" + "1" * 64
-    told = message(type("Other", (Liar,), {"body": data}), tmp_path, f"some/one@{asked}")
-    assert asked in told
-    assert shelf.image()["digest"] in told
+    error = message(type("Other", (Liar,), {"body": data}), tmp_path, f"some/one@{asked}")
+    assert asked in error
+    assert shelf.image()["digest"] in error

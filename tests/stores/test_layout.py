@@ -1,4 +1,4 @@
-"""The sink on disk: what is put is what others read, whoever writes beside us, and damage is told and mended."""
+"""The layout on disk: what is put is what others read, whoever writes beside us, and damage is reported and mended."""
 
 from __future__ import annotations
 
