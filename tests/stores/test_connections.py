@@ -90,7 +90,7 @@ def test_a_connection_is_kept_as_long_as_it_lasts(patience: int, connections: in
         assert len(set(handler.came)) == connections
 
 
-@pytest.mark.parametrize(("seconds", "waves"), [(0, (6, 6, 6)), (0.5, (6, 256, 256))])
+@pytest.mark.parametrize(("seconds", "waves"), [(0, (32, 32, 32)), (0.5, (32, 256, 256))])
 def test_as_many_are_in_flight_as_a_registry_far_away_keeps_waiting(seconds: float, waves: tuple[int, ...]) -> None:
     """Those of a wave are answered once all of it have come."""
     gates, numbers = [gate for wave in waves for gate in [Barrier(wave)] * wave], count()

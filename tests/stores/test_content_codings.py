@@ -104,7 +104,7 @@ def test_size_and_digest_are_those_of_the_content(
         await store.blob(repository, blob.descriptor(), tmp_path)
 
     with pytest.raises(PublishError, match=f"(bytes, expected {blob.size}|, expected {blob.digest})"):
-        run(there, pull, timeout=1)
+        run(there, pull, timeout=3)
 
 
 def test_a_bomb_is_bounded(there: Front, tmp_path: Path) -> None:
@@ -138,11 +138,11 @@ def test_a_damaged_coding_costs_one_message(
         await store.blob(repository, BLOBS[1].descriptor(), tmp_path)
 
     with pytest.raises(PublishError) as raised:
-        run(there, pull, timeout=1)
+        run(there, pull, timeout=3)
     first, last = str(raised.value).splitlines()
     assert f"GET http://{there.host}/v2/some/one/blobs/{BLOBS[1].digest}: " in first
     assert "the answer's content coding is damaged" in first or f"expected {BLOBS[1].digest}" in first
-    assert "--timeout 1 (seconds)" in last
+    assert "--timeout 3 (seconds)" in last
 
 
 def test_more_codings_than_anyone_needs(there: Front, tmp_path: Path) -> None:
@@ -152,4 +152,4 @@ def test_more_codings_than_anyone_needs(there: Front, tmp_path: Path) -> None:
         await store.blob(repository, BLOBS[0].descriptor(), tmp_path)
 
     with pytest.raises(PublishError, match="the answer's content coding is damaged"):
-        run(there, pull, timeout=1)
+        run(there, pull, timeout=3)
