@@ -1,4 +1,4 @@
-"""An image as it is published: fetched, and proved from its bytes to be what its row requires."""
+"""Fetches published images, and checks that they are consistent and for the right arch."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from build.stores.transfer import fetch
 
 # Bytes.
 LARGEST_PROGRAM = 64 << 20
-# What Python raises for JSON that is malformed, or not of the expected shape.
+# Exceptions for malformed JSON, or JSON of another structure than expected.
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError, RecursionError)
 
 
 async def fetch_image(source: Source, tag: Tag, arch: Arch, spool: Path, digest: str | None = None) -> Image:
-    """The image of `arch` under `tag`, proved: one platform in its config, in the row, and in its program's ELF header.
+    """The image that `tag` refers to, if its config and the ELF header of its program are for `arch`.
 
-    With a `digest`, it is the image with that digest in the tag's repository. Large layers are files in `spool`. Raises
-    PublishError if there is no image or it can't be fetched, ImageError or ElfError if it is not what it should be;
-    each message names the arch.
+    With `digest`, it is the image with that digest in the tag's repository. Large layers are files in `spool`. Raises
+    PublishError if there is no image or it can't be fetched, ImageError or ElfError if it is inconsistent or for
+    another platform. Messages name the arch.
     """
     try:
         image = await fetch(source, tag.repository, digest or tag.name, spool)
@@ -48,10 +48,10 @@ async def fetch_image(source: Source, tag: Tag, arch: Arch, spool: Path, digest:
         raise ImageError(f"{arch.name}: {tag}: its config or a layer is malformed: {error!r}") from None
 
 
-def entrypoint(config: Config, layers: Sequence[Blob], most: int, files: Files | None = None) -> Program:
-    """The first `most` bytes of the program that a container starts; raise ImageError if it could not start one.
+def entrypoint(config: Config, layers: Sequence[Blob], limit: int, files: Files | None = None) -> Program:
+    """The first `limit` bytes of the program that a container starts; raise ImageError if it could not start one.
 
-    `files` are those of the layers, if they have been read already.
+    `files` is the filesystem of the layers, if they have been read already.
     """
     if not config.command or not config.command[0]:
         raise ImageError("its config has no entrypoint and no command")
@@ -62,7 +62,7 @@ def entrypoint(config: Config, layers: Sequence[Blob], most: int, files: Files |
                 files.add(LayerReader(stream, is_gzip(layer.media_type) is not False))
     path = DEFAULT_PATH if config.path is None else config.path
     command = Command(config.command, path, config.folder)
-    return program(files, command, lambda number: _reader(layers[number]), most)
+    return program(files, command, lambda number: _reader(layers[number]), limit)
 
 
 def is_gzip(media_type: str) -> bool | None:
