@@ -11,9 +11,9 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from build.errors import PublishError
@@ -99,28 +99,6 @@ class Retries:
             self._limit = _MANY
             for _ in range(_MANY - _FEW):
                 self._in_flight.release()
-
-
-class Clock:
-    """Measures what a network and a server take: from the last byte of a request to the first of its answer.
-
-    It is a trace extension of httpx2. Imports, connecting and what else keeps this process busy do not count.
-    """
-
-    def __init__(self) -> None:
-        self._sent = self._answered = monotonic()
-
-    async def __call__(self, event: str, _info: Mapping[str, Any]) -> None:
-        """Note when the events happen between which time is measured."""
-        if event.endswith("send_request_body.complete"):
-            self._sent = monotonic()
-        elif event.endswith("receive_response_headers.complete"):
-            self._answered = monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """The seconds between."""
-        return max(0.0, self._answered - self._sent)
 
 
 def _cpu_time() -> float:

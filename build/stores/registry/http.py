@@ -126,15 +126,14 @@ class Http:
             raise TransientError(f"{request}: not sent")
         proxy = self.access.proxy(request.url)
         what = f"{request}" + (f" through the proxy {redacted(proxy)}" if proxy else "")
-        began, clock = monotonic(), failures.Clock()
+        began = monotonic()
         try:
             with _explaining(what, request.url, proxy):
                 async with asyncio.timeout(left):
-                    response, received = await self._exchange(request, clock)
+                    response, received = await self._exchange(request)
         except PublishError as failure:
             trace_failure(failure, monotonic() - began)
             raise
-        self.retries.observe(clock.seconds)
         trace_request(what, response.status, _size(request.body), received, monotonic() - began)
         if response.status == 407 and proxy:
             raise PublishError(f"{what}: {proxy_refusal(request.url, proxy, f'407 {response.reason}')}")
@@ -143,17 +142,18 @@ class Http:
             raise TransientError(refusal(request, response), wait)
         return response
 
-    async def _exchange(self, request: Request, clock: failures.Clock) -> tuple[Response, int]:
+    async def _exchange(self, request: Request) -> tuple[Response, int]:
         origin = urlsplit(request.url).scheme, host_of(request.url)
         client, body = self._client(request.url, origin), request.body
         headers = {"User-Agent": "pause", **request.headers}
         if body is not None:
             headers["Content-Length"] = str(_size(body))
         content = _File(body) if isinstance(body, Blob) else body
-        traced = {"trace": clock}
-        sent = client.build_request(request.method, request.url, content=content, headers=headers, extensions=traced)
+        sent = client.build_request(request.method, request.url, content=content, headers=headers)
+        began = monotonic()
         with self._preferring_http2(origin, client):
             response = await client.send(sent, stream=True)
+        self.retries.observe(monotonic() - began)
         try:
             received, kept = 0, bytearray()
             async for chunk in response.aiter_bytes():
