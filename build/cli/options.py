@@ -97,4 +97,5 @@ def access(options: Options) -> Access:
         proxies=proxies,
         insecure=insecure(options),
         timeout=timeout(options),
+        report=options.report,
     )

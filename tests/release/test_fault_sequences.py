@@ -194,7 +194,8 @@ def test_it_is_the_second_try_that_overcomes_a_fault(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, name: str, tries: int
 ) -> None:
     """Without one each of these faults ends the run: they do meet it."""
-    monkeypatch.setattr(failures, "TRIES", tries)
+    for kind in (failures.TransientError, failures.UnavailableError):
+        monkeypatch.setattr(kind, "tries", tries)
     place = f"place-{next(PLACES)}"
     shop.proxy.follow(matching(FAULTS[name], "PUT", "/blobs/uploads/", times=1))
     if tries == 1:

@@ -86,20 +86,22 @@ def shop(compiled: Checkout, tmp_path: Path) -> Iterator[Shop]:
 
 
 NOW = {"Retry_After": "0"}
+TIMEOUT = ("--timeout", "6")
+LATE = "timed out: --timeout 6 (seconds)"
 HEAD, POST, PUT = ("HEAD", "/manifests/"), ("POST", UPLOADS), ("PUT", UPLOADS)
 MANIFEST, LIST = ("PUT", "/manifests/sha256:"), ("PUT", "/pause/manifests/3.1")
 LASTING: dict[str, tuple[Fault, tuple[str, str], list[str]]] = {
-    "a question is refused": (faults.refused, HEAD, ["HEAD http", "tried 7 times in ", "then retry"]),
-    "503 to a question": (answering(503, **NOW), HEAD, [": 503", "tried 7 times in ", "then retry"]),
+    "a question is refused": (faults.refused, HEAD, ["HEAD http", "times in ", LATE]),
+    "503 to a question": (answering(503, **NOW), HEAD, [": 503", "times in ", LATE]),
     "429 to an upload": (
         answering(429, "TOOMANYREQUESTS", "slowly", **NOW),
         POST,
-        [": 429 TOOMANYREQUESTS: slowly", "tried 7 times"],
+        [": 429 TOOMANYREQUESTS: slowly", LATE],
     ),
     "403 to an upload": (answering(403, "DENIED", "read only"), POST, [": 403 DENIED: read only"]),
     "405 to an upload": (answering(405, "UNSUPPORTED", "read only"), POST, [": 405 UNSUPPORTED: read only"]),
     "507 to a blob": (answering(507, "FULL", "no room"), PUT, ["PUT http", ": 507 FULL: no room"]),
-    "500 to a blob": (answering(500, "UNKNOWN", "disk", **NOW), PUT, [": 500 UNKNOWN: disk", "tried 7 times"]),
+    "500 to a blob": (answering(500, "UNKNOWN", "disk", **NOW), PUT, [": 500 UNKNOWN: disk", LATE]),
     "an upload that always expires": (
         answering(404, "BLOB_UPLOAD_UNKNOWN", "gone", **NOW),
         PUT,
@@ -112,7 +114,7 @@ LASTING: dict[str, tuple[Fault, tuple[str, str], list[str]]] = {
         [": 400 MANIFEST_INVALID: manifest invalid"],
     ),
     "403 to the list": (answering(403, "DENIED", "immutable"), LIST, ["/pause/manifests/3.1: 403 DENIED: immutable"]),
-    "the list's answer is lost": (faults.refused, LIST, ["/pause/manifests/3.1: ", "tried 7 times"]),
+    "the list's answer is lost": (faults.refused, LIST, ["/pause/manifests/3.1: ", LATE]),
     "wrong digest of a blob": (faults.wrong_digest, PUT, ["found digest sha256:000", "expected sha256:"]),
     "no Location": (faults.no_location, POST, ["POST http", "found no Location"]),
     "Location in the open": (
@@ -159,7 +161,7 @@ LASTING: dict[str, tuple[Fault, tuple[str, str], list[str]]] = {
 def test_a_lasting_fault_is_one_message(shop: Shop, fault: str) -> None:
     what, where, words = LASTING[fault]
     shop.proxy.follow(matching(what, *where))
-    message = shop.fails("--timeout", "60")
+    message = shop.fails(*TIMEOUT)
     for word in words:
         assert word in message
     only_list = where == LIST
@@ -168,11 +170,11 @@ def test_a_lasting_fault_is_one_message(shop: Shop, fault: str) -> None:
 
 
 READING: dict[str, tuple[Fault, str, list[str]]] = {
-    "500 to a blob": (answering(500, "UNKNOWN", "disk", **NOW), "blobs", [": 500 UNKNOWN: disk", "tried 7 times"]),
+    "500 to a blob": (answering(500, "UNKNOWN", "disk", **NOW), "blobs", [": 500 UNKNOWN: disk", LATE]),
     "404 to a blob": (answering(404, "BLOB_UNKNOWN", "gone"), "blobs", [": 404 BLOB_UNKNOWN: gone"]),
     "403 to a manifest": (answering(403, "DENIED", "not you"), "manifests", [": 403 DENIED: not you"]),
     "a corrupted blob": (faults.corrupted, "blobs", ["found digest sha256:", "expected sha256:", "tried 7 times"]),
-    "a blob that is cut": (faults.cut_in_body, "blobs", [": the answer was cut short", "tried 7 times"]),
+    "a blob that is cut": (faults.cut_in_body, "blobs", [": the answer was cut short", LATE]),
 }
 
 
@@ -182,7 +184,7 @@ def test_so_is_one_while_reading(shop: Shop, fault: str) -> None:
     given = {"REGISTRY": shop.proxy.host, "DOCKER_CONFIG": shop.config}
     shop.checkout("all-push-images", **given)
     shop.proxy.follow(matching(what, "GET", f"/pause-arm64/{kind}/"))
-    message = shop.checkout.refuses(1, "push-manifest", **given)
+    message = shop.checkout.refuses(1, "push-manifest", *TIMEOUT, **given)
     for word in ["arm64: ", f"http://{shop.proxy.host}/v2/pause-arm64/{kind}/", *words]:
         assert word in message
     shop.shows_no_secret(message)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import struct
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import trustme
@@ -13,7 +17,35 @@ from build.stores.registry.access import Access, is_loopback
 from tests.support.certificates import Papers, certs_d, own_address, papers
 from tests.support.checkout import Checkout
 from tests.support.fronts import Front, front
+from tests.support.raw_server import raw_server
 from tests.support.registries import registry
+
+
+@contextmanager
+def tls_port(upstream: str, to_plain: bytes) -> Iterator[str]:
+    """A port where `upstream` is found by who speaks TLS; anybody else gets `to_plain`, or a reset."""
+    name, _, port = upstream.rpartition(":")
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def talk(connection: socket.socket) -> None:
+        if connection.recv(1, socket.MSG_PEEK) != b"\x16":
+            connection.sendall(to_plain)
+            if not to_plain:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return
+        with socket.create_connection((name, int(port))) as server:
+            back = Thread(target=pump, args=(server, connection))
+            back.start()
+            pump(connection, server)
+            back.join()
+
+    with raw_server(talk) as made:
+        yield made.host
 
 
 @pytest.fixture
@@ -84,6 +116,36 @@ def test_an_expired_certificate(checkout: Checkout, tmp_path: Path) -> None:
     with registry(tmp_path / "registry", http={"tls": old.settings}) as host:
         message = checkout.refuses(1, "push", REGISTRY=host, SSL_CERT_FILE=str(old.authority))
         assert "certificate has expired" in message
+
+
+@pytest.mark.parametrize("anchor", ["intermediate", "own"])
+def test_a_chain_that_does_not_reach_its_root(checkout: Checkout, tmp_path: Path, anchor: str) -> None:
+    """What certs.d names is trusted as it is, whoever signed it."""
+    here = papers(tmp_path / "papers", "localhost", authority=trustme.CA().create_child_ca())
+    known = here.authority if anchor == "intermediate" else here.certificate
+    with registry(tmp_path / "registry", http={"tls": here.settings}) as host:
+        assert "certificate verification failed" in checkout.refuses(1, "push", REGISTRY=host)
+        (certs_d(checkout, host) / "ca.crt").write_bytes(known.read_bytes())
+        checkout("push", REGISTRY=host)
+        (certs_d(checkout, host) / "ca.crt").unlink()
+        checkout("push", REGISTRY=host, SSL_CERT_FILE=str(known))
+
+
+RESET, ALERT, SSH = b"", b"\x15\x03\x01\x00\x02\x02\x46", b"SSH-2.0-OpenSSH_9.2\r\n"
+OTHER = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("answer", [RESET, ALERT, SSH, OTHER], ids=["reset", "alert", "ssh", "400"])
+def test_tls_on_loopback_that_has_no_words_for_plain_http(
+    checkout: Checkout, tls: str, here: Papers, answer: bytes
+) -> None:
+    with tls_port(tls, answer) as host:
+        message = checkout.refuses(1, "push", REGISTRY=host)
+        assert f"https://{host}/v2/" in message
+        assert f"certs.d/{host}/ca.crt" in message
+        (certs_d(checkout, host) / "ca.crt").write_bytes(here.authority.read_bytes())
+        checkout("all-push", REGISTRY=host)
+        checkout("check", REGISTRY=host)
 
 
 def test_a_certificate_of_ours(checkout: Checkout, tmp_path: Path, here: Papers) -> None:

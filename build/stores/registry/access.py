@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from build.errors import PublishError
+from build.report import Report, silent
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -27,7 +28,8 @@ class Access:
 
     `config_file` is Docker's config.json; `certificates` are the folders `certs.d`; `proxies` has the values of the
     proxy variables by `http`, `https` and `no`; `insecure` are hosts (HOST[:PORT]) for which neither TLS nor a trusted
-    certificate is required. `timeout` is the number of seconds that all requests may take, waiting included.
+    certificate is required. `timeout` is the number of seconds that all requests may take, waiting included. `report`
+    learns of long waits.
     """
 
     config_file: Path = Path("config.json")
@@ -35,6 +37,7 @@ class Access:
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     insecure: Collection[str] = ()
     timeout: float = 300
+    report: Report = field(default=silent, repr=False)
 
     def may_be_plain(self, host: str) -> bool:
         """Whether plain HTTP to HOST[:PORT] is acceptable."""
@@ -58,6 +61,9 @@ class Access:
         import ssl
 
         context = _trusting_system()
+        # As in Docker: whatever is trusted ends a chain, an intermediate authority and a server's own certificate too.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if self.is_insecure(host):
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         for folder in (base / host for base in self.certificates):

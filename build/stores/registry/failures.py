@@ -1,8 +1,8 @@
 """What goes wrong on the way to a registry: one line for each failure, and the retries of those that may go away.
 
-Retried are lost connections, time-outs, incomplete answers, 429, and the 5xx of servers that are busy or starting
-(RFC 9110, 15.6; RFC 6585, 4), after a wait that doubles each time, with jitter, or is the server's `Retry-After`, until
-the one deadline of the run. The lines contain no secret.
+Retried until the deadline of the run are refused and lost connections, time-outs, 408, 429, and the 5xx of servers that
+are busy or starting (RFC 9110, 15.5.9 and 15.6; RFC 6585, 4); a few times what is more likely to stay, such as damaged
+content. The wait doubles each time, with jitter, or is the server's `Retry-After`. The lines contain no secret.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import asyncio
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from build.errors import PublishError
-from build.report import trace_retry
+from build.report import Event, Report, silent, trace_retry
 from build.stores.registry.access import host_of
 
 T = TypeVar("T")
@@ -31,8 +33,12 @@ _FEW, _MANY = 32, 256
 _PROTOCOLS = ("h2", "hpack", "hyperframe", "socksio")
 # Words of httpcore2 for a connection, or a stream of HTTP/2, that the other side has ended.
 _ENDED = ("disconnected", "closed", "<ConnectionTerminated", "<StreamReset")
+# OpenSSL's reasons for what is not TLS.
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 # Characters of an exception's words that are shown.
 _LONGEST = 200
+# Seconds of retries before the user is told.
+_PATIENCE = 3
 # Seconds that every request to a distant registry takes.
 _LONG = 0.05
 
@@ -40,48 +46,91 @@ _LONG = 0.05
 class TransientError(PublishError):
     """A failure that may go away; `wait` is the number of seconds that the server asks to wait, if it does."""
 
+    # How often it is retried at most, while there is time.
+    tries = TRIES
+
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
         self.wait = wait
 
 
-class Retries:
-    """The deadline of a run, and how many requests are in flight. `timeout` (seconds) starts with the first request."""
+class UnavailableError(TransientError):
+    """The registry, or the way to it, is not available at the moment: retried for as long as there is time."""
 
-    def __init__(self, timeout: float) -> None:
+    tries = sys.maxsize
+
+
+class PlainHTTPError(PublishError):
+    """A server does not speak TLS."""
+
+
+class Retries:
+    """The deadline of a run, and how many requests are in flight.
+
+    `timeout` is in seconds, and only those count in which a request is under way or waits to be retried: not those that
+    compilers take in between. `report` learns once that something is retried for long.
+    """
+
+    def __init__(self, timeout: float, report: Report = silent) -> None:
         self.timeout = timeout
         self.quickest = timeout
-        self._end: float | None = None
+        self._report = report
+        self._spent, self._began, self._under_way = 0.0, 0.0, 0
+        self._last_failure: TransientError | None = None
+        self._told = False
         self._in_flight = asyncio.Semaphore(_FEW)
         self._limit, self._made = _FEW, 0
         self._since: tuple[float, float] | None = None
 
     def left(self) -> float:
         """Seconds until the deadline."""
-        self._end = self._end or monotonic() + self.timeout
-        return self._end - monotonic()
+        return self.timeout - self._spent - (monotonic() - self._began if self._under_way else 0)
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        if not self._under_way:
+            self._began = monotonic()
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._spent += monotonic() - self._began
 
     async def retried(self, unit: Callable[[], Awaitable[T]]) -> T:
         """The result of `unit`, repeated while it raises TransientError; then PublishError with the number of tries."""
         async with self._in_flight:
-            start = monotonic()
-            for tried in range(1, TRIES + 1):
-                try:
-                    return await unit()
-                except TransientError as error:
-                    wait = max(error.wait or 0, _backoff(tried))
+            with self._counting():
+                start, tried = monotonic(), 0
+                last: TransientError | None = None
+                while True:
+                    tried += 1
+                    try:
+                        return await unit()
+                    except TransientError as error:
+                        # What the deadline cuts off says less than what failed before.
+                        last = error if self.left() > 0 else last or self._last_failure or error
+                        self._last_failure = last
+                    wait = last.wait or 0
                     spent = f" (tried {tried} times in {monotonic() - start:.0f} s)" if tried > 1 else ""
-                    if wait > self.left():
-                        asked = f"; it asks to wait {wait:.0f} s" if error.wait else ""
-                        raise PublishError(
-                            f"{error}{spent}{asked}\n  timed out: --timeout {self.timeout:g} (seconds)"
-                        ) from None
-                    if tried == TRIES:
+                    if self.left() <= wait:
+                        asked = f"; it asks to wait {wait:.0f} s" if wait else ""
+                        late = f"timed out: --timeout {self.timeout:g} (seconds)"
+                        raise PublishError(f"{last}{spent}{asked}\n  {late}")
+                    if tried >= last.tries:
                         hint = "check that the registry is running, then retry: finished work is kept"
-                        raise PublishError(f"{error}{spent}\n  {hint}") from None
-                    trace_retry(error, wait)
-                await asyncio.sleep(wait)
-            raise AssertionError("the last try returns or raises")
+                        raise PublishError(f"{last}{spent}\n  {hint}")
+                    wait = min(max(wait, _backoff(tried)), self.left())
+                    self._tell(last, monotonic() + wait - start)
+                    trace_retry(last, wait)
+                    await asyncio.sleep(wait)
+
+    def _tell(self, error: TransientError, waiting: float) -> None:
+        if waiting > _PATIENCE and not self._told:
+            self._told = True
+            words = str(error).partition("\n")[0]
+            self._report(Event(f"{words}: retrying for {self.left():.0f} s at most (--timeout)"))
 
     def observe(self, took: float) -> None:
         """Note that a request was answered after so many seconds.
@@ -110,7 +159,7 @@ def _backoff(tried: int) -> float:
     import random
 
     # Half of it is jitter, so that clients that failed together do not return together.
-    return float(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tried - 1)) * random.uniform(0.5, 1))  # noqa: S311
+    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(tried - 1, 16)) * random.uniform(0.5, 1)  # noqa: S311
 
 
 def retry_after(value: str) -> float | None:
@@ -124,7 +173,7 @@ def retry_after(value: str) -> float | None:
     try:
         date = parsedate_to_datetime(value)
         return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError):  # not a date, or with a time zone that Python can't have
         return None
 
 
@@ -133,11 +182,16 @@ def explained(what: str, url: str, proxy: str | None, error: Exception) -> Publi
     causes = list(_causes(error))
     if breaks_protocol(error):
         return TransientError(f"{what}: the answer is not HTTP: {_line(causes[-1])}")
+    if type(error).__name__ == "RemoteProtocolError" and not any(word in str(e) for e in causes for word in _ENDED):
+        return TransientError(f"{what}: the answer is not HTTP: {_line(error)}")
     if type(error).__name__ == "LocalProtocolError":
         return PublishError(f"{what}: can't be sent: {_line(error)}")
+    if any(isinstance(each, ssl.SSLError) and each.reason in _NOT_TLS for each in causes):
+        host = host_of(url)
+        return PlainHTTPError(f"{what}: {host} speaks plain HTTP\n  if that is intended: --insecure-registry {host}")
     if words := _permanent(causes, url, proxy):
         return PublishError(f"{what}: {words}")
-    return TransientError(f"{what}: {_words(causes)}")
+    return UnavailableError(f"{what}: {_words(causes)}")
 
 
 def breaks_protocol(error: Exception) -> bool:
@@ -186,8 +240,6 @@ def _permanent(causes: list[BaseException], url: str, proxy: str | None) -> str 
                 f"\n  add its CA as certs.d/{host}/ca.crt where Docker looks, or: --insecure-registry {host}"
             )
         reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
-        if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
-            return f"{host} speaks plain HTTP\n  if that is intended: --insecure-registry {host}"
         if "ALERT" in reason:
             wanted = f"certs.d/{host}/client.cert and client.key"
             return f"{host} refuses the connection: {reason}\n  it may require a client certificate: {wanted}"
@@ -215,8 +267,6 @@ def _words(causes: list[BaseException]) -> str:
             return f"the proxy refuses: {error}"
         if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
             return os.strerror(error.errno or 0)
-    if "RemoteProtocolError" in names and not any(word in str(e) for e in causes for word in _ENDED):
-        return f"the answer is not HTTP: {_line(causes[0])}"
     if names & {"RemoteProtocolError", "ReadError", "EndOfStream", "BrokenResourceError", "IncompleteRead"}:
         return "the answer was cut short"
     return str(causes[0]) or type(causes[0]).__name__

@@ -19,7 +19,14 @@ from build.oci.media_types import LARGEST_MANIFEST
 from build.report import trace_failure, trace_request
 from build.stores.registry import failures
 from build.stores.registry.access import Access, host_of, origin_of, redacted, resolved
-from build.stores.registry.failures import Retries, TransientError, breaks_protocol, explained, proxy_refusal
+from build.stores.registry.failures import (
+    Retries,
+    TransientError,
+    UnavailableError,
+    breaks_protocol,
+    explained,
+    proxy_refusal,
+)
 
 if TYPE_CHECKING:
     import httpx2
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
 # Seconds: to connect, name and TLS included; and for each further part of a request or its answer.
 _CONNECT, _STALLED = 10, 60
 _CHUNK = 1 << 18
-_BUSY = (429, 500, 502, 503, 504)
+_BUSY = (408, 429, 500, 501, 502, 503, 504)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HOPS = 5
 # Characters of a server's own words that are shown.
@@ -82,7 +89,7 @@ class Http:
 
     def __init__(self, access: Access) -> None:
         self.access = access
-        self.retries = Retries(access.timeout)
+        self.retries = Retries(access.timeout, access.report)
         self._clients: dict[tuple[str, str], httpx2.AsyncClient] = {}
         self._replaced: list[httpx2.AsyncClient] = []
         # Origins that have answered, and those that are spoken to in HTTP/1.1 because in HTTP/2 they have not.
@@ -119,11 +126,9 @@ class Http:
         raise PublishError(f"{request}: redirected more than {_HOPS} times")
 
     async def _once(self, request: Request) -> Response:
-        import httpx2  # noqa: F401  (before the time runs)
-
         self.access.check(request.url)
         if (left := self.retries.left()) <= 0:
-            raise TransientError(f"{request}: not sent")
+            raise UnavailableError(f"{request}: not sent")
         proxy = self.access.proxy(request.url)
         what = f"{request}" + (f" through the proxy {redacted(proxy)}" if proxy else "")
         began = monotonic()
@@ -137,12 +142,14 @@ class Http:
         trace_request(what, response.status, _size(request.body), received, monotonic() - began)
         if response.status == 407 and proxy:
             raise PublishError(f"{what}: {proxy_refusal(request.url, proxy, f'407 {response.reason}')}")
-        if response.status in _BUSY:
+        if response.status in _BUSY and (request.method, response.status) != ("HEAD", 501):
             wait = failures.retry_after(response.headers.get("retry-after", ""))
-            raise TransientError(refusal(request, response), wait)
+            raise UnavailableError(refusal(request, response), wait)
         return response
 
     async def _exchange(self, request: Request) -> tuple[Response, int]:
+        import httpx2
+
         origin = urlsplit(request.url).scheme, host_of(request.url)
         client, body = self._client(request.url, origin), request.body
         headers = {"User-Agent": "pause", **request.headers}
@@ -151,8 +158,13 @@ class Http:
         content = _File(body) if isinstance(body, Blob) else body
         sent = client.build_request(request.method, request.url, content=content, headers=headers)
         began = monotonic()
-        with self._preferring_http2(origin, client):
+        try:
             response = await client.send(sent, stream=True)
+        except (httpx2.ReadError, httpx2.WriteError):
+            if not self._falls_back(origin, client):
+                raise
+            return await self._exchange(request)
+        self._answered.add(origin)
         self.retries.observe(monotonic() - began)
         try:
             received, kept = 0, bytearray()
@@ -178,22 +190,20 @@ class Http:
             self._clients[origin] = _new_client(self.access, url, *origin, http2=http2)
         return self._clients[origin]
 
-    @contextmanager
-    def _preferring_http2(self, origin: tuple[str, str], client: httpx2.AsyncClient) -> Iterator[None]:
-        """If a server hangs up instead of its first answer, use HTTP/1.1 from then on.
+    def _falls_back(self, origin: tuple[str, str], client: httpx2.AsyncClient) -> bool:
+        """Whether HTTP/1.1 is used instead, because a TLS server hung up on `client` instead of its first answer.
 
         HTTP/2 writes more before it reads: why a server hangs up, such as for want of a client certificate, gets lost.
         """
-        import httpx2
-
-        try:
-            yield
-        except (httpx2.ReadError, httpx2.WriteError):
-            if origin not in self._answered and self._clients.get(origin) is client:
-                self._http1.add(origin)
-                self._replaced.append(self._clients.pop(origin))
-            raise
-        self._answered.add(origin)
+        if origin[0] != "https" or origin in self._answered:
+            return False
+        if self._clients.get(origin) is not client:  # another request has found out
+            return True
+        if origin in self._http1:
+            return False
+        self._http1.add(origin)
+        self._replaced.append(self._clients.pop(origin))
+        return True
 
 
 def _new_client(access: Access, url: str, scheme: str, host: str, *, http2: bool) -> httpx2.AsyncClient:

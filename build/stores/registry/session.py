@@ -10,7 +10,7 @@ from build.errors import PublishError
 from build.oci.reference import Repository
 from build.stores.registry.access import Access, host_of, is_loopback, origin_of, redacted
 from build.stores.registry.auth import Authenticator
-from build.stores.registry.failures import TransientError
+from build.stores.registry.failures import PlainHTTPError, TransientError
 from build.stores.registry.http import Http, Request, Response, refusal
 
 # Docker Hub's API has a host of its own.
@@ -20,7 +20,7 @@ _HUB = {"docker.io": "registry-1.docker.io"}
 class Session:
     """Requests to the registry HOST[:PORT].
 
-    Plain HTTP is tried first on the loopback interface, and last with an insecure registry.
+    On the loopback interface plain HTTP is tried first, then TLS; with an insecure registry TLS first, then plain HTTP.
     """
 
     def __init__(self, host: str, access: Access) -> None:
@@ -28,8 +28,8 @@ class Session:
         self.http = Http(access)
         self._authenticator = Authenticator(host, self.http)
         # Like Docker: an insecure registry may be one with an untrusted certificate.
-        self._may_be_plain = access.is_insecure(host)
-        scheme = "http" if is_loopback(host) and not self._may_be_plain else "https"
+        scheme = "http" if is_loopback(host) and not access.is_insecure(host) else "https"
+        self._scheme_known = not access.may_be_plain(host)
         self.origin = f"{scheme}://{_HUB.get(host, host)}"
         # By repository. Two requests may both ask for a token: the second one is kept.
         self._authorizations: dict[str, str] = {}
@@ -52,16 +52,18 @@ class Session:
                 headers["Authorization"] = known
             return await self.http.request(replace(request, url=url, headers=headers))
 
-        plain = self.url(repository, request.url).startswith(f"http://{host_of(self.origin)}/")
+        origin = self.origin
         try:
             response = await send()
         except PublishError:
-            if not await self._speaks_plain_http():
+            if not await self._switched(origin):
                 raise
             response = await send()
-        self._may_be_plain = False  # the scheme is known now
-        if response.status == 400 and plain and await self._speaks_tls():
-            response = await send()
+        else:
+            # A TLS server may answer plain HTTP with a 400.
+            if response.status == 400 and origin.startswith("http:") and await self._switched(origin):
+                response = await send()
+        self._scheme_known = True
         url = self.url(repository, request.url)
         if response.status == 401 and self._is_own(response.url):
             # Sent from here: another request's token, for a mount, may be the one that is kept by now.
@@ -80,26 +82,26 @@ class Session:
                 f"{url}: found digest {found}, expected {expected}\n  the registry or a proxy is broken"
             )
 
-    async def _speaks_tls(self) -> bool:
-        """Whether the registry requires TLS; if so, it is used from now on."""
-        # Servers say so in the body, which the answer to a HEAD lacks.
-        response = await self.http.request(Request("GET", f"http://{host_of(self.origin)}/v2/"))
-        if b"HTTPS" in response.data:
-            self.origin = f"https://{host_of(self.origin)}"
-        return self.origin.startswith("https:")
+    async def _switched(self, origin: str) -> bool:
+        """Whether the registry answers at another URL than `origin`: TLS instead of plain HTTP, or the reverse.
 
-    async def _speaks_plain_http(self) -> bool:
-        """Whether an insecure registry that failed over TLS answers plain HTTP; if so, it is used from now on."""
-        if not self._may_be_plain:
+        If so, that is used from now on. Raises PublishError if it speaks TLS, but not with us: for want of a trusted
+        certificate, say.
+        """
+        if self.origin != origin:  # another request has found out
+            return True
+        if self._scheme_known:
             return False
+        scheme = "https" if self.origin.startswith("http:") else "http"
+        other = f"{scheme}://{host_of(self.origin)}"
         try:
-            response = await self.http.request(Request("GET", f"http://{host_of(self.origin)}/v2/"))
-        except TransientError:
+            response = await self.http.request(Request("GET", f"{other}/v2/"))
+        except (TransientError, PlainHTTPError):
             return False
-        # A TLS server may answer plain HTTP with a 400.
-        if response.status != 400:
-            self.origin = f"http://{host_of(self.origin)}"
-        return self.origin.startswith("http:")
+        if scheme == "http" and response.status == 400:
+            return False
+        self.origin = other
+        return True
 
     def _is_own(self, url: str) -> bool:
         return origin_of(url) == origin_of(self.origin)
