@@ -71,9 +71,8 @@ async def builds(options: Options, *, every_arch: bool) -> AsyncIterator[list[Bu
     """A Build for each image. Without --arch, it is for every arch of the release or for the default arch."""
     from build.config.revision import read_revision
 
-    revision = asyncio.create_task(
-        read_revision(options.root, options.text("rev", ""), options.environment.get("SOURCE_DATE_EPOCH"))
-    )
+    epoch = options.environment.get("SOURCE_DATE_EPOCH")
+    revision = asyncio.create_task(read_revision(options.root, options.text("rev", ""), epoch, options.environment))
     try:
         await asyncio.wait({revision}, timeout=0.002)  # let git start before the rest is loaded
         with ExitStack() as stack:

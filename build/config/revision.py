@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from build.errors import UsageError
 from build.system import Completed, run
 
-# Fixed, because git's default length grows with the number of objects in the clone.
-_ABBREV = 12
+# Whatever the user has configured, what is read stays the same. git's default length of a hash would grow with the
+# number of objects in the clone; a monitor, or a file's times, could hide a change.
+_SETTINGS = ("core.abbrev=12", "core.fsmonitor=false", "core.checkStat=default", "core.trustctime=true")
+_GIT = ("git", "--no-optional-locks", "--no-replace-objects", *(word for each in _SETTINGS for word in ("-c", each)))
+_STATUS = ("--untracked-files=no", "--no-renames", "--ignore-submodules=untracked")
+# git(1), "Environment Variables", but where git and its configuration are, and which folders are searched.
+_REDIRECTS = re.compile(r"GIT_(?!CONFIG_|EXEC_PATH$|CEILING_DIRECTORIES$|DISCOVERY_ACROSS_FILESYSTEM$)")
+# Of a REV, for a regular expression.
+_CHARACTERS = r"A-Za-z0-9._~^/+\-"
 # Seconds since 1970: the limit of the mtime field in a tar header.
 _LATEST = 8**11 - 1
-_OVERRIDE = "\n  install git and run in a clone, or set both: REV=v3.1 SOURCE_DATE_EPOCH=0 invoke …"
+_OVERRIDE = "set both: REV=v3.1 SOURCE_DATE_EPOCH=0 invoke …"
 
 
 @dataclass(frozen=True)
@@ -37,25 +45,45 @@ class Revision:
         return datetime.fromtimestamp(self.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-async def read_revision(root: Path, name: str | None, epoch: str | None) -> Revision:
+async def read_revision(root: Path, name: str | None, epoch: str | None, environment: Mapping[str, str]) -> Revision:
     """The revision of the checkout `root`; `name` (REV) and `epoch` (SOURCE_DATE_EPOCH) take precedence over git.
 
-    Raises UsageError if either is malformed, or if git is needed and fails.
+    Nothing but the repository and its worktree changes what is read: not git's variables in `environment`, as hooks set
+    them, nor the user's configuration. Raises UsageError if REV or SOURCE_DATE_EPOCH is malformed, or if git is needed
+    and fails.
     """
-    describe = None if name else _git(root, "describe", "--contains", "--always", "--match=v*")
-    status = None if name else _git(root, "status", "--porcelain", "--untracked-files=no")
-    log = None if epoch else _git(root, "log", "-1", "--format=%ct")
+
+    async def git(*arguments: str) -> Completed:
+        try:
+            return await run([*_GIT, "-C", str(root), *arguments], environment=_environment(environment), tied=False)
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            reason = "git is not installed" if missing else f"git can't be run: {error.strerror}"
+            raise UsageError(f"{reason}\n  install git and run in a clone, or {_OVERRIDE}") from None
+
+    describe = None if name else git("describe", "--contains", "--always", "--match=v*")
+    status = None if name else git("status", "--porcelain", "-z", *_STATUS)
+    log = None if epoch else git("rev-list", "--max-count=1", "--timestamp", "HEAD", "--")
     completed = iter(await asyncio.gather(*filter(None, (describe, status, log))))
-    described = _output(next(completed), "REV") if describe else str(name)
-    changed = _output(next(completed), "REV").splitlines() if status else []
-    time = _output(next(completed), "SOURCE_DATE_EPOCH") if log else str(epoch)
-    checked = _check_name(described + ("-dirty" if changed else ""))
-    # git-status(1), "Short Format": one or two letters, a space, the path.
-    return Revision(checked, _check_time(time), tuple(line.split(maxsplit=1)[-1] for line in changed))
+    described = _sanitized(_output(next(completed), "REV")) if describe else _check_name(str(name))
+    changed = _output(next(completed), "REV").split("\0")[:-1] if status else []
+    time = _output(next(completed), "SOURCE_DATE_EPOCH").partition(" ")[0] if log else str(epoch)
+    # git-status(1), "Short Format": two letters, a space, the path.
+    return Revision(described + ("-dirty" if changed else ""), _check_time(time), tuple(entry[3:] for entry in changed))
+
+
+def _environment(given: Mapping[str, str]) -> Mapping[str, str]:
+    """`given` without what git would take for another repository, and with messages in English."""
+    return {name: value for name, value in given.items() if not _REDIRECTS.match(name)} | {"LC_ALL": "C"}
+
+
+def _sanitized(described: str) -> str:
+    """What `git describe` printed; tags may hold almost any byte, but REV is part of labels and of a C string."""
+    return re.sub(rf"[^{_CHARACTERS}]", "_", described.strip())
 
 
 def _check_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._~^/+-]+", name):
+    if not re.fullmatch(rf"[{_CHARACTERS}]+", name):
         raise UsageError(f"REV {name!r}: expected letters, digits and . _ ~ ^ / + -, as `git describe` prints")
     return name
 
@@ -66,16 +94,15 @@ def _check_time(epoch: str) -> int:
     return int(epoch)
 
 
-async def _git(root: Path, *arguments: str) -> Completed:
-    command = ["git", "--no-optional-locks", "-c", f"core.abbrev={_ABBREV}", "-C", str(root), *arguments]
-    try:
-        return await run(command, tied=False)
-    except FileNotFoundError:
-        raise UsageError(f"git is not installed{_OVERRIDE}") from None
-
-
 def _output(git: Completed, variable: str) -> str:
     if git.status:
-        lines = git.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {git.status}"]
-        raise UsageError(f"{variable} is not set, and git failed: {lines[0]}{_OVERRIDE}")
-    return git.stdout.decode(errors="surrogateescape").strip()
+        lines = [line.strip() for line in git.stderr.decode(errors="replace").splitlines()]
+        reasons = [line for line in lines if line.startswith(("fatal: ", "error: "))] or [*filter(None, lines)]
+        # Git's remedy for a checkout that somebody else owns.
+        remedy = next((line for line in lines if line.startswith("git config --global ")), "")
+        following = f"if you trust its owner: {remedy}\n  or" if remedy else "install git and run in a clone, or"
+        raise UsageError(
+            f"{variable} is not set, and git failed: {(reasons or [f'exit status {git.status}'])[0]}"
+            f"\n  {following} {_OVERRIDE}"
+        )
+    return git.stdout.decode(errors="surrogateescape")

@@ -42,7 +42,7 @@ def test_every_compiler_and_git(checkout: Checkout) -> None:
     compilers = [words for words in shown if words[1] == "cc"]
     assert len(compilers) == len(RELEASE)
     assert all(words[0].endswith("/zig") and "-DHERE=a b" in words for words in compilers)
-    assert {words[-1] for words in shown if words[0] == "git"} == {"--match=v*", "--untracked-files=no", "--format=%ct"}
+    assert {"describe", "status", "rev-list"} <= {word for words in shown if words[0] == "git" for word in words}
     assert "amd64: pause compiled" in run.stderr
     assert run.stdout == checkout("all-push", "--cflags", "-Os -DHERE='a b'").stdout
 
