@@ -16,6 +16,7 @@ import gc
 import os
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ ROOT = Path(__file__).resolve().parent
 
 if "--complete" in sys.argv:
     complete_values(ROOT / "arches.yaml")
+
+if isinstance(sys.stdout, TextIOWrapper):  # stderr does so by itself
+    sys.stdout.reconfigure(errors="backslashreplace")
 
 # A task takes a second or less. Collecting garbage while modules load, and again at exit, would be a tenth of that.
 gc.set_threshold(20_000, 10, 100)
@@ -98,6 +102,9 @@ def _task(
             status, message = 2, str(error)
         except BuildError as error:
             status, message = 1, str(error)
+        except UnicodeEncodeError as error:
+            lacking = f"{error.object[error.start : error.end]!a} does not exist in {error.encoding}"
+            status, message = 1, f"{lacking}, the encoding of file names here\n  set LC_ALL=C.UTF-8"
         except OSError as error:
             status, message = 1, f"{error.filename or 'system'}: {error.strerror or error}"
         except Interrupted as error:

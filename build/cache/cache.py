@@ -25,7 +25,7 @@ def key_of(*parts: str | bytes) -> str:
     """
     hashed = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = part.encode(errors="surrogateescape") if isinstance(part, str) else part  # names may be any bytes
         hashed.update(b"%d:" % len(data) + data)
     return hashed.hexdigest()
 

@@ -11,7 +11,7 @@ def allowed(root: Path) -> Mapping[str, bytes]:
     from docker.utils.build import exclude_paths
 
     try:
-        patterns = (root / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        patterns = (root / ".dockerignore").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except FileNotFoundError:
         patterns = [".git", ".venv", ".cache", "dist"]
     kept = [pattern for line in patterns if (pattern := line.strip()) and not pattern.startswith("#")]

@@ -38,7 +38,9 @@ class Repository:
         if text.startswith("oci:"):
             folder = text.removeprefix("oci:")
             if not folder.strip("/") or ":" in folder or not folder.isprintable():
-                raise UsageError(f"{text!r}: expected oci:FOLDER without colons or control characters in FOLDER")
+                raise UsageError(
+                    f"{text!r}: expected oci:FOLDER, with FOLDER in UTF-8 and without colons or control characters"
+                )
             return cls("", folder)
         host, _, name = text.partition("/")
         if not _is_host(host):
@@ -82,7 +84,9 @@ def check_registry(text: str) -> str:
         raise UsageError(f"{text!r}: expected oci:FOLDER, not the root of the file system")
     file = archive_file(text)
     if text.startswith(ARCHIVE) and (not file or file.endswith("/") or ":" in file or not file.isprintable()):
-        raise UsageError(f"{text!r}: expected oci-archive:FILE without colons or control characters in FILE")
+        raise UsageError(
+            f"{text!r}: expected oci-archive:FILE, with FILE in UTF-8 and without colons or control characters"
+        )
     host, slash, _ = text.partition("/")
     # NAME.tar could also be the name of a host.
     if text.endswith(".tar") and not text.startswith(("oci:", ARCHIVE)) and not (slash and _is_host(host)):
