@@ -44,15 +44,19 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise BuildError(_refusal(path, error)) from None
+        raise BuildError(refusal(path, error)) from None
     finally:
         with suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
 
 
-def _refusal(path: Path, error: OSError) -> str:
-    """Why `path` can't be written; one text for all files where a whole disk or folder is the problem."""
-    folder = next(parent for parent in path.parents if parent.exists())
+def refusal(path: Path, error: OSError) -> str:
+    """Why the file `path` can't be used; one text for all files where a whole disk or folder is the problem."""
+    folder = next(parent for parent in path.parents if os.path.lexists(parent))
+    if not folder.is_dir():
+        return f"{folder}: found something that is not a folder, expected a folder\n  move it away and retry"
+    if error.errno == errno.EISDIR:
+        return f"{path}: found a folder, expected a file\n  move it away and retry"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         disk = next(parent for parent in path.parents if parent.is_mount())
         return f"{disk}: no space left on this disk\n  free some space and retry"
@@ -87,6 +91,7 @@ def scratch(base: Path) -> Iterator[Path]:
     """A folder below `base` that goes when the context ends, and with it the folders above that were new and are empty.
 
     Each folder is locked while its run lives, so folders of runs that were killed are recognised and removed first.
+    Raises BuildError if the system refuses.
     """
     new = [each for each in base.parents if not each.exists()]
     folder, lock = _locked_folder(base)
@@ -102,15 +107,18 @@ def scratch(base: Path) -> Iterator[Path]:
 
 def _locked_folder(base: Path) -> tuple[Path, int]:
     """A new folder below `base`, and the descriptor that holds its lock."""
-    while True:
-        base.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError), _lock(base):  # another run may have removed it
-            remove_stale(base)
-            folder = base / os.urandom(6).hex()
-            folder.mkdir()
-            descriptor = os.open(folder, os.O_RDONLY)
-            _flock(descriptor)
-            return folder, descriptor
+    folder = base / os.urandom(6).hex()
+    try:
+        while True:
+            base.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError), _lock(base):  # another run may have removed it
+                remove_stale(base)
+                folder.mkdir()
+                descriptor = os.open(folder, os.O_RDONLY)
+                _flock(descriptor)
+                return folder, descriptor
+    except OSError as error:
+        raise BuildError(refusal(folder, error)) from None
 
 
 def remove_stale(base: Path) -> None:
@@ -185,8 +193,8 @@ async def start(
 ) -> asyncio.subprocess.Process:
     """Start `command` in a process group of its own, so that Ctrl-C reaches only this process; see `run`.
 
-    The caller ends it with `end_group`. If this process dies first, the kernel kills
-    it, if it is `tied`: that takes a millisecond, which commands that end at once can do without.
+    The caller ends it with `end_group`. If this process dies first, the kernel kills it, if it is `tied`: that takes a
+    millisecond, which commands that end at once can do without.
     """
     if shutil.which(command[0]) is None:  # setpriv would start, and only then fail
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])

@@ -97,3 +97,50 @@ def test_somebody_elses_checkout(checkout: Checkout, ends: Ends) -> None:
     assert message(run, "build") == (
         f"{checkout.root}: no permission to write there\n  change its owner, or use a checkout that you own\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("bin", "build"),
+        ("bin", "all-push"),
+        ("dist", "all-push"),
+        ("dist", "check"),
+        ("dist", "clean"),
+        ("dist/pause", "all-push"),
+        ("x", "copy oci:dist oci:x/y"),
+        ("x", "copy oci:dist oci-archive:x/y.tar"),
+        (".cache", "build"),
+        (".cache", "check"),
+        (".cache/pause", "copy oci:dist oci:x"),
+        (".cache/pause/tmp", "check"),
+        (".cache/pause/tmp", "build --tag other"),
+    ],
+)
+def test_a_file_where_a_folder_has_to_be(checkout: Checkout, place: str, words: str) -> None:
+    if place.startswith((".cache/", "x")):
+        checkout("all-push")
+    path = checkout.root / place
+    path.parent.mkdir(exist_ok=True)
+    subprocess.run(["rm", "-rf", path], check=True)
+    path.touch()
+    message = checkout.refuses(1, *words.split())
+    assert f"{path}: found something that is not a folder, expected a folder\n" in message
+    assert "File exists" not in message
+    assert "Not a directory" not in message
+
+
+def test_a_broken_link_where_a_folder_has_to_be(checkout: Checkout) -> None:
+    (checkout.root / "bin").symlink_to("nothing")
+    assert checkout.refuses(1, "build").startswith(f"{checkout.root}/bin: found something that is not a folder")
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [("bin/pause-amd64", "build"), ("bin/pause-amd64.tar", "container"), ("docker-bake.json", "bake")],
+)
+def test_a_folder_where_a_file_has_to_be(checkout: Checkout, place: str, words: str) -> None:
+    path = checkout.root / place
+    path.mkdir(parents=True)
+    message = checkout.refuses(1, words, REGISTRY="localhost:1")
+    assert message == f"{path}: found a folder, expected a file\n  move it away and retry\n"

@@ -11,6 +11,7 @@ from typing import Any
 from build.errors import PublishError
 from build.oci.layout import REF_NAME
 from build.oci.media_types import OCI
+from build.system import refusal
 
 LOCK = ".lock"
 
@@ -28,6 +29,8 @@ def read_index(folder: Path) -> dict[str, Any]:
             raise TypeError
     except FileNotFoundError:
         return {"schemaVersion": 2, "mediaType": OCI.index, "manifests": []}
+    except NotADirectoryError as error:
+        raise PublishError(refusal(path, error)) from None
     except OSError as error:
         raise PublishError(f"{path}: can't be read: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -53,4 +56,4 @@ def locked(folder: Path) -> Iterator[None]:
     except Timeout:
         raise PublishError(f"{lock}: held by another run for 30 s\n  wait for that run to end") from None
     except OSError as error:
-        raise PublishError(f"{folder}: can't be written: {error.strerror}") from None
+        raise PublishError(refusal(lock, error)) from None
