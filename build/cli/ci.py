@@ -9,7 +9,9 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import FileIO
 
 from build.config.arches import Arch, nearest
 from build.errors import BuildError, UsageError
@@ -104,13 +106,24 @@ def _code(digest: str | None) -> str:
 
 def _append(variable: str, path: str, text: str) -> None:
     try:
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            os.write(file, text.encode())  # at once, so that the lines of other processes can't come between
-        finally:
-            os.close(file)
+        # One write, so that the lines of other processes can't come between.
+        with open(path, "ab", buffering=0) as file:
+            _write_whole(file, text.encode())
     except OSError as error:
         raise BuildError(
             f"{variable} {path}: can't be written: {error.strerror}"
             "\n  the work itself is done; retry with the variable unset, or with a writable file"
         ) from None
+
+
+def _write_whole(file: FileIO, data: bytes) -> None:
+    """Append all of `data` or, where the disk is full, nothing of it: readers would take a part for a value."""
+    before = os.fstat(file.fileno()).st_size
+    try:
+        # A disk that is nearly full takes a part, and refuses the rest.
+        while data:
+            data = data[file.write(data) :]
+    except OSError:
+        with suppress(OSError):  # a device or a pipe has no length
+            file.truncate(before)
+        raise

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from invoke import program
-from invoke.completion.complete import complete as complete_names
+from invoke.completion import complete as completion
 from invoke.exceptions import Exit, ParseError
 from invoke.parser import ParseResult, parser
 from invoke.parser.context import ParserContext
@@ -121,9 +121,9 @@ def complete_values(arches_yaml: Path) -> None:
         flag = next((word for word in reversed(words[-2:]) if word.startswith("--")), "")
         known = _values(arches_yaml)
         if flag in known:
-            print("\n".join(known[flag]()))
+            _print("\n".join(known[flag]()))
             raise Exit
-        return complete_names(names, core, **others)
+        return completion.complete(names, core, **others)
 
     program.complete = complete  # type: ignore[attr-defined, assignment]
 
@@ -158,4 +158,4 @@ def _print(*words: object, file: TextIO | None = sys.stdout, **_: Any) -> None:
         raise Exit(f"invoke: stdout: can't be written: {error.strerror}", code=1) from None
 
 
-program.print = _print  # type: ignore[attr-defined]
+program.print = completion.print = _print  # type: ignore[attr-defined]

@@ -144,3 +144,46 @@ def test_a_folder_where_a_file_has_to_be(checkout: Checkout, place: str, words: 
     path.mkdir(parents=True)
     message = checkout.refuses(1, words, REGISTRY="localhost:1")
     assert message == f"{path}: found a folder, expected a file\n  move it away and retry\n"
+
+
+@pytest.mark.parametrize("variable", ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"])
+@pytest.mark.parametrize("task", ["all-push", "check"])
+def test_a_full_disk_for_what_ci_systems_read(checkout: Checkout, ends: Ends, variable: str, task: str) -> None:
+    """There is room for a part: nothing of it stays, and what other steps have written does."""
+    checkout("all-push")
+    fill = "mkdir disk && mount -t tmpfs -o size=8k tmpfs disk && head -c 4096 /dev/zero >disk/filler"
+    before = "head -c 4071 /dev/zero | tr '\\0' x >disk/file && cp disk/file before"
+    run = ends(
+        f"{fill}\n{before}\ninvoke {task} || {{ cmp disk/file before && exit 1; }}",
+        **{variable: f"{checkout.root}/disk/file"},
+    )
+    assert run.code == 1, run.stderr
+    assert run.digests  # which are published
+    said = run.stderr.rpartition(f"{task}: ")[2]
+    assert said.startswith(f"{variable} {checkout.root}/disk/file: can't be written: No space left on device\n")
+    assert run.stderr.count(f"{task}: ") == 1
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("variable", ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"])
+def test_a_device_that_takes_nothing(checkout: Checkout, variable: str) -> None:
+    run = checkout.ends("push", **{variable: "/dev/full"})
+    assert run.code == 1
+    assert f"\npush: {variable} /dev/full: can't be written: No space left on device\n" in run.stderr
+
+
+def test_a_full_disk_for_the_matrix(ends: Ends) -> None:
+    run = ends("invoke matrix", GITHUB_OUTPUT="/dev/full")
+    assert run.code == 1
+    assert run.stderr.startswith("matrix: GITHUB_OUTPUT /dev/full: can't be written: No space left on device\n")
+    assert message(ends("invoke matrix --for gitlab >/dev/full"), "matrix").startswith("stdout: can't be written")
+
+
+@pytest.mark.parametrize(
+    "words", ["--list", "--help build", "--complete -- 'invoke '", "--complete -- 'invoke build --arch '"]
+)
+def test_a_full_disk_for_what_describes_the_tasks(ends: Ends, words: str) -> None:
+    run = ends(f"invoke {words} >/dev/full")
+    assert (run.code, run.stderr) == (1, "invoke: stdout: can't be written: No space left on device\n")
+    run = ends(f"{{ invoke {words}; echo $? >&2; }} | true")
+    assert run.stderr == "0\n"
