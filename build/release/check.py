@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from build.config.release import Release
+from build.engines.renamed import REVISION, same_commit
 from build.errors import ImageError, PublishError, all_of
 from build.oci.descriptor import Descriptor
 from build.oci.media_types import INDEXES, LARGEST_MANIFEST, MANIFESTS
@@ -24,7 +26,7 @@ _DEEPEST, _MOST_MANIFESTS = 4, 1000
 # Images that are checked at the same time: each needs disk space for its layers.
 _CONCURRENT = 4
 # The labels that all images of a release have in common.
-_RELEASE_LABELS = ("org.opencontainers.image.version", "org.opencontainers.image.revision")
+_RELEASE_LABELS = ("org.opencontainers.image.version", REVISION)
 
 
 @dataclass(frozen=True)
@@ -203,16 +205,28 @@ def _differences(name: str, listed: Sequence[Subject], by_arch: Sequence[Subject
 def _label_differences(proofs: Iterable[Proof]) -> Iterable[Finding]:
     """Images whose labels are from different releases."""
     for label in _RELEASE_LABELS:
-        by_value: dict[str, list[str]] = {}
+        by_value: dict[str, list[Proof]] = {}
         for proof in proofs:
             if proof.config and proof.subject.arch:
                 value = proof.config.labels.get(label, "none")
-                by_value.setdefault(value, []).append(f"{proof.subject.name}@{proof.subject.digest}")
+                by_value.setdefault(value, []).append(proof)
         if len(by_value) > 1:
             usual = max(by_value, key=lambda value: len(by_value[value]))
-            for value, names in by_value.items():
-                for name in names if value != usual else ():
-                    yield Finding(name, f"label {label}: found {value!a}, expected {usual!a} as in the other images")
+            for value, others in by_value.items():
+                for proof in others if value != usual else ():
+                    name = f"{proof.subject.name}@{proof.subject.digest}"
+                    text = f"label {label}: found {value!a}, expected {usual!a} as in the other images"
+                    yield Finding(name, text + _renamed(proof, by_value[usual][0], label))
+
+
+def _renamed(proof: Proof, usual: Proof, label: str) -> str:
+    """The remedy if git named the same commit differently for two images."""
+    if label != REVISION or not (proof.config and usual.config):
+        return ""
+    if not same_commit(proof.config.labels, usual.config.labels):
+        return ""
+    rev = usual.config.labels.get(REVISION, "")
+    return f"\n  the commit's time is the same: publish it again with --rev {shlex.quote(rev)}, and the list"
 
 
 def _conclude(results: list[Result], findings: Iterable[Finding], report: Report) -> list[Result]:

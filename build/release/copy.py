@@ -13,6 +13,7 @@ from pathlib import Path
 
 from build.config.release import Release
 from build.engines.published import fetch_image
+from build.engines.renamed import other_revision
 from build.errors import ImageError, PublishError, all_of
 from build.oci.descriptor import Blob
 from build.oci.image import Image, Index
@@ -20,6 +21,7 @@ from build.oci.media_types import FORMATS, OCI
 from build.oci.reference import Tag
 from build.oci.tar import LARGEST
 from build.report import Report, Result
+from build.stores.archive.archive import Archive
 from build.stores.archive.write import Entry, write_archive
 from build.stores.store import Source
 from build.system import replacing
@@ -101,7 +103,19 @@ async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destin
         wanted += zip(map(release.arch_tag, release.arches), index.images, strict=True)
     entries = [Entry(each, *[f"{tag.repository.name}:{tag.name}"] * 2) for tag, each in wanted]
     time = max(_created(image) for index in indexes for image in index.images)
-    change, size = await asyncio.to_thread(_write, entries, time, to, spool / "packed.tar")
+    packed = spool / "packed.tar"
+    size = await asyncio.to_thread(_pack, entries, time, packed)
+    change = await asyncio.to_thread(_change, to.file, packed)
+    if change == "moved" and not to.overwrite:
+        tag, first = releases[0].list_tag(), indexes[0].images[0]
+        notes = await other_revision(Archive(to.file), tag.repository, tag.name, first)
+        raise PublishError(
+            f"{to.file}: found a file that is not this release, expected the same or none"
+            + "".join(f"\n  {note}" for note in notes)
+            + "\n  use another file, or replace this one with --overwrite"
+        )
+    if change != "kept" and not to.dry:
+        await asyncio.to_thread(_move, packed, to.file)
     outcome = "unchanged" if change == "kept" else f"{'would be ' if to.dry else ''}{change}"
     to.report(f"{releases[0].registry}: {outcome}, {size} bytes")
     return [
@@ -110,20 +124,16 @@ async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destin
     ]
 
 
-def _write(entries: Sequence[Entry], time: int, to: Destination, packed: Path) -> tuple[str, int]:
-    """Write the archive by way of the new file `packed`; return what changed, and the size of the archive in bytes."""
+def _pack(entries: Sequence[Entry], time: int, packed: Path) -> int:
+    """Write an archive to the new file `packed`; return its size in bytes."""
     with replacing(packed) as temporary, temporary.open("wb") as output:
         write_archive(output, entries, time)
-    change, size = _change(to.file, packed), packed.stat().st_size
-    if change == "moved" and not to.overwrite:
-        raise PublishError(
-            f"{to.file}: found a file that is not this release, expected the same or none"
-            "\n  use another file, or replace this one with --overwrite"
-        )
-    if change != "kept" and not to.dry:
-        with replacing(to.file) as temporary:
-            shutil.move(packed, temporary)
-    return change, size
+    return packed.stat().st_size
+
+
+def _move(packed: Path, file: Path) -> None:
+    with replacing(file) as temporary:
+        shutil.move(packed, temporary)
 
 
 def _change(file: Path, packed: Path) -> str:

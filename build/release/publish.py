@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from build.config.arches import Arch
 from build.config.release import Release
 from build.engines.engine import Publisher
+from build.engines.renamed import other_revision
 from build.errors import BuildError, PublishError, all_of
 from build.image.validate import validate
 from build.oci.image import Image, Index
@@ -95,7 +96,8 @@ async def _publish(
     ready = dict(zip(tags, await all_of(work.ready(arch, images[arch]) for arch in tags), strict=True))
     targets = {arch: target for arch, (_, target) in ready.items()}
     index = _index(listing, targets)
-    work.refuse_to_move(targets, index)
+    notes = await work.notes(targets, index)
+    work.refuse_to_move(targets, index, notes)
     new = [arch for arch, target in targets.items() if target is None or target.digest != current[tags[arch]]]
     list_is_new = list_tag is not None and (index is None or index.digest != current[list_tag])
     if (new or list_is_new) and not to.dry:
@@ -110,7 +112,7 @@ async def _publish(
             await all_of(work.send(arch, published[arch], own=False, listed=True) for arch in late)
             index = await work.publish_list(_index(listing, targets))
         await work.verify(targets, index)
-    return work.results(targets, index)
+    return work.results(targets, index, notes)
 
 
 @dataclass(frozen=True)
@@ -150,12 +152,33 @@ class _Publication(Generic[T]):
             self.to.stage(arch, FAILED)
             raise
 
-    def refuse_to_move(self, targets: Mapping[Arch, Image | None], index: Index | None) -> None:
-        if self.to.store.keeps_tags and not self.to.overwrite:
-            wanted = {self.tags[arch]: target.digest if target else None for arch, target in targets.items()}
-            if self.list_tag and index:
-                wanted = {self.list_tag: index.digest, **wanted}
-            refuse_to_move(self.current, wanted)
+    async def notes(self, targets: Mapping[Arch, Image | None], index: Index | None) -> tuple[str, ...]:
+        """Why tags that may not move, or that a plan would move, have another digest, as far as that is known."""
+        if not self.to.store.keeps_tags or (self.to.overwrite and not self.to.dry):
+            return ()
+        known = [(self.tags[arch], image.digest, image) for arch, image in targets.items() if image]
+        if self.list_tag and index:
+            known.append((self.list_tag, index.digest, index.images[0]))
+        for tag, digest, image in known:
+            if (current := self.current[tag]) not in (None, digest):  # one is enough: all have the same REV
+                return await other_revision(self.to.store, tag.repository, current, image)
+        return ()
+
+    def refuse_to_move(
+        self, targets: Mapping[Arch, Image | None], index: Index | None, notes: Sequence[str] = ()
+    ) -> None:
+        if not self.to.store.keeps_tags or self.to.overwrite:
+            return
+        wanted = {self.tags[arch]: target.digest if target else None for arch, target in targets.items()}
+        if self.list_tag and index:
+            wanted = {self.list_tag: index.digest, **wanted}
+        lines = [
+            f"{tag}: found {self.current[tag]}, expected {digest or 'an image that this daemon pushed'} or no tag"
+            for tag, digest in wanted.items()
+            if self.current[tag] not in (None, digest)
+        ]
+        if lines:
+            raise not_moved([*lines, *notes])
 
     async def publish(self, arch: Arch, built: T) -> Image:
         return await self.publisher.publish(built, self.tags[arch], self.to.store)
@@ -182,16 +205,24 @@ class _Publication(Generic[T]):
                 + "\n  to decide the winner, rerun it with --overwrite"
             )
 
-    def results(self, targets: Mapping[Arch, Image | None], index: Index | None) -> list[Result]:
+    def results(self, targets: Mapping[Arch, Image | None], index: Index | None, notes: Sequence[str]) -> list[Result]:
         results = []
         if self.list_tag:
-            results.append(_result(self.list_tag, index.digest if index else None, None, self.current[self.list_tag]))
+            results.append(self._result(self.list_tag, index, None, notes))
             self.to.report(_line(results[-1], self.to.dry))
         for arch, target in targets.items():
-            tag = self.tags[arch]
-            results.append(_result(tag, target.digest if target else None, str(arch.platform), self.current[tag]))
+            results.append(self._result(self.tags[arch], target, str(arch.platform), notes))
             self.to.stage(arch, DONE, _line(results[-1], self.to.dry))
         return results
+
+    def _result(self, tag: Tag, target: Image | Index | None, platform: str | None, notes: Sequence[str]) -> Result:
+        place = "layout" if tag.repository.on_disk else "registry"
+        digest, current = target.digest if target else None, self.current[tag]
+        if digest and digest == current:
+            return Result(str(tag), digest, platform, "kept")
+        if not current:
+            return Result(str(tag), digest, platform, "pushed", (f"not in the {place}",))
+        return Result(str(tag), digest, platform, "moved", (f"the {place} has another digest: {current}", *notes))
 
 
 def _is_large(image: Image) -> bool:
@@ -201,16 +232,6 @@ def _is_large(image: Image) -> bool:
 def _index(listing: Listing | None, targets: Mapping[Arch, Image | None]) -> Index | None:
     known = [image for image in targets.values() if image]
     return listing(known) if listing and len(known) == len(targets) else None
-
-
-def refuse_to_move(current: Digests, wanted: Mapping[Tag, str | None]) -> None:
-    """Raise PublishError if a tag exists with another digest than the wanted one."""
-    moved = [tag for tag, digest in wanted.items() if current[tag] not in (None, digest)]
-    if moved:
-        raise not_moved(
-            f"{tag}: found {current[tag]}, expected {wanted[tag] or 'an image that this daemon pushed'} or no tag"
-            for tag in moved
-        )
 
 
 def not_moved(lines: Iterable[str]) -> PublishError:
@@ -224,17 +245,10 @@ def not_moved(lines: Iterable[str]) -> PublishError:
 
 def refuse_plan(steps: Iterable[Result]) -> None:
     """Raise PublishError if a step of a plan would be refused."""
-    lines = [f"{step.name}: {'; '.join(step.why)}" for step in steps if step.change == "refused"]
-    if lines:
-        raise not_moved(lines)
-
-
-def _result(tag: Tag, digest: str | None, platform: str | None, current: str | None) -> Result:
-    place = "layout" if tag.repository.on_disk else "registry"
-    if digest and digest == current:
-        return Result(str(tag), digest, platform, "kept")
-    why = f"the {place} has another digest: {current}" if current else f"not in the {place}"
-    return Result(str(tag), digest, platform, "moved" if current else "pushed", (why,))
+    refused = [step for step in steps if step.change == "refused"]
+    if refused:
+        notes = dict.fromkeys(note for step in refused for note in step.why[1:])
+        raise not_moved([*(f"{step.name}: {step.why[0]}" for step in refused), *notes])
 
 
 def _line(result: Result, dry: bool) -> str:

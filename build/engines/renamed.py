@@ -1,0 +1,58 @@
+"""Why an image differs from a published one: git may name the same commit differently, so that REV is another.
+
+The images tell: their labels have REV, and the time of the commit.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from build.errors import BuildError
+from build.oci.image import Image
+from build.oci.parse import Manifest, parse_config, parse_manifest
+from build.oci.reference import Repository
+from build.stores.store import SMALL, Source
+
+REVISION, CREATED = "org.opencontainers.image.revision", "org.opencontainers.image.created"
+
+
+async def other_revision(source: Source, repository: Repository, reference: str, image: Image) -> tuple[str, ...]:
+    """A line that says with which REV `reference` was built; none if with that of `image`, or if that is unknown.
+
+    Of a list, the image for the same platform counts.
+    """
+    try:
+        there = await _labels(source, repository, reference, image)
+        here = parse_config(image.config.data).labels
+    except BuildError:  # it may be anything; that it differs is reported anyway
+        return ()
+    old, new = there.get(REVISION, ""), here.get(REVISION, "")
+    if old == new or not (old and new and old.isprintable() and new.isprintable()):
+        return ()
+    remedy = f": the commit's time is the same, so --rev {shlex.quote(old)} gives the same digests"
+    return (f"REV was {old} there, and is {new} here" + (remedy if same_commit(there, here) else ""),)
+
+
+def same_commit(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether images with these labels were built from the same commit, as far as labels tell."""
+    revisions = [labels.get(REVISION, "-dirty") for labels in (one, other)]
+    return one.get(CREATED) == other.get(CREATED) and not any(each.endswith("-dirty") for each in revisions)
+
+
+async def _labels(source: Source, repository: Repository, reference: str, like: Image) -> Mapping[str, str]:
+    for _ in range(2):
+        manifest = await source.manifest(repository, reference)
+        parsed = parse_manifest(manifest.data, manifest.media_type) if manifest else ()
+        if isinstance(parsed, Manifest):
+            if parsed.config.size > SMALL:
+                break
+            config = await source.blob(repository, parsed.config, Path(os.devnull))  # a small one needs no folder
+            return parse_config(config.data).labels
+        entry = next((each for each in parsed if each.platform == like.platform), None)
+        if entry is None:
+            break
+        reference = entry.digest
+    return {}
