@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from build.errors import UsageError
 from build.report import Report, silent
 
 if TYPE_CHECKING:
-    from build.stores.registry.access import Access
+    from build.stores.registry.access import Access, Source
 
 # Seconds: the default limit for all requests to registries in a run, including waiting.
 TIMEOUT = 300
@@ -73,10 +74,36 @@ def insecure(options: Options) -> frozenset[str]:
     return frozenset(given)
 
 
-def docker_config(options: Options) -> Path:
-    """The path of Docker's config.json."""
-    folder = options.environment.get("DOCKER_CONFIG")
-    return (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+def _home(environment: Mapping[str, str]) -> Path | None:
+    """The user's home folder; None if HOME is not set and the system does not know the user, as in some containers."""
+    try:
+        return Path(environment.get("HOME") or Path.home())
+    except RuntimeError:
+        return None
+
+
+def credential_sources(environment: Mapping[str, str]) -> tuple[Source, ...]:
+    """Where credentials are searched, in this order: as Docker, the variable first; then as containers-auth.json(5)."""
+    from build.stores.registry.access import Variable
+
+    home = _home(environment)
+    value = environment.get("DOCKER_AUTH_CONFIG")
+    primary: Path | None = None
+    if file := environment.get("REGISTRY_AUTH_FILE"):
+        primary = Path(file)
+    elif runtime := environment.get("XDG_RUNTIME_DIR"):
+        primary = Path(runtime, "containers/auth.json")
+    elif hasattr(os, "getuid"):
+        primary = Path("/run/containers", str(os.getuid()), "auth.json")
+    config = environment.get("XDG_CONFIG_HOME") or (home and home / ".config")
+    docker = environment.get("DOCKER_CONFIG") or (home and home / ".docker")
+    found = (
+        Variable("DOCKER_AUTH_CONFIG", value) if value else None,
+        primary,
+        Path(config, "containers/auth.json") if config else None,
+        Path(docker, "config.json") if docker else None,
+    )
+    return tuple(each for each in found if each)
 
 
 def access(options: Options) -> Access:
@@ -90,10 +117,11 @@ def access(options: Options) -> Access:
         for name in ("http", "https", "no")
         if (value := environment.get(f"{name.upper()}_PROXY") or environment.get(f"{name}_proxy"))
     }
-    home = Path(environment.get("HOME") or Path.home())
+    home = _home(environment)
+    certificates = (Path("/etc/docker/certs.d"), *([home / ".config/docker/certs.d"] if home else ()))
     return Access(
-        config_file=docker_config(options),
-        certificates=(Path("/etc/docker/certs.d"), home / ".config" / "docker" / "certs.d"),
+        credentials=credential_sources(environment),
+        certificates=certificates,
         proxies=proxies,
         insecure=insecure(options),
         timeout=timeout(options),

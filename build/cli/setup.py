@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from build.release.build import Build
     from build.release.publish import Destination
     from build.release.verify import Verification
-    from build.stores.registry.credentials import Credentials
     from build.stores.store import Source, Store
 
 # .cache is also used by other tools.
@@ -224,19 +223,15 @@ def _compiler(options: Options, default: str, connect: Connect) -> Compiler:
 def _engine(options: Options, name: str, build_cache: Cache, connect: Connect, stack: ExitStack) -> Engine:
     if name == "docker":
         from build.engines.docker import DockerEngine
+        from build.stores.registry.credentials import Logins
         from build.system import scratch
 
         spool = stack.enter_context(scratch(scratch_base(options)))
-        return DockerEngine(connect, partial(_credentials, options), build_cache, spool, options.report, options.dry)
+        logins = Logins(given.credential_sources(options.environment), partial(given.timeout, options))
+        return DockerEngine(connect, logins.find, build_cache, spool, options.report, options.dry)
     from build.engines.embedded import Embedded
 
     return Embedded(build_cache, options.dry)
-
-
-async def _credentials(options: Options, host: str) -> Credentials | None:
-    from build.stores.registry.credentials import credentials
-
-    return await credentials(given.docker_config(options), host)
 
 
 def verification(options: Options) -> Verification:

@@ -99,6 +99,9 @@ def _aux(line: Line) -> Mapping[str, Any]:
 def _auth_config(credentials: Credentials | None) -> dict[str, str]:
     if credentials is None:
         return {}
-    if credentials.identity_token:
-        return {"identitytoken": credentials.identity_token}
-    return {"username": credentials.username, "password": credentials.password}
+    return {
+        "username": credentials.username,
+        "password": credentials.password,
+        "identitytoken": credentials.identity_token,
+        "registrytoken": credentials.registry_token,
+    }

@@ -36,7 +36,7 @@ class DockerEngine:
     """
 
     connect: Callable[[], Awaitable[Daemon]]
-    credentials: Callable[[str], Awaitable[Credentials | None]]
+    credentials: Callable[[Repository], Awaitable[Credentials | None]]
     cache: Cache
     spool: Path
     report: Report
@@ -98,7 +98,7 @@ class DockerEngine:
 
     async def publish(self, built: Built, tag: Tag, store: Store) -> Image:
         """Push the image, and verify what the registry has then."""
-        daemon, credentials = await self.connect(), await self.credentials(tag.repository.host)
+        daemon, credentials = await self.connect(), await self.credentials(tag.repository)
         digest = await push_image(daemon, tag, credentials, self.report)
         found = await store.digest(tag.repository, tag.name)
         if found != digest:

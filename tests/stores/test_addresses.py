@@ -58,7 +58,7 @@ def test_the_first_address_does_not_answer(tmp_path: Path, monkeypatch: pytest.M
         folder.mkdir(parents=True)
         shutil.copy(here.authority, folder / "ca.crt")
         # Less than it takes to give up a connection.
-        access = Access(Path("none"), (folder.parent,), timeout=3)
+        access = Access((), (folder.parent,), timeout=3)
 
         async def push() -> str | None:
             store, repository = Registry(f"{NAME}:{port}", access), Repository.parse(f"{NAME}:{port}/some/one")

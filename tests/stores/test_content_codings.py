@@ -50,7 +50,7 @@ def there(tmp_path: Path) -> Iterator[Front]:
 
 def run(server: Front, use: Callable[[Registry, Repository], Awaitable[object]], timeout: float = 30) -> None:
     async def ran() -> None:
-        store = Registry(server.host, Access(Path("none"), timeout=timeout))
+        store = Registry(server.host, Access((), timeout=timeout))
         try:
             await use(store, Repository.parse(f"{server.host}/some/one"))
         finally:

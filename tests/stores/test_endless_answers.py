@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -36,7 +35,7 @@ ENDLESS = {
 
 
 def pull(host: str, timeout: float) -> tuple[Registry, Repository]:
-    return Registry(host, Access(config_file=Path("none"), timeout=timeout)), Repository.parse(f"{host}/some/one")
+    return Registry(host, Access(timeout=timeout)), Repository.parse(f"{host}/some/one")
 
 
 @pytest.mark.parametrize("name", ENDLESS)

@@ -45,7 +45,7 @@ class Liar(BaseHTTPRequestHandler):
 
 def message(handler: type[Liar], tmp_path: Path, name: str = "some/one:1", timeout: float = 60) -> str:
     with serving(handler) as host:
-        access = Access(config_file=tmp_path / "config.json", timeout=timeout)
+        access = Access((tmp_path / "config.json",), timeout=timeout)
 
         async def check() -> None:
             store = Registry(host, access)

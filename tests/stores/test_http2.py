@@ -37,7 +37,7 @@ def access(folder: Path, host: str, here: Papers, timeout: float = 60) -> Access
     """Access that trusts the authority of `host`."""
     (folder / "certs.d" / host).mkdir(parents=True)
     (folder / "certs.d" / host / "ca.crt").write_bytes(here.authority.read_bytes())
-    return Access(Path("none"), (folder / "certs.d",), timeout=timeout)
+    return Access((), (folder / "certs.d",), timeout=timeout)
 
 
 @pytest.mark.parametrize("settings", ["", "http2_max_concurrent_streams 2;", "keepalive_requests 50;"])

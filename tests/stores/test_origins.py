@@ -40,7 +40,7 @@ def test_a_location_in_another_spelling_is_the_registrys_own(tmp_path: Path) -> 
             return Said(202, location) if asked.method == "POST" else Said(201)
 
         between.instead = instead
-        asyncio.run(push(between.host, Access(config)))
+        asyncio.run(push(between.host, Access((config,))))
     assert [each.method for each in between.asked if not each.authorization] == ["POST"]
 
 

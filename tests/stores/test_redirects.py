@@ -45,7 +45,7 @@ class Site:
 
     def run(self, use: Callable[[Registry, Repository], Awaitable[object]], config: Path = Path("none")) -> None:
         async def run() -> None:
-            store = Registry(self.first.host, Access(config_file=config, timeout=20))
+            store = Registry(self.first.host, Access((config,), timeout=20))
             try:
                 await use(store, Repository.parse(f"{self.first.host}/some/one"))
             finally:

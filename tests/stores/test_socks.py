@@ -53,7 +53,7 @@ def site(tmp_path: Path, certificates: Path) -> Iterator[Socks]:
 def there_and_back(host: str, proxy: str, certificates: Path, spool: Path, timeout: float = 20) -> None:
     """Push a large blob and pull it again."""
     insecure, proxies = () if host == TLS else (host,), {"https": proxy, "http": proxy}
-    access = Access(Path("none"), (certificates,), proxies, insecure, timeout)
+    access = Access((), (certificates,), proxies, insecure, timeout)
     blob = Blob.of("application/octet-stream", bytes(SMALL) + host.encode())
 
     async def run() -> bytes:

@@ -44,7 +44,7 @@ def ask(host: str, access: Access) -> None:
 
 
 def access(folder: Path, *insecure: str) -> Access:
-    return Access(Path("none"), (folder / "certs.d",), insecure=insecure, timeout=20)
+    return Access((), (folder / "certs.d",), insecure=insecure, timeout=20)
 
 
 def test_the_system_s_authorities(tmp_path: Path, here: Papers) -> None:

@@ -6,7 +6,7 @@ The folders `certs.d` are Docker's: the one named HOST[:PORT] holds `*.crt` (cer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,16 +23,31 @@ PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
 @dataclass(frozen=True)
+class Variable:
+    """An environment variable; its value is never shown."""
+
+    name: str
+    value: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# Where credentials may be: a file, or a variable that contains what such a file does.
+Source = Path | Variable
+
+
+@dataclass(frozen=True)
 class Access:
     """What the user's machine and command line say about registries.
 
-    `config_file` is Docker's config.json; `certificates` are the folders `certs.d`; `proxies` has the values of the
+    `credentials` are searched in their order; `certificates` are the folders `certs.d`; `proxies` has the values of the
     proxy variables by `http`, `https` and `no`; `insecure` are hosts (HOST[:PORT]) for which neither TLS nor a trusted
     certificate is required. `timeout` is the number of seconds that all requests may take, waiting included. `report`
     learns of long waits.
     """
 
-    config_file: Path = Path("config.json")
+    credentials: Sequence[Source] = ()
     certificates: tuple[Path, ...] = ()
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     insecure: Collection[str] = ()

@@ -5,7 +5,6 @@ RFC 9110 for the challenge, RFC 7617 for Basic, and distribution's token specifi
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from urllib.parse import urlencode
 from build.errors import PublishError
 from build.oci.reference import Repository
 from build.stores.registry.access import redacted, resolved
-from build.stores.registry.credentials import Credentials, credentials
+from build.stores.registry.credentials import Credentials, Logins
 from build.stores.registry.http import Http, Request, Response, refusal
 
 
@@ -67,7 +66,7 @@ def token_request(asked: Challenge, known: Credentials | None) -> Request:
     scopes = [("scope", scope) for scope in wanted["scope"].split()]
     query = urlencode([("service", wanted["service"]), *scopes])
     joint = "&" if "?" in realm else "?"
-    headers = {"Authorization": known.basic} if known else {}
+    headers = {"Authorization": known.basic} if known and known.basic else {}
     return Request("GET", f"{realm}{joint}{query}", headers=headers)
 
 
@@ -77,7 +76,9 @@ class Authenticator:
     def __init__(self, host: str, http: Http) -> None:
         self._host = host
         self._http = http
-        self._known: asyncio.Task[Credentials | None] | None = None
+        self._logins = Logins(http.access.credentials, http.retries.left)
+        # By repository: what the registry's last challenge there was answered with.
+        self._used: dict[str, Credentials | None] = {}
 
     async def answer(self, origin: str, response: Response, repository: Repository) -> str:
         """The `Authorization` that answers the challenge of a 401 from `origin`, the URL of the registry.
@@ -85,21 +86,25 @@ class Authenticator:
         Raises PublishError if there are no credentials, or the token server refuses them.
         """
         asked = challenge(response.headers.get("www-authenticate", ""))
-        known = await self._credentials()
-        if asked.scheme == "basic" and known and not known.identity_token:
+        known = self._used[repository.name] = await self._logins.find(repository)
+        if asked.scheme == "basic" and known and known.basic:
             return known.basic
         if asked.scheme != "bearer":
+            found = f"found {known}" if known else f"found none in {self._places}"
             raise PublishError(
                 f"{self._host} requires {asked.scheme or 'unknown'} credentials for {repository.name}:"
-                f" found none in {self._http.access.config_file}\n  log in first: docker login {self._host}"
+                f" {found}\n  log in first: docker login {self._host}"
             )
+        if known and known.registry_token:
+            return f"Bearer {known.registry_token}"
         if not asked.parameters.get("realm"):
             raise PublishError(f"{self._host} requires a token for {repository.name}: found no realm, expected its URL")
         request = token_request(asked, known)
         request = replace(request, url=resolved(f"{origin}/v2/", request.url, "realm"))
         given = await self._http.request(request)
         if given.status != 200:
-            raise PublishError(refusal(request, given) + f"\n  log in first: docker login {self._host}")
+            status = 401 if given.status == 400 else given.status  # an identity token that has expired (RFC 6749, 5.2)
+            raise PublishError(refusal(request, given) + self.explained(repository, status))
         try:
             found = json.loads(given.data)
             token = str(found.get("token") or found["access_token"])
@@ -109,9 +114,19 @@ class Authenticator:
             raise PublishError(f"{redacted(request.url)}: expected a JSON object with a token")
         return f"Bearer {token}"
 
-    async def _credentials(self) -> Credentials | None:
-        """Looked up once, because a credential helper is a program that may take its time."""
-        if self._known is None:
-            timeout = self._http.retries.left()
-            self._known = asyncio.ensure_future(credentials(self._http.access.config_file, self._host, timeout))
-        return await asyncio.shield(self._known)
+    def explained(self, repository: Repository, status: int) -> str:
+        """Further lines for a refusal: as whom it was sent, where that is from, and how to log in.
+
+        Empty if the registry has not asked for credentials, or refuses for another reason.
+        """
+        if repository.name not in self._used or status not in (401, 403):
+            return ""
+        if known := self._used[repository.name]:
+            what = "no permission" if status == 403 else "refused credentials"
+            return f"\n  {what}: {known}\n  {known.remedy}"
+        return f"\n  found no credentials in {self._places}\n  log in first: docker login {self._host}"
+
+    @property
+    def _places(self) -> str:
+        sources = self._http.access.credentials
+        return ", ".join(map(str, sources)) or "HOME or DOCKER_CONFIG, which are not set"

@@ -10,6 +10,7 @@ from build.errors import PublishError
 from build.oci.reference import Repository
 from build.stores.registry.access import Access, host_of, is_loopback, origin_of, redacted
 from build.stores.registry.auth import Authenticator
+from build.stores.registry.credentials import full_name
 from build.stores.registry.failures import PlainHTTPError, TransientError
 from build.stores.registry.http import Http, Request, Response, refusal
 
@@ -36,8 +37,7 @@ class Session:
 
     def url(self, repository: Repository, path: str) -> str:
         """The URL of `path` in a repository; `path` may be a whole URL."""
-        name = f"library/{repository.name}" if self._host in _HUB and "/" not in repository.name else repository.name
-        return urljoin(f"{self.origin}/v2/{name}/", path)
+        return urljoin(f"{self.origin}/v2/{full_name(repository)}/", path)
 
     async def send(self, repository: Repository, request: Request, expected: Collection[int]) -> Response:
         """Send a request, whose URL may be a path in the repository, and once more if credentials are required.
@@ -71,7 +71,8 @@ class Session:
             self._authorizations[repository.name] = token
             response = await send(token)
         if response.status not in expected:
-            raise PublishError(refusal(replace(request, url=url), response))
+            explained = self._authenticator.explained(repository, response.status) if self._is_own(response.url) else ""
+            raise PublishError(refusal(replace(request, url=url), response) + explained)
         return response
 
     def agree(self, repository: Repository, path: str, found: str | None, expected: str | None) -> None:
