@@ -166,7 +166,7 @@ def test_while_a_registry_answers_nothing(checkout: Checkout, proxy: Faulty, nam
 def test_while_a_credential_helper_answers_nothing(checkout: Checkout, basic: str, hold: Hold, name: str) -> None:
     (checkout.side / ".docker").mkdir()
     (checkout.side / ".docker/config.json").write_text('{"credsStore": "held"}')
-    held = hold("docker-credential-held", forks=False)
+    held = hold("docker-credential-held")
     interrupt(checkout, name, "push", when=lambda: bool(begun(checkout)), REGISTRY=basic, **held)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from pathlib import Path
@@ -11,30 +10,10 @@ from typing import Any
 import pytest
 
 from build.errors import PublishError
-from build.oci.reference import Repository
-from build.stores.registry.credentials import Credentials, Logins
 from tests.support.checkout import Checkout
-from tests.support.logins import PASSWORD, USER, configured, encoded
+from tests.support.logins import PASSWORD, USER, configured, encoded, found, helper
 
 pytestmark = pytest.mark.usefixtures("secrets")
-
-
-def found(source: Path, repository: str) -> Credentials | None:
-    """The credentials for HOST/NAME from one file."""
-
-    async def find() -> Credentials | None:
-        return await Logins((source,), lambda: 60).find(Repository.parse(repository))
-
-    return asyncio.run(find())
-
-
-def helper(checkout: Checkout, script: str) -> str:
-    """PATH with docker-credential-xyz, a shell script."""
-    folder = checkout.side / "helpers"
-    folder.mkdir(exist_ok=True)
-    (folder / "docker-credential-xyz").write_text(f"#!/bin/sh\n{script}\n")
-    (folder / "docker-credential-xyz").chmod(0o755)
-    return f"{folder}:{checkout.environment()['PATH']}"
 
 
 @pytest.mark.parametrize("key", ["https://HOST", "https://HOST/v1/", "https://HOST/v2/", "http://HOST/v2", "HOST/v1/"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from base64 import b64encode
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from build.oci.reference import Repository
+from build.stores.registry.credentials import Credentials, Logins
 from tests.support.checkout import Checkout
 from tests.support.registries import registry
 from tests.support.token_server import SERVICE, TokenServer
@@ -29,6 +32,24 @@ def configured(checkout: Checkout, **config: Any) -> str:
 def encoded(password: str = PASSWORD) -> dict[str, str]:
     """An entry of `auths`."""
     return {"auth": b64encode(f"{USER}:{password}".encode()).decode()}
+
+
+def found(source: Path, repository: str) -> Credentials | None:
+    """The credentials for HOST/NAME from one file."""
+
+    async def find() -> Credentials | None:
+        return await Logins((source,), lambda: 60).find(Repository.parse(repository))
+
+    return asyncio.run(find())
+
+
+def helper(checkout: Checkout, script: str) -> str:
+    """PATH with docker-credential-xyz, a shell script."""
+    folder = checkout.side / "helpers"
+    folder.mkdir(exist_ok=True)
+    (folder / "docker-credential-xyz").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "docker-credential-xyz").chmod(0o755)
+    return f"{folder}:{checkout.environment()['PATH']}"
 
 
 @contextmanager
