@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from build.config.revision import Revision
     from build.daemon.client import Daemon
     from build.engines.engine import Engine
+    from build.oci.reference import Repository
     from build.release.build import Build
     from build.release.publish import Destination
     from build.release.verify import Verification
+    from build.stores.registry.credentials import Credentials
     from build.stores.store import Source, Store
 
 # .cache is also used by other tools.
@@ -209,7 +211,7 @@ def _compiler(options: Options, default: str, connect: Connect) -> Compiler:
     def kube_cross() -> Compiler:
         from build.compilers.kube_cross import KubeCross
 
-        return KubeCross(connect, toolchain(options), options.report, may_pull=not options.dry)
+        return KubeCross(connect, _logins(options), toolchain(options), options.report, may_pull=not options.dry)
 
     def host() -> Compiler:
         from build.compilers.host import Host
@@ -223,15 +225,19 @@ def _compiler(options: Options, default: str, connect: Connect) -> Compiler:
 def _engine(options: Options, name: str, build_cache: Cache, connect: Connect, stack: ExitStack) -> Engine:
     if name == "docker":
         from build.engines.docker import DockerEngine
-        from build.stores.registry.credentials import Logins
         from build.system import scratch
 
         spool = stack.enter_context(scratch(scratch_base(options)))
-        logins = Logins(given.credential_sources(options.environment), partial(given.timeout, options))
-        return DockerEngine(connect, logins.find, build_cache, spool, options.report, options.dry)
+        return DockerEngine(connect, _logins(options), build_cache, spool, options.report, options.dry)
     from build.engines.embedded import Embedded
 
     return Embedded(build_cache, options.dry)
+
+
+def _logins(options: Options) -> Callable[[Repository], Awaitable[Credentials | None]]:
+    from build.stores.registry.credentials import Logins
+
+    return Logins(given.credential_sources(options.environment), partial(given.timeout, options)).find
 
 
 def verification(options: Options) -> Verification:

@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, Any
 from build.compilers.compiler import Compile, Job, Program, gcc_flags
 from build.compilers.sources import packed
 from build.config.arches import Arch
-from build.daemon.client import PATIENCE, Daemon, Line
+from build.daemon.client import PATIENCE, Daemon
+from build.daemon.images import pull_image
 from build.errors import BuildError, CompileError
+from build.oci.reference import Repository
 from build.report import Report, trace_command
+from build.stores.registry.credentials import Credentials
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -39,6 +42,7 @@ class KubeCross:
     """The toolchain image `image` (NAME:TAG), pulled, with progress to `report`, if the daemon does not have it."""
 
     connect: Callable[[], Awaitable[Daemon]]
+    credentials: Callable[[Repository], Awaitable[Credentials | None]]
     image: str
     report: Report
     may_pull: bool
@@ -93,18 +97,8 @@ class KubeCross:
         return self._ids[0]
 
     async def _pull(self, daemon: Daemon) -> None:
-        name, _, tag = self.image.rpartition(":")
-
-        def progress(line: Line) -> None:
-            if not line.get("progressDetail"):
-                self.report(" ".join(filter(None, (self.image + ":", line.get("id"), line.get("status")))))
-
         try:
-            await daemon.stream(
-                f"{self.image} can't be pulled",
-                lambda api: api.pull(name, tag=tag, stream=True, decode=True),
-                progress,
-            )
+            await pull_image(daemon, self.image, self.credentials, self.report)
         except BuildError as error:
             raise CompileError(f"{error}\n  {_INSTEAD}") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -35,12 +35,43 @@ async def connect(environment: Mapping[str, str]) -> Daemon:
     def connected() -> APIClient:
         import docker
 
+        _read_config_leniently()
         client = docker.from_env(environment=dict(environment), timeout=PATIENCE, use_ssh_client=True)
         client.api.hooks["response"].append(_trace)
         client.ping()
         return client.api
 
     return Daemon(await _in_thread("the daemon", connected, PATIENCE))
+
+
+def _read_config_leniently() -> None:
+    """Have docker-py, which reads config.json whenever it is used, skip the entries of `auths` that it can't read.
+
+    Raises BuildError if the file is not a JSON object.
+    """
+    from docker import auth
+    from docker.errors import DockerException
+    from docker.utils import config
+
+    class AuthConfig(auth.AuthConfig):
+        @classmethod
+        def parse_auth(cls, entries: Any, raise_on_error: bool = False) -> dict[str, Any]:
+            parsed: dict[str, Any] = {}
+            for key in entries if isinstance(entries, dict) else ():
+                with suppress(DockerException, ValueError, TypeError, AttributeError):
+                    parsed |= super().parse_auth({key: entries[key]}, raise_on_error)
+            return parsed
+
+    auth.AuthConfig = AuthConfig  # type: ignore[misc]
+    try:
+        is_object = isinstance(config.load_general_config(), dict)
+    except RecursionError:
+        is_object = False
+    if not is_object:
+        raise BuildError(
+            f"{config.find_config_file()!s}: not valid JSON, expected an object in UTF-8"
+            "\n  repair it, or remove it and log in again"
+        )
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ The daemon's own reports are verified: the image is inspected, and the registry 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from build.daemon.client import Daemon, Line
 from build.errors import ImageError, PublishError
 from build.oci.platform import Platform
-from build.oci.reference import Tag
+from build.oci.reference import Repository, Tag
 from build.report import Report
 from build.stores.registry.credentials import Credentials
 
@@ -85,6 +85,26 @@ async def push_image(daemon: Daemon, tag: Tag, credentials: Credentials | None, 
     if not digests:
         raise PublishError(f"{doing}: the daemon ended without a digest\n  see its log, and retry")
     return str(digests[-1])
+
+
+async def pull_image(
+    daemon: Daemon, name: str, credentials: Callable[[Repository], Awaitable[Credentials | None]], report: Report
+) -> None:
+    """Pull the image `name`, NAME:TAG, where NAME without a host is Docker Hub's."""
+    from docker.auth import resolve_repository_name
+
+    repository, _, tag = name.rpartition(":")
+    known = await credentials(Repository(*resolve_repository_name(repository)))
+
+    def progress(line: Line) -> None:
+        if not line.get("progressDetail"):
+            report(" ".join(filter(None, (f"{name}:", line.get("id"), line.get("status")))))
+
+    await daemon.stream(
+        f"{name} can't be pulled",
+        lambda api: api.pull(repository, tag=tag, stream=True, decode=True, auth_config=_auth_config(known)),
+        progress,
+    )
 
 
 async def saved_image(daemon: Daemon, image_id: str) -> bytes:

@@ -24,6 +24,7 @@ from build.compilers import kube_cross as module
 from tests.support.checkout import RELEASE, SETTINGS, Checkout, Run, ended
 from tests.support.components import need
 from tests.support.daemons import LABEL, Docker
+from tests.support.logins import configured, encoded
 from tests.support.pidns import until
 from tests.support.reading import inspect, says
 from tests.support.registries import Recorder
@@ -281,6 +282,18 @@ def test_an_image_that_cant_be_pulled_says_what_to_do(
     message = checkout.refuses(1, *BUILD, **{**toolchain, "KUBE_CROSS_IMAGE": name, "KUBE_CROSS_VERSION": "7"})
     assert message.startswith(f"{name}:7 can't be pulled: ")
     assert message.splitlines()[-1] == f"  {module._INSTEAD}"
+
+
+@pytest.mark.usefixtures("secrets")
+def test_a_pull_with_the_namespaces_password(checkout: Checkout, docker: Docker, basic: str) -> None:
+    """With it, the registry says that there is no such image; with another one, it says nothing of images."""
+    environment = {"DOCKER_HOST": docker.host, "KUBE_CROSS_IMAGE": f"{basic}/team/none", "KUBE_CROSS_VERSION": "7"}
+    for team, expected in (("team", "manifest unknown"), ("team-b", "no basic auth credentials")):
+        auths = {f"{basic}/else": encoded("battery staple"), f"{basic}/{team}": encoded()}
+        folder = configured(checkout, auths=auths)
+        message = checkout.refuses(1, "build", "--compiler", "kube-cross", **environment, DOCKER_CONFIG=folder)
+        assert message.startswith(f"{basic}/team/none:7 can't be pulled: ")
+        assert expected in message
 
 
 def test_the_task_builds_a_toolchain(

@@ -101,6 +101,21 @@ def test_no_daemon(checkout: Checkout, tmp_path: Path) -> None:
     assert not (checkout.root / "bin").exists()
 
 
+def test_strange_entries_of_config_json(checkout: Checkout, tmp_path: Path) -> None:
+    """They are not in the daemon's way, and what is no config.json at all is one message."""
+    environment = {"DOCKER_HOST": f"unix://{tmp_path}/none"}
+    auths = {"a.test": "x", "b.test": {"auth": "YQ=="}, "c.test": {"auth": "é"}, "d.test": {"auth": 5}}
+    configs: tuple[object, ...] = (auths, [], 5)
+    for each in configs:
+        folder = configured(checkout, auths=each)
+        message = checkout.refuses(1, "all-container", *DOCKER, **environment, DOCKER_CONFIG=folder)
+        assert message.startswith("the daemon: no Docker daemon is running\n"), message
+    for data in ("[]", "[" * 100_000):
+        (Path(folder) / "config.json").write_text(data)
+        message = checkout.refuses(1, "all-container", *DOCKER, **environment, DOCKER_CONFIG=folder)
+        assert message.startswith(f"{folder}/config.json: not valid JSON, expected an object in UTF-8\n"), message
+
+
 @pytest.fixture
 def another(docker: Docker) -> Iterator[Docker]:
     """A second daemon, which may be killed."""
