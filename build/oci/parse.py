@@ -14,7 +14,7 @@ from typing import Any
 
 from build.errors import ImageError
 from build.oci.descriptor import DIGEST, Descriptor
-from build.oci.media_types import INDEXES, MANIFESTS
+from build.oci.media_types import INDEXES, MANIFESTS, OCI
 from build.oci.platform import Platform
 
 _WORD = re.compile(r"[A-Za-z0-9._-]*")
@@ -165,8 +165,20 @@ def _shown(value: object) -> str:
 
 
 def media_type_of(manifest: bytes, otherwise: str) -> str:
-    """The `mediaType` of a manifest; `otherwise` if it has none, or is not a manifest."""
+    """The media type of a manifest: its `mediaType`; else `otherwise` if that names one; else by its members, if any.
+
+    `otherwise` is from a Content-Type header, which some registries fill with a generic type, or from a descriptor.
+    """
     try:
-        return json.loads(manifest).get("mediaType") or otherwise
-    except (ValueError, AttributeError, RecursionError):
+        members = json.loads(manifest)
+    except (ValueError, RecursionError):
         return otherwise
+    if not isinstance(members, dict):
+        return otherwise
+    if isinstance(declared := members.get("mediaType"), str) and declared:
+        return declared
+    if otherwise.startswith("application/vnd."):
+        return otherwise
+    if "manifests" in members:
+        return OCI.index
+    return OCI.manifest if {"config", "layers"} <= members.keys() else otherwise

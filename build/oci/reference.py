@@ -1,7 +1,8 @@
 """Repositories, tags and references.
 
-<name> and <reference> follow the distribution-spec, "Pulling manifests"; hosts follow distribution/reference. A layout
-is written `oci:FOLDER` and a repository in an archive `oci-archive:FILE:NAME`, as in skopeo and podman.
+<name> and <reference> follow the distribution-spec, "Pulling manifests"; hosts follow distribution/reference, and may
+have `_`, as those of container networks do. A layout is written `oci:FOLDER` and a repository in an archive
+`oci-archive:FILE:NAME`, as in skopeo and podman.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from build.errors import UsageError
 from build.oci.descriptor import DIGEST
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
 NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]{{1,5}})?")
@@ -44,9 +45,11 @@ class Repository:
             return cls("", folder)
         host, _, name = text.partition("/")
         if not _is_host(host):
+            hub = f"\n  on Docker Hub: docker.io/{host}; on a host of that name: {host}:PORT"
             raise UsageError(
                 f"{text!r}: {host!r} is not a registry's host"
                 "\n  expected HOST[:PORT][/PATH], for example registry.example/team or localhost:5000, or oci:FOLDER"
+                + (hub if NAME.fullmatch(host) else "")
             )
         if not NAME.fullmatch(name) or len(text) > MAX_LENGTH:
             raise UsageError(
@@ -76,7 +79,7 @@ def archive_file(registry: str) -> str:
 
 
 def check_registry(text: str) -> str:
-    """Return `text` if it may be a registry, a layout or an archive; raise UsageError otherwise.
+    """Return `text` without a `/` at its end if it may be a registry, a layout or an archive, else raise UsageError.
 
     `Repository.parse` checks a registry's host later, together with the repository name.
     """
@@ -87,6 +90,7 @@ def check_registry(text: str) -> str:
         raise UsageError(
             f"{text!r}: expected oci-archive:FILE, with FILE in UTF-8 and without colons or control characters"
         )
+    text = text.rstrip("/") or text
     host, slash, _ = text.partition("/")
     # NAME.tar could also be the name of a host.
     if text.endswith(".tar") and not text.startswith(("oci:", ARCHIVE)) and not (slash and _is_host(host)):

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from build.errors import ImageError
+from build.oci import media_types
+from build.oci.parse import media_type_of, parse_manifest
 from tests.support.properties import examples
 from tests.support.strangers import OCI, Json, Shelf, proved
 
@@ -68,3 +70,30 @@ def test_a_manifest_over_the_size_limit_is_refused(shelf: Shelf) -> None:
     manifest = json.dumps({**shelf.read(shelf.image()), "annotations": {"x": "x" * (4 << 20)}}).encode()
     with pytest.raises(ImageError, match="expected 4194304 at most"):
         proved(shelf.tag("1", shelf.put(manifest, OCI + "manifest.v1+json")))
+
+
+BOTH = b'{"manifests": [], "config": {}, "layers": []}'
+
+
+@pytest.mark.parametrize(
+    ("body", "given", "found"),
+    [
+        (b'{"mediaType": "a/b", "manifests": []}', media_types.OCI.manifest, "a/b"),
+        (b'{"manifests": []}', media_types.DOCKER.index, media_types.DOCKER.index),
+        (b'{"manifests": []}', "application/json", media_types.OCI.index),
+        (b'{"config": {}, "layers": []}', "text/plain", media_types.OCI.manifest),
+        (b'{"mediaType": 5, "config": {}, "layers": []}', "", media_types.OCI.manifest),
+        (b'{"layers": []}', "application/octet-stream", "application/octet-stream"),
+        (b"[]", media_types.OCI.index, media_types.OCI.index),
+        (b"<html>", "text/html", "text/html"),
+    ],
+)
+def test_the_media_type_of_a_manifest(body: bytes, given: str, found: str) -> None:
+    assert media_type_of(body, given) == found
+
+
+def test_a_body_that_could_be_either_is_refused() -> None:
+    with pytest.raises(ImageError, match="found the member"):
+        parse_manifest(
+            b'{"schemaVersion": 2, "manifests": [], "config": {"a": 1}, "layers": []}', media_type_of(BOTH, "")
+        )
