@@ -96,11 +96,11 @@ class DockerEngine:
             return await fetch_image(store, tag, built.spec.arch, self.spool, held)
         return None
 
-    async def publish(self, built: Built, tag: Tag, store: Store) -> Image:
+    async def publish(self, built: Built, tag: Tag, store: Store, current: str | None) -> Image:
         """Push the image, and verify what the registry has then."""
         daemon, credentials = await self.connect(), await self.credentials(tag.repository)
         digest = await push_image(daemon, tag, credentials, self.report)
-        found = await store.digest(tag.repository, tag.name)
+        found = await store.settled_digest(tag.repository, tag.name, digest, current)
         if found != digest:
             raise PublishError(f"{tag}: the registry has {found}, expected {digest}, which the daemon says it pushed")
         return await fetch_image(store, tag, built.spec.arch, self.spool, digest)

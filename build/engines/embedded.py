@@ -71,7 +71,7 @@ class Embedded:
         """The image, which is known before it is published."""
         return _image(built)
 
-    async def publish(self, built: Built, tag: Tag, store: Store) -> Image:
+    async def publish(self, built: Built, tag: Tag, store: Store, current: str | None) -> Image:  # noqa: ARG002
         """Move the tag; the store already has the content."""
         await store.put_tag(tag.repository, tag.name, _image(built))
         return _image(built)

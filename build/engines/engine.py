@@ -41,8 +41,8 @@ class Publisher(Protocol[T]):
         None if it is not known before the daemon pushes.
         """
 
-    async def publish(self, built: T, tag: Tag, store: Store) -> Image:
-        """Move `tag` to the image, and return the published image.
+    async def publish(self, built: T, tag: Tag, store: Store, current: str | None) -> Image:
+        """Move `tag`, whose digest is `current`, to the image, and return the published image.
 
         The store already has the content of the image that `target` returned.
         """
@@ -74,7 +74,7 @@ class Unchanged:
         """The image itself."""
         return built
 
-    async def publish(self, built: Image, tag: Tag, store: Store) -> Image:
+    async def publish(self, built: Image, tag: Tag, store: Store, current: str | None) -> Image:  # noqa: ARG002
         """Move the tag; the store already has the content."""
         await store.put_tag(tag.repository, tag.name, built)
         return built

@@ -87,7 +87,10 @@ async def _publish(
 ) -> list[Result]:
     tags = {arch: to.release.arch_tag(arch) for arch in images}
     list_tag = to.release.list_tag() if listing else None
-    current = await digests_of(to.store, [*([list_tag] if list_tag else []), *tags.values()])
+    every = [*([list_tag] if list_tag else []), *tags.values()]
+    if not to.dry:
+        to.store.will_write(tag.repository for tag in every)
+    current = await digests_of(to.store, every)
     # If no tag exists, none can be moved by mistake, so each image is sent while others are still being compiled.
     early = to.store.keeps_tags and not any(current.values()) and not to.dry
     work = _Publication(to, publisher, tags, list_tag, current, early)
@@ -181,7 +184,7 @@ class _Publication(Generic[T]):
             raise not_moved([*lines, *notes])
 
     async def publish(self, arch: Arch, built: T) -> Image:
-        return await self.publisher.publish(built, self.tags[arch], self.to.store)
+        return await self.publisher.publish(built, self.tags[arch], self.to.store, self.current[self.tags[arch]])
 
     async def publish_list(self, index: Index | None) -> Index | None:
         if self.list_tag and index:
@@ -195,7 +198,9 @@ class _Publication(Generic[T]):
         wanted = {self.tags[arch]: image.digest for arch, image in targets.items() if image}
         if self.list_tag and index:
             wanted = {self.list_tag: index.digest, **wanted}
-        found = await digests_of(self.to.store, wanted)
+        settled = self.to.store.settled_digest
+        digests = await all_of(settled(t.repository, t.name, digest, self.current[t]) for t, digest in wanted.items())
+        found = dict(zip(wanted, digests, strict=True))
         moved = [tag for tag, digest in wanted.items() if found[tag] != digest]
         if moved:
             lines = [f"  {tag}: found {found[tag]}, expected {wanted[tag]}" for tag in moved]

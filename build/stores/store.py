@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -45,6 +46,15 @@ class Store(Source, Protocol):
     @property
     def is_distant(self) -> bool:
         """Whether a round trip costs more than sending a small blob twice, as far as is known yet."""
+
+    async def settled_digest(self, repository: Repository, name: str, wanted: str, before: str | None) -> str | None:
+        """The digest that the tag `name` refers to after it was moved from `before` to `wanted`.
+
+        Where writes take time to be seen, it is asked for again while it is `before` or there is no tag.
+        """
+
+    def will_write(self, repositories: Iterable[Repository]) -> None:
+        """Say which repositories will be written, before anything is asked about them."""
 
     def expect(self, repository: Repository, blobs: int) -> None:
         """Prepare to receive this many blobs, which saves a round trip while the compilers are at work."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from threading import Lock
 
@@ -62,6 +64,8 @@ def test_challenges_come_back(wanted: list[tuple[str, dict[str, str]]], comma: s
     [
         ('Bearer realm="https://a/b?c=d,e",scope="x:y:pull,push x:z:pull"', "https://a/b?c=d,e"),
         ("bearer REALM=here", "here"),
+        ("Bearer realm=https://a/b,service=c", "https://a/b"),
+        ('Bearer realm="here', "here"),
         ('Negotiate, Basic realm="x", Bearer realm="y"', "y"),
         ('Negotiate YWJj==, Bearer realm="y"', "y"),
         ('Digest realm="Bearer realm=z", nonce="a, Bearer b", Bearer realm="y"', "y"),
@@ -70,6 +74,24 @@ def test_challenges_come_back(wanted: list[tuple[str, dict[str, str]]], comma: s
 )
 def test_realms(header: str, expected: str) -> None:
     assert challenge(header).parameters["realm"] == expected
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a", "a ", "a=", 'a="', '"', '\\"', 'a="\\', " ", "= ", ",", 'a = "b" ', "a, ", 'Bearer realm="']
+)
+def test_a_header_is_read_in_one_go(pattern: str) -> None:
+    """However long: what is read twice would take minutes here."""
+    code = f"from build.stores.registry.auth import challenge; challenge({pattern!r} * (1_000_000 // {len(pattern)}))"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_scheme_without_an_end_is_not_shown(checkout: Checkout, basic: str) -> None:
+    with front(basic) as between:
+        between.change = lambda _, said: said.replace("WWW-Authenticate", "x" * 30_000) if said.status == 401 else None
+        folder = configured(checkout, auths={between.host: encoded()})
+        message = checkout.refuses(1, "push", REGISTRY=between.host, DOCKER_CONFIG=folder)
+        assert " requires xxx" in message
+        assert len(message) < 1000
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from build.oci.descriptor import Blob
 from build.oci.media_types import OCI
 from build.oci.reference import Repository
-from build.stores.registry.access import Access, origin_of
+from build.stores.registry.access import Access, origin_of, resolved
 from build.stores.registry.registry import Registry
 from tests.support.fronts import Asked, Said, front
 from tests.support.logins import encoded
@@ -50,6 +50,8 @@ def test_a_location_in_another_spelling_is_the_registrys_own(tmp_path: Path) -> 
         ("https://a.test/x", "https://a.test:443/y?z", True),
         ("http://a.test:80", "http://A.TEST", True),
         ("https://user:password@a.test", "https://a.test", True),
+        ("https://a.test.", "https://A.test:443", True),
+        ("https://a.test:5000", "https://a.test.:5000", True),
         ("https://a.test", "http://a.test", False),
         ("https://a.test", "http://a.test:443", False),
         ("https://a.test", "https://a.test:5000", False),
@@ -60,3 +62,17 @@ def test_a_location_in_another_spelling_is_the_registrys_own(tmp_path: Path) -> 
 )
 def test_origins(url: str, other: str, same: bool) -> None:
     assert (origin_of(url) == origin_of(other)) == same
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        ("/up?state=a%2Fb", "https://a.test/up?state=a%2Fb"),
+        ("https://A.test.:443/up?state=a%2Fb", "https://a.test/up?state=a%2Fb"),
+        ("https://user:password@a.test/up", "https://a.test/up"),
+        ("https://a.test:5000/up", "https://a.test:5000/up"),
+        ("HTTPS://B.test/up", "HTTPS://B.test/up"),
+    ],
+)
+def test_settings_by_host_apply_to_every_spelling(target: str, found: str) -> None:
+    assert resolved("https://a.test/v2/", target, "Location").lower() == found.lower()

@@ -7,6 +7,7 @@ holds the tags, is replaced in one step under a lock that the system releases if
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,13 @@ class Layout:
     async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:  # noqa: ARG002
         """See `Store`: a large blob is the layout's own file."""
         return await asyncio.to_thread(read_blob, self._folder(repository), descriptor)
+
+    async def settled_digest(self, repository: Repository, name: str, wanted: str, before: str | None) -> str | None:  # noqa: ARG002
+        """See `Store`: a file can be seen as soon as it is written."""
+        return await self.digest(repository, name)
+
+    def will_write(self, repositories: Iterable[Repository]) -> None:
+        """A folder needs no permission."""
 
     def expect(self, repository: Repository, blobs: int) -> None:
         """A folder needs no preparation."""

@@ -43,8 +43,9 @@ class Access:
 
     `credentials` are searched in their order; `certificates` are the folders `certs.d`; `proxies` has the values of the
     proxy variables by `http`, `https` and `no`; `insecure` are hosts (HOST[:PORT]) for which neither TLS nor a trusted
-    certificate is required. `timeout` is the number of seconds that all requests may take, waiting included. `report`
-    learns of long waits.
+    certificate is required. `timeout` is the number of seconds that all requests may take, waiting included; `parallel`
+    the largest number of requests in flight to a registry, or None for one that suits it. `report` learns of long
+    waits.
     """
 
     credentials: Sequence[Source] = ()
@@ -52,6 +53,7 @@ class Access:
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     insecure: Collection[str] = ()
     timeout: float = 300
+    parallel: int | None = None
     report: Report = field(default=silent, repr=False)
 
     def may_be_plain(self, host: str) -> bool:
@@ -138,9 +140,13 @@ def checked(url: str, schemes: Collection[str] = ("http", "https")) -> str:
 
 
 def resolved(base: str, target: str, name: str) -> str:
-    """The URL `target` relative to `base`; PublishError, with the name of the header, if it is not a URL."""
+    """The URL `target` relative to `base`; PublishError, with the name of the header, if it is not a URL.
+
+    If both have the same origin, it is spelled as in `base`, so that the same settings and credentials apply.
+    """
     try:
-        return checked(urljoin(base, target))
+        found = checked(urljoin(base, target))
+        return urlsplit(found)._replace(netloc=host_of(base)).geturl() if origin_of(found) == origin_of(base) else found
     except (ValueError, PublishError):
         raise PublishError(f"{host_of(base)}: found an invalid URL in the {name} of its answer") from None
 
@@ -153,7 +159,7 @@ def host_of(url: str) -> str:
 def origin_of(url: str) -> tuple[str, str, int]:
     """Scheme, host and port of a URL, for comparison (RFC 6454, 4)."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme]
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS[parts.scheme]
 
 
 def redacted(url: str) -> str:

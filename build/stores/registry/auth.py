@@ -26,33 +26,41 @@ class Challenge:
     parameters: Mapping[str, str]
 
 
-_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_PARAMETER = re.compile(rf'\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))\s*')
-_SCHEME = re.compile(rf"\s*({_WORD})(?:\s+|$|,)")
+# Characters of a scheme that are shown.
+_LONGEST = 40
+# A word, and its value if it is a parameter; or what separates them. Nothing is read twice, however long it is.
+_QUOTED = r'"((?:[^"\\]|\\.)*+)"?'
+_PART = re.compile(rf'([^\s,="]++)(?:\s*+=\s*+(?:{_QUOTED}|([^\s,"]*+)))?+|{_QUOTED}|[\s,=]++', re.DOTALL)
 
 
 def challenge(header: str) -> Challenge:
     """The preferred challenge of a `WWW-Authenticate` header: Bearer, else Basic, else the first."""
-    found = list(_challenges(header))
     order = {"bearer": 0, "basic": 1}
-    return min(found, key=lambda each: order.get(each.scheme, 2), default=Challenge("", {}))
+    return min(_challenges(header), key=lambda each: order.get(each.scheme, 2), default=Challenge("", {}))
 
 
 def _challenges(header: str) -> Iterator[Challenge]:
     """RFC 9110, 11.6.1: commas separate challenges as well as parameters; a name without `=` begins a challenge."""
-    at, scheme, parameters = 0, "", dict[str, str]()
-    while at < len(header):
-        if scheme and (match := _PARAMETER.match(header, at)):
-            quoted, plain = match[2], match[3]
-            parameters[match[1].lower()] = re.sub(r"\\(.)", r"\1", quoted) if plain is None else plain
-        elif match := _SCHEME.match(header, at):
+    scheme, parameters = "", dict[str, str]()
+    for word, quoted, plain in (match.group(1, 2, 3) for match in _PART.finditer(header)):
+        if word and quoted is None and plain is None:
             if scheme:
                 yield Challenge(scheme, parameters)
-            scheme, parameters = match[1].lower(), {}
-        at = match.end() if match else at + 1
-        at += header[at : at + 1] == ","
+            scheme, parameters = word.lower(), {}
+        elif word:
+            parameters[word.lower()] = re.sub(r"\\(.)", r"\1", quoted or "") if plain is None else plain
     if scheme:
         yield Challenge(scheme, parameters)
+
+
+def for_push(asked: Challenge) -> Challenge:
+    """The same, with the right to push in its first scope, that of the repository of the request."""
+    first, *others = asked.parameters.get("scope", "").split() or [""]
+    resource, _, actions = first.rpartition(":")
+    if not resource.startswith("repository:"):
+        return asked
+    wanted = ",".join(dict.fromkeys([*actions.split(","), "push"]))
+    return replace(asked, parameters={**asked.parameters, "scope": " ".join([f"{resource}:{wanted}", *others])})
 
 
 def token_request(asked: Challenge, known: Credentials | None) -> Request:
@@ -80,9 +88,10 @@ class Authenticator:
         # By repository: what the registry's last challenge there was answered with.
         self._used: dict[str, Credentials | None] = {}
 
-    async def answer(self, origin: str, response: Response, repository: Repository) -> str:
+    async def answer(self, origin: str, response: Response, repository: Repository, *, push: bool = False) -> str:
         """The `Authorization` that answers the challenge of a 401 from `origin`, the URL of the registry.
 
+        With `push`, a token is asked for that allows pushing, too; if that is refused, one for what is demanded now.
         Raises PublishError if there are no credentials, or the token server refuses them.
         """
         asked = challenge(response.headers.get("www-authenticate", ""))
@@ -92,17 +101,21 @@ class Authenticator:
         if asked.scheme != "bearer":
             found = f"found {known}" if known else f"found none in {self._places}"
             raise PublishError(
-                f"{self._host} requires {asked.scheme or 'unknown'} credentials for {repository.name}:"
+                f"{self._host} requires {asked.scheme[:_LONGEST] or 'unknown'} credentials for {repository.name}:"
                 f" {found}\n  log in first: docker login {self._host}"
             )
         if known and known.registry_token:
             return f"Bearer {known.registry_token}"
         if not asked.parameters.get("realm"):
             raise PublishError(f"{self._host} requires a token for {repository.name}: found no realm, expected its URL")
-        request = token_request(asked, known)
-        request = replace(request, url=resolved(f"{origin}/v2/", request.url, "realm"))
-        given = await self._http.request(request)
-        if given.status != 200:
+        wanted = for_push(asked) if push else asked
+        for each in (wanted, asked) if wanted != asked else (asked,):
+            request = token_request(each, known)
+            request = replace(request, url=resolved(f"{origin}/v2/", request.url, "realm"))
+            given = await self._http.request(request)
+            if given.status // 100 == 2:
+                break
+        if given.status // 100 != 2:
             status = 401 if given.status == 400 else given.status  # an identity token that has expired (RFC 6749, 5.2)
             raise PublishError(refusal(request, given) + self.explained(repository, status))
         try:

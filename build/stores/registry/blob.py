@@ -13,15 +13,15 @@ from urllib.parse import quote, urlsplit
 from build.errors import PublishError
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.reference import Repository
-from build.stores.registry.access import host_of, redacted, resolved
+from build.stores.registry.access import host_of, origin_of, redacted, resolved
 from build.stores.registry.failures import TransientError
 from build.stores.registry.http import Body, Request, Response, refusal
-from build.stores.registry.session import Session
+from build.stores.registry.session import STORED, Session, told_digest
 from build.stores.store import SMALL
 
 # How a registry says that it does not know an upload any more (distribution-spec, "Error Codes": BLOB_UPLOAD_…).
 _UPLOAD_IS_GONE = (400, 404, 416)
-_NOT_ALLOWED = (401, 403)
+_SERVER_ERROR = 500
 # Layers are compressed already.
 _AS_IS = {"Accept-Encoding": "identity"}
 
@@ -85,18 +85,19 @@ async def push_blob(
         nonlocal ahead
         location, ahead = ahead, ""
         if not location:
-            response = await (
-                mount(session, repository, blob, mount_from) if mount_from else start(session, repository)
-            )
-            if response.status == 201:
+            response = await mount(session, repository, blob, mount_from) if mount_from else None
+            if response and _is_mounted(response):
                 return 0
+            # Whatever else a registry says to a mount: the blob can still be uploaded.
+            if not response or response.status != 202 or "location" not in response.headers:
+                response = await start(session, repository)
             location = _location(session, repository, response)
         location += ("&" if urlsplit(location).query else "?") + "digest=" + quote(blob.digest, safe="")
         request = Request("PUT", location, _body(blob), {"Content-Type": "application/octet-stream"})
-        stored = await session.send(repository, request, (201, *_UPLOAD_IS_GONE))
-        if stored.status != 201:
+        stored = await session.send(repository, request, (*STORED, *_UPLOAD_IS_GONE))
+        if stored.status not in STORED:
             raise TransientError(refusal(request, stored))  # uploads expire: start another one
-        session.agree(repository, location, stored.headers.get("docker-content-digest"), blob.digest)
+        session.agree(repository, location, told_digest(stored), blob.digest)
         return blob.size
 
     return await session.http.retries.retried(push)
@@ -108,15 +109,26 @@ def _body(blob: Blob) -> Body:
 
 async def start(session: Session, repository: Repository) -> Response:
     """Start an upload."""
-    return await session.send(repository, Request("POST", "blobs/uploads/"), (202,))
+    return await session.send(repository, Request("POST", "blobs/uploads/"), STORED)
 
 
-async def mount(session: Session, repository: Repository, blob: Blob, source: Repository) -> Response:
-    """Mount a blob from another repository; where that is not possible, the answer starts an upload."""
+async def mount(session: Session, repository: Repository, blob: Blob, source: Repository) -> Response | None:
+    """The answer to mounting a blob from another repository; None if that is refused.
+
+    Raises TransientError only if the registry can't be reached or asks to wait.
+    """
     path = f"blobs/uploads/?mount={blob.digest}&from={quote(source.name, safe='')}"
-    response = await session.send(repository, Request("POST", path), (201, 202, *_NOT_ALLOWED))
-    # Whoever may write here need not be allowed to read there.
-    return await start(session, repository) if response.status in _NOT_ALLOWED else response
+    try:
+        return await session.send(repository, Request("POST", path), STORED)
+    except PublishError as error:
+        if isinstance(error, TransientError) and error.status < _SERVER_ERROR:
+            raise
+        return None
+
+
+def _is_mounted(response: Response) -> bool:
+    """Whether the blob is in place; some registries start every upload with a 201."""
+    return response.status == 201 and "/blobs/uploads/" not in response.headers.get("location", "")
 
 
 def _location(session: Session, repository: Repository, started: Response) -> str:
@@ -126,8 +138,11 @@ def _location(session: Session, repository: Repository, started: Response) -> st
         raise PublishError(f"POST {redacted(url)}: found no Location in the answer, expected an upload's")
     location = resolved(url, started.headers["location"], "Location")
     # A registry behind a proxy that terminates TLS may take the connection for plain HTTP.
-    plain = f"http://{host_of(session.origin)}/"
-    return f"{session.origin}/{location.removeprefix(plain)}" if location.startswith(plain) else location
+    parts = urlsplit(location)
+    secure = parts._replace(scheme="https", netloc=host_of(location).removesuffix(":80"))
+    if parts.scheme == "http" and origin_of(secure.geturl()) == origin_of(session.origin):
+        return secure._replace(netloc=host_of(session.origin)).geturl()
+    return location
 
 
 class Uploads:

@@ -49,9 +49,9 @@ class TransientError(PublishError):
     # How often it is retried at most, while there is time.
     tries = TRIES
 
-    def __init__(self, message: str, wait: float | None = None) -> None:
+    def __init__(self, message: str, wait: float | None = None, status: int = 0) -> None:
         super().__init__(message)
-        self.wait = wait
+        self.wait, self.status = wait, status
 
 
 class UnavailableError(TransientError):
@@ -60,26 +60,30 @@ class UnavailableError(TransientError):
     tries = sys.maxsize
 
 
+class NotVisibleError(UnavailableError):
+    """What was pushed can't be seen yet: some registries take their time."""
+
+
 class PlainHTTPError(PublishError):
     """A server does not speak TLS."""
 
 
 class Retries:
-    """The deadline of a run, and how many requests are in flight.
+    """The deadline of a run, and how many requests are in flight: at most `parallel`, or as many as suit the registry.
 
     `timeout` is in seconds, and only those count in which a request is under way or waits to be retried: not those that
     compilers take in between. `report` learns once that something is retried for long.
     """
 
-    def __init__(self, timeout: float, report: Report = silent) -> None:
+    def __init__(self, timeout: float, parallel: int | None = None, report: Report = silent) -> None:
         self.timeout = timeout
         self.quickest = timeout
         self._report = report
         self._spent, self._began, self._under_way = 0.0, 0.0, 0
         self._last_failure: TransientError | None = None
         self._told = False
-        self._in_flight = asyncio.Semaphore(_FEW)
-        self._limit, self._made = _FEW, 0
+        self._in_flight = asyncio.Semaphore(parallel or _FEW)
+        self._may_grow, self._made = parallel is None, 0
         self._since: tuple[float, float] | None = None
 
     def left(self) -> float:
@@ -141,11 +145,11 @@ class Retries:
         self.quickest = min(self.quickest, took)
         self._made += 1
         self._since = self._since or (monotonic() - took, _cpu_time())
-        if self._made < _FEW or self._limit == _MANY:
+        if self._made < _FEW or not self._may_grow:
             return
         (began, worked), self._since, self._made = self._since, (monotonic(), _cpu_time()), 0
         if self.quickest > _LONG and self._since[1] - worked < self._since[0] - began:
-            self._limit = _MANY
+            self._may_grow = False
             for _ in range(_MANY - _FEW):
                 self._in_flight.release()
 

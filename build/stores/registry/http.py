@@ -89,7 +89,7 @@ class Http:
 
     def __init__(self, access: Access) -> None:
         self.access = access
-        self.retries = Retries(access.timeout, access.report)
+        self.retries = Retries(access.timeout, access.parallel, access.report)
         self._clients: dict[tuple[str, str], httpx2.AsyncClient] = {}
         self._replaced: list[httpx2.AsyncClient] = []
         # Origins that have answered, and those that are spoken to in HTTP/1.1 because in HTTP/2 they have not.
@@ -144,7 +144,7 @@ class Http:
             raise PublishError(f"{what}: {proxy_refusal(request.url, proxy, f'407 {response.reason}')}")
         if response.status in _BUSY and (request.method, response.status) != ("HEAD", 501):
             wait = failures.retry_after(response.headers.get("retry-after", ""))
-            raise UnavailableError(refusal(request, response), wait)
+            raise UnavailableError(refusal(request, response), wait, response.status)
         return response
 
     async def _exchange(self, request: Request) -> tuple[Response, int]:
@@ -179,7 +179,8 @@ class Http:
                     kept += chunk
         finally:
             await response.aclose()
-        named = {name.lower(): value for name, value in response.headers.items()}  # repeated ones are joined by commas
+        # Repeated headers are joined by commas, but the same one twice is one.
+        named = {name.lower(): ", ".join(dict.fromkeys(response.headers.get_list(name))) for name in response.headers}
         answer = Response(request.url, response.status_code, response.reason_phrase, named, bytes(kept))
         return answer, received
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from build.oci.descriptor import Blob, Descriptor
@@ -34,6 +35,10 @@ class Registry:
         """See `Store`."""
         return await tag.digest(self._session, repository, name)
 
+    async def settled_digest(self, repository: Repository, name: str, wanted: str, before: str | None) -> str | None:
+        """See `Store`."""
+        return await tag.settled_digest(self._session, repository, name, wanted, before)
+
     async def manifest(self, repository: Repository, reference: str) -> Blob | None:
         """See `Store`."""
         return await manifest.pull_manifest(self._session, repository, reference)
@@ -41,6 +46,10 @@ class Registry:
     async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:
         """See `Store`."""
         return await pull_blob(self._session, repository, descriptor, spool)
+
+    def will_write(self, repositories: Iterable[Repository]) -> None:
+        """Ask for tokens to push with, from the first one on."""
+        self._session.to_write.update(repositories)
 
     def expect(self, repository: Repository, blobs: int) -> None:
         """Open uploads ahead."""

@@ -7,12 +7,16 @@ from dataclasses import replace
 from urllib.parse import urljoin
 
 from build.errors import PublishError
+from build.oci.descriptor import DIGEST
 from build.oci.reference import Repository
 from build.stores.registry.access import Access, host_of, is_loopback, origin_of, redacted
 from build.stores.registry.auth import Authenticator
 from build.stores.registry.credentials import full_name
 from build.stores.registry.failures import PlainHTTPError, TransientError
 from build.stores.registry.http import Http, Request, Response, refusal
+
+# Success of a write: the spec has 201, or 202 where an upload starts, and some registries say it with another one.
+STORED = (200, 201, 202, 204)
 
 # Docker Hub's API has a host of its own.
 _HUB = {"docker.io": "registry-1.docker.io"}
@@ -34,6 +38,8 @@ class Session:
         self.origin = f"{scheme}://{_HUB.get(host, host)}"
         # By repository. Two requests may both ask for a token: the second one is kept.
         self._authorizations: dict[str, str] = {}
+        # Those that will be written: a token for reading only may be refused, or hide a repository that is yet to be.
+        self.to_write: set[Repository] = set()
 
     def url(self, repository: Repository, path: str) -> str:
         """The URL of `path` in a repository; `path` may be a whole URL."""
@@ -67,7 +73,8 @@ class Session:
         url = self.url(repository, request.url)
         if response.status == 401 and self._is_own(response.url):
             # Sent from here: another request's token, for a mount, may be the one that is kept by now.
-            token = await self._authenticator.answer(self.origin, response, repository)
+            push = repository in self.to_write
+            token = await self._authenticator.answer(self.origin, response, repository, push=push)
             self._authorizations[repository.name] = token
             response = await send(token)
         if response.status not in expected:
@@ -106,3 +113,9 @@ class Session:
 
     def _is_own(self, url: str) -> bool:
         return origin_of(url) == origin_of(self.origin)
+
+
+def told_digest(response: Response) -> str | None:
+    """The digest that a registry names in a header; None if there is none of SHA-256."""
+    digest = response.headers.get("docker-content-digest", "").partition(",")[0].strip().lower()
+    return digest if DIGEST.fullmatch(digest) else None
