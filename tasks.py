@@ -49,6 +49,7 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "registry": ([], "where images are published: HOST[:PORT][/PATH] or oci:FOLDER; may be repeated [REGISTRY]"),
     "insecure_registry": ([], "HOST[:PORT] to contact over plain HTTP or without certificate verification"),
     "timeout": (None, "seconds that all requests to registries may take, waiting included [TIMEOUT]"),
+    "parallel": (None, "requests that may be in flight to a registry at a time [PARALLEL]"),
     "tag": (None, "the tag of a single image [TAG]"),
     "rev": (None, "the revision at the end of VERSION, instead of git's [REV]"),
     "cflags": (None, "compiler flags [CFLAGS]"),
@@ -71,7 +72,7 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
 TOOLCHAIN = ("kube_cross_image", "kube_cross_version", "json")
 COMPILE = ("arch", "image", "tag", "rev", "cflags", "engine", "compiler", "libc", *TOOLCHAIN)
 ASSEMBLE = (*COMPILE, "registry", "format")
-REMOTE = ("insecure_registry", "timeout")
+REMOTE = ("insecure_registry", "timeout", "parallel")
 RUN = ("with_", "allow_not_run")
 PUBLISH = (*ASSEMBLE, *REMOTE, "overwrite", "verify", *RUN)
 RELEASE = ("arch", "image", "registry", *REMOTE, "tag", "json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,20 +48,30 @@ def registries(options: Options, default: str) -> list[str]:
     from build.oci.reference import archive_file, check_registry
 
     given = options.flags.get("registry") or [options.environment.get("REGISTRY") or default]
-    for registry in map(check_registry, given):
+    checked = list(dict.fromkeys(map(check_registry, given)))
+    for registry in checked:
         if archive_file(registry):
             raise UsageError(
                 f"{registry!r}: expected HOST[:PORT][/PATH] or oci:FOLDER\n  to write an archive, use invoke copy"
             )
-    return list(dict.fromkeys(given))
+    return checked
 
 
 def timeout(options: Options) -> float:
     """The limit in seconds for all requests to registries; raise UsageError unless it is a positive integer."""
-    given = options.text("timeout", str(TIMEOUT))
-    if not given.isascii() or not given.isdigit() or not int(given):
-        raise UsageError(f"timeout: found {given!r}, expected a positive whole number of seconds")
-    return int(given)
+    return _positive(options, "timeout", str(TIMEOUT), "seconds") or TIMEOUT
+
+
+def parallel(options: Options) -> int | None:
+    """The largest number of requests in flight to a registry, if one is given; raise UsageError for anything else."""
+    return _positive(options, "parallel", "", "requests")
+
+
+def _positive(options: Options, name: str, default: str, unit: str) -> int | None:
+    given = options.text(name, default)
+    if given and not re.fullmatch("0*[1-9][0-9]{0,8}", given):
+        raise UsageError(f"{name}: found {given!r}, expected a positive whole number of {unit}")
+    return int(given) if given else None
 
 
 def insecure(options: Options) -> frozenset[str]:
@@ -126,4 +137,5 @@ def access(options: Options) -> Access:
         insecure=insecure(options),
         timeout=timeout(options),
         report=options.report,
+        parallel=parallel(options),
     )

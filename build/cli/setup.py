@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from build.release.build import Build
     from build.release.publish import Destination
     from build.release.verify import Verification
+    from build.stores.registry.access import Access
     from build.stores.registry.credentials import Credentials
     from build.stores.store import Source, Store
 
@@ -135,12 +136,13 @@ async def stores(options: Options) -> AsyncIterator[Stores]:
 
     All stores are closed when the context ends.
     """
+    access = given.access(options)  # report errors even if no registry is contacted
     opened: dict[str, Store] = {}
 
     def store(registry: str) -> Store:
         host = registry.partition("/")[0]
         if host not in opened:
-            opened[host] = _store(options, registry)
+            opened[host] = _store(options, access, registry)
         return opened[host]
 
     try:
@@ -161,14 +163,14 @@ def source(options: Options, registry: str, store: Stores) -> Source:
     return store(registry)
 
 
-def _store(options: Options, registry: str) -> Store:
+def _store(options: Options, access: Access, registry: str) -> Store:
     if registry.startswith("oci:"):
         from build.stores.layout.layout import Layout
 
         return Layout(options.root)
     from build.stores.registry.registry import Registry
 
-    return Registry(registry.partition("/")[0], given.access(options))
+    return Registry(registry.partition("/")[0], access)
 
 
 def destinations(options: Options, images: Sequence[Release], store: Stores) -> list[Destination]:
