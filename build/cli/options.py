@@ -13,7 +13,7 @@ from build.errors import UsageError
 from build.report import Report, silent
 
 if TYPE_CHECKING:
-    from build.stores.registry.access import Access, Source
+    from build.stores.http.access import Access, Source
 
 # Seconds: the default limit for all requests to registries in a run, including waiting.
 TIMEOUT = 300
@@ -95,7 +95,7 @@ def _home(environment: Mapping[str, str]) -> Path | None:
 
 def credential_sources(environment: Mapping[str, str]) -> tuple[Source, ...]:
     """Where credentials are searched, in this order: as Docker, the variable first; then as containers-auth.json(5)."""
-    from build.stores.registry.access import Variable
+    from build.stores.http.access import Variable
 
     home = _home(environment)
     value = environment.get("DOCKER_AUTH_CONFIG")
@@ -119,7 +119,7 @@ def credential_sources(environment: Mapping[str, str]) -> tuple[Source, ...]:
 
 def access(options: Options) -> Access:
     """The settings for access to registries: credentials, certificates, proxies and timeout."""
-    from build.stores.registry.access import Access
+    from build.stores.http.access import Access
 
     environment = options.environment
     # Like Go programs such as Docker: both spellings are read, and upper case takes precedence.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from build.release.build import Build
     from build.release.publish import Destination
     from build.release.verify import Verification
-    from build.stores.registry.access import Access
+    from build.stores.http.access import Access
     from build.stores.registry.credentials import Credentials
     from build.stores.store import Source, Store
 

@@ -21,9 +21,9 @@ from build.oci.reference import Repository, Tag
 from build.release.publish import Destination, publish
 from build.release.side_by_side import started
 from build.report import silent
+from build.stores.http import failures, retries
+from build.stores.http.access import Access
 from build.stores.layout.layout import Layout
-from build.stores.registry import failures
-from build.stores.registry.access import Access
 from build.stores.registry.registry import Registry
 from tests.support import faults
 from tests.support.checkout import RELEASE, REPOSITORIES, SETTINGS, Checkout
@@ -141,7 +141,7 @@ def shop(source: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for here is no more than a moment."""
-    monkeypatch.setattr(failures, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(retries, "FIRST_WAIT", 0.001)
 
 
 PLACES = itertools.count()

@@ -14,7 +14,7 @@ import pytest
 
 from build.oci.descriptor import Blob
 from build.oci.reference import Repository
-from build.stores.registry.access import Access
+from build.stores.http.access import Access
 from build.stores.registry.registry import Registry
 from tests.support.certificates import papers
 from tests.support.registries import registry

@@ -15,7 +15,7 @@ import pytest
 
 from build.oci.descriptor import Blob, digest_of
 from build.oci.reference import Repository
-from build.stores.registry.access import Access
+from build.stores.http.access import Access
 from build.stores.registry.registry import Registry
 from tests.support.certificates import papers
 from tests.support.registries import registry, serving
@@ -90,7 +90,7 @@ def test_a_connection_is_kept_as_long_as_it_lasts(patience: int, connections: in
         assert len(set(handler.came)) == connections
 
 
-@pytest.mark.parametrize(("seconds", "waves"), [(0, (32, 32, 32)), (0.5, (32, 256, 256))])
+@pytest.mark.parametrize(("seconds", "waves"), [(0, (8, 8, 8)), (0.5, (8, 256, 256))])
 def test_as_many_are_in_flight_as_a_registry_far_away_keeps_waiting(seconds: float, waves: tuple[int, ...]) -> None:
     """Those of a wave are answered once all of it have come."""
     gates, numbers = [gate for wave in waves for gate in [Barrier(wave)] * wave], count()

@@ -16,8 +16,8 @@ from build.errors import PublishError
 from build.oci.descriptor import Blob, digest_of
 from build.oci.media_types import LARGEST_MANIFEST
 from build.oci.reference import Repository
-from build.stores.registry import failures
-from build.stores.registry.access import Access
+from build.stores.http import retries
+from build.stores.http.access import Access
 from build.stores.registry.registry import Registry
 from build.stores.store import SMALL
 from tests.support.fronts import Asked, Front, Said, front
@@ -62,7 +62,7 @@ def run(server: Front, use: Callable[[Registry, Repository], Awaitable[object]],
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come one after the other, so that the last try, and not the deadline, ends a request."""
-    monkeypatch.setattr(failures, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(retries, "FIRST_WAIT", 0.01)
 
 
 def coded(coding: str, encode: Callable[[bytes], bytes]) -> Callable[[Asked, Said], None]:

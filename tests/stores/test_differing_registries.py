@@ -13,8 +13,8 @@ from build.oci.descriptor import Blob
 from build.oci.image import Index
 from build.oci.media_types import OCI
 from build.oci.reference import Repository
-from build.stores.registry import failures
-from build.stores.registry.access import Access
+from build.stores.http import retries
+from build.stores.http.access import Access
 from build.stores.registry.registry import Registry
 from tests.support.certificates import certs_d, papers
 from tests.support.checkout import REPOSITORIES, Checkout, Run
@@ -274,8 +274,8 @@ def test_a_content_type_that_means_little(compiled: Checkout, model: Model, name
 @pytest.mark.parametrize("habit", ["a tag lags", "a manifest is refused"])
 def test_patience_ends_with_the_deadline_alone(model: Model, monkeypatch: pytest.MonkeyPatch, habit: str) -> None:
     """More often than other failures are retried."""
-    monkeypatch.setattr(failures, "FIRST_WAIT", 0.001)
-    monkeypatch.setattr(failures, "LONGEST_WAIT", 0.001)
+    monkeypatch.setattr(retries, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(retries, "LONGEST_WAIT", 0.001)
     index, repository = Index(Blob.of(OCI.index, b'{"manifests": []}'), ()), Repository(model.host, "some")
     if habit == "a tag lags":
         model.lag = 20

@@ -8,7 +8,7 @@ import pytest
 
 from build.errors import PublishError
 from build.oci.reference import Repository
-from build.stores.registry.access import Access
+from build.stores.http.access import Access
 from build.stores.registry.registry import Registry
 from tests.support.raw_server import endless
 

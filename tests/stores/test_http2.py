@@ -16,7 +16,7 @@ import pytest
 from build.errors import PublishError
 from build.oci.descriptor import Blob
 from build.oci.reference import Repository
-from build.stores.registry.access import Access
+from build.stores.http.access import Access
 from build.stores.registry.registry import Registry
 from tests.support.certificates import Papers, certs_d, papers
 from tests.support.checkout import Checkout

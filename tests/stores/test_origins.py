@@ -11,7 +11,8 @@ import pytest
 from build.oci.descriptor import Blob
 from build.oci.media_types import OCI
 from build.oci.reference import Repository
-from build.stores.registry.access import Access, origin_of, resolved
+from build.stores.http.access import Access
+from build.stores.http.urls import origin_of, resolved
 from build.stores.registry.registry import Registry
 from tests.support.fronts import Asked, Said, front
 from tests.support.logins import encoded

@@ -17,9 +17,10 @@ import pytest
 from build.errors import PublishError
 from build.oci.descriptor import Blob
 from build.oci.reference import Repository
-from build.stores.registry import failures
-from build.stores.registry.access import Access
-from build.stores.registry.failures import TRIES, retry_after
+from build.stores.http import retries
+from build.stores.http.access import Access
+from build.stores.http.failures import TRIES
+from build.stores.http.retries import retry_after
 from build.stores.registry.registry import Registry
 from tests.support import faults
 from tests.support.checkout import Checkout
@@ -32,8 +33,8 @@ BLOB = Blob.of("application/octet-stream", b"small")
 
 @pytest.fixture
 def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
-    monkeypatch.setattr(failures, "FIRST_WAIT", 0.001)
-    monkeypatch.setattr(failures, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(retries, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(retries, "LONGEST_WAIT", 0.01)
     with registry(tmp_path / "registry") as host, faulty(host) as made:
         yield made
 
@@ -68,9 +69,9 @@ def test_a_registry_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """It starts only after connections were refused many times, of which the user is told once."""
     refused: list[object] = []
     told: list[str] = []
-    monkeypatch.setattr(failures, "LONGEST_WAIT", 0.01)
-    monkeypatch.setattr(failures, "_PATIENCE", 0)
-    monkeypatch.setattr(failures, "trace_retry", lambda *seen: refused.append(seen))
+    monkeypatch.setattr(retries, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(retries, "_PATIENCE", 0)
+    monkeypatch.setattr(retries, "trace_retry", lambda *seen: refused.append(seen))
     with closing(socket.socket()) as place:
         place.bind(("127.0.0.1", 0))
         port = place.getsockname()[1]
@@ -93,7 +94,7 @@ def test_a_registry_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_is_not_spent_on_requests_does_not_count(proxy: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compilers, verify and pulls of a toolchain may take longer than all requests."""
     passed = 0.0
-    monkeypatch.setattr(failures, "monotonic", lambda: monotonic() + passed)
+    monkeypatch.setattr(retries, "monotonic", lambda: monotonic() + passed)
 
     async def twice() -> None:
         nonlocal passed

@@ -10,7 +10,8 @@ from urllib.parse import quote
 import pytest
 
 from build.errors import PublishError
-from build.stores.registry.access import Access
+from build.stores.http.access import Access
+from build.stores.http.proxies import proxy_for
 from tests.support.certificates import Papers, certs_d, papers
 from tests.support.checkout import Checkout
 from tests.support.forward_proxy import Proxy, proxy
@@ -173,7 +174,7 @@ def test_no_proxy(checkout: Checkout, site: Proxy, variable: str) -> None:
     ],
 )
 def test_hosts_that_no_proxy_names(rules: str, url: str) -> None:
-    assert Access(proxies={"http": "proxy.test", "https": "proxy.test", "no": rules}).proxy(url) is None
+    assert proxy_for(Access(proxies={"http": "proxy.test", "https": "proxy.test", "no": rules}), url) is None
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_hosts_that_no_proxy_names(rules: str, url: str) -> None:
     ],
 )
 def test_hosts_that_no_proxy_does_not_name(rules: str, url: str) -> None:
-    found = Access(proxies={"https": "proxy.test:3128", "no": rules}).proxy(url)
+    found = proxy_for(Access(proxies={"https": "proxy.test:3128", "no": rules}), url)
     assert found
     assert found == "http://proxy.test:3128"
 
@@ -201,4 +202,4 @@ def test_hosts_that_no_proxy_does_not_name(rules: str, url: str) -> None:
 @pytest.mark.parametrize("value", ["http://", "http://[::1", "proxy.test:port", "ftp://a", "://"])
 def test_values_that_are_no_proxy(value: str) -> None:
     with pytest.raises(PublishError, match="HTTPS_PROXY"):
-        Access(proxies={"https": value}).proxy("https://a.test/")
+        proxy_for(Access(proxies={"https": value}), "https://a.test/")

@@ -15,7 +15,7 @@ import pytest
 from build.errors import PublishError
 from build.oci.descriptor import Blob, digest_of
 from build.oci.reference import Repository
-from build.stores.registry.access import Access
+from build.stores.http.access import Access
 from build.stores.registry.registry import Registry
 from build.stores.store import SMALL
 from tests.support.fronts import Asked, Front, Said, front, passed_on

@@ -12,7 +12,7 @@ import truststore._openssl
 
 from build.errors import PublishError
 from build.oci.reference import Repository
-from build.stores.registry.access import Access
+from build.stores.http.access import Access
 from build.stores.registry.registry import Registry
 from tests.support.certificates import Papers, papers
 from tests.support.registries import registry

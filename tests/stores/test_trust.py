@@ -13,7 +13,9 @@ from threading import Thread
 import pytest
 import trustme
 
-from build.stores.registry.access import Access, is_loopback
+from build.stores.http.access import Access
+from build.stores.http.tls import tls_context
+from build.stores.http.urls import is_loopback
 from tests.support.certificates import Papers, certs_d, own_address, papers
 from tests.support.checkout import Checkout
 from tests.support.fronts import Front, front
@@ -202,7 +204,7 @@ def test_a_key_with_a_password_is_not_asked_for(tmp_path: Path) -> None:
     from build.errors import PublishError
 
     with pytest.raises(PublishError, match=r"client\.cert: "):
-        Access(certificates=(tmp_path,)).tls("registry.test")
+        tls_context(Access(certificates=(tmp_path,)), "registry.test")
 
 
 def test_plain_http_where_tls_is_expected(checkout: Checkout, plain: Front) -> None:
@@ -240,8 +242,8 @@ def test_two_authorities_in_one_folder(tmp_path: Path) -> None:
     (tmp_path / "registry.test").mkdir()
     for name in ("a.crt", "b.crt"):
         trustme.CA().cert_pem.write_to_path(str(tmp_path / "registry.test" / name))
-    plain = len(Access().tls("registry.test").get_ca_certs())
-    assert len(Access(certificates=(tmp_path,)).tls("registry.test").get_ca_certs()) == plain + 2
+    plain = len(tls_context(Access(), "registry.test").get_ca_certs())
+    assert len(tls_context(Access(certificates=(tmp_path,)), "registry.test").get_ca_certs()) == plain + 2
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from build.errors import PublishError
 from build.oci.descriptor import Blob
 from build.oci.media_types import OCI
 from build.oci.reference import Repository
-from build.stores.registry.access import Access
+from build.stores.http.access import Access
 from build.stores.registry.registry import Registry
 from build.stores.store import SMALL
 from tests.support.faults import answering, faulty, matching

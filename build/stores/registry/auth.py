@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 
 from build.errors import PublishError
 from build.oci.reference import Repository
-from build.stores.registry.access import redacted, resolved
+from build.stores.http.client import Http, Request, Response, refusal
+from build.stores.http.urls import redacted, resolved
 from build.stores.registry.credentials import Credentials, Logins
-from build.stores.registry.http import Http, Request, Response, refusal
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from build.errors import PublishError
 from build.oci.reference import Repository
-from build.stores.registry.access import Source, Variable
+from build.stores.http.access import Source, Variable
 from build.system import run
 
 # Docker Hub's credentials are stored under a special key.

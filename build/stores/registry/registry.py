@@ -8,8 +8,8 @@ from pathlib import Path
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Image, Index
 from build.oci.reference import Repository
+from build.stores.http.access import Access
 from build.stores.registry import manifest, tag
-from build.stores.registry.access import Access
 from build.stores.registry.blob import Uploads, pull_blob, push_blob
 from build.stores.registry.session import Session
 

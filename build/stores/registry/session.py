@@ -9,11 +9,12 @@ from urllib.parse import urljoin
 from build.errors import PublishError
 from build.oci.descriptor import DIGEST
 from build.oci.reference import Repository
-from build.stores.registry.access import Access, host_of, is_loopback, origin_of, redacted
+from build.stores.http.access import Access
+from build.stores.http.client import Http, Request, Response, refusal
+from build.stores.http.failures import PlainHTTPError, TransientError
+from build.stores.http.urls import host_of, is_loopback, origin_of, redacted
 from build.stores.registry.auth import Authenticator
 from build.stores.registry.credentials import full_name
-from build.stores.registry.failures import PlainHTTPError, TransientError
-from build.stores.registry.http import Http, Request, Response, refusal
 
 # Success of a write: the spec has 201, or 202 where an upload starts, and some registries say it with another one.
 STORED = (200, 201, 202, 204)

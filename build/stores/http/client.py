@@ -17,16 +17,12 @@ from build.errors import PublishError
 from build.oci.descriptor import Blob
 from build.oci.media_types import LARGEST_MANIFEST
 from build.report import trace_failure, trace_request
-from build.stores.registry import failures
-from build.stores.registry.access import Access, host_of, origin_of, redacted, resolved
-from build.stores.registry.failures import (
-    Retries,
-    TransientError,
-    UnavailableError,
-    breaks_protocol,
-    explained,
-    proxy_refusal,
-)
+from build.stores.http.access import Access
+from build.stores.http.failures import TransientError, UnavailableError, breaks_protocol, explained, proxy_refusal
+from build.stores.http.proxies import proxy_for
+from build.stores.http.retries import Retries, retry_after
+from build.stores.http.tls import tls_context
+from build.stores.http.urls import host_of, origin_of, redacted, resolved
 
 if TYPE_CHECKING:
     import httpx2
@@ -129,7 +125,7 @@ class Http:
         self.access.check(request.url)
         if (left := self.retries.left()) <= 0:
             raise UnavailableError(f"{request}: not sent")
-        proxy = self.access.proxy(request.url)
+        proxy = proxy_for(self.access, request.url)
         what = f"{request}" + (f" through the proxy {redacted(proxy)}" if proxy else "")
         began = monotonic()
         try:
@@ -143,7 +139,7 @@ class Http:
         if response.status == 407 and proxy:
             raise PublishError(f"{what}: {proxy_refusal(request.url, proxy, f'407 {response.reason}')}")
         if response.status in _BUSY and (request.method, response.status) != ("HEAD", 501):
-            wait = failures.retry_after(response.headers.get("retry-after", ""))
+            wait = retry_after(response.headers.get("retry-after", ""))
             raise UnavailableError(refusal(request, response), wait, response.status)
         return response
 
@@ -212,14 +208,14 @@ def _new_client(access: Access, url: str, scheme: str, host: str, *, http2: bool
 
     for library in ("httpx2", "httpcore2", "hpack"):  # their debug lines contain URLs and headers
         logging.getLogger(library).setLevel(logging.WARNING)
-    proxy_url = access.proxy(url)
+    proxy_url = proxy_for(access, url)
     proxy = None
     if proxy_url:
         secure = proxy_url.startswith("https:")
-        proxy = httpx2.Proxy(proxy_url, ssl_context=access.tls(host_of(proxy_url)) if secure else None)
+        proxy = httpx2.Proxy(proxy_url, ssl_context=tls_context(access, host_of(proxy_url)) if secure else None)
     transport = httpx2.AsyncHTTPTransport(
         # For plain HTTP a context that trusts nothing: loading the trust store takes time.
-        verify=access.tls(host) if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        verify=tls_context(access, host) if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         http2=http2,
         trust_env=False,
         # Idle connections are kept while the compilers are at work; if the server has closed one, another is opened.

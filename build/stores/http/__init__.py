@@ -1,0 +1,1 @@
+"""How registries are reached: connections, TLS, proxies, retries, failures in words; what is asked is `registry`'s."""
