@@ -217,7 +217,8 @@ async def _answer(source: Source, program: str, server: str, timeout: float) -> 
     except TimeoutError:
         raise failed(f"has not answered in {timeout:.0f} s\n  timed out: --timeout (seconds)") from None
     except FileNotFoundError:
-        raise failed("not installed or not in PATH") from None
+        hint = f"install it, or remove it from {source} and log in: docker login {_key(server)}"
+        raise failed(f"not installed or not in PATH\n  {hint}") from None
     except OSError as error:
         raise failed(f"can't be started: {error.strerror}") from None
     if _NOT_FOUND in ended.stdout:
