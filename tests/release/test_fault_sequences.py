@@ -91,7 +91,7 @@ class Shop:
         asyncio.run(self._publish(f"{self.proxy.host}/{place}", self.images[revision]))
 
     async def _publish(self, home: str, images: Mapping[str, Image]) -> None:
-        store = Registry(self.proxy.host, Access(timeout=60))
+        store = Registry(self.proxy.host, Access(timeout=20))
         arches = SETTINGS.select(RELEASE)
         release = Release(SETTINGS.image("pause"), arches, home, "3.1")
 
@@ -176,7 +176,7 @@ def test_no_sequence_of_faults_of_the_whole_program_does(shop: Shop, sequence: S
     had = shop.tags(place)
     home = f"{shop.proxy.host}/{place}"
     shop.proxy.follow(sequence.plan)
-    run = shop.checkout.ends("all-push", "--overwrite", REGISTRY=home)
+    run = shop.checkout.ends("all-push", "--overwrite", REGISTRY=home, TIMEOUT="20")
     shop.proxy.follow(no_fault)
     shop.check(place, had)
     assert "Traceback" not in run.stderr
