@@ -37,7 +37,7 @@ def show(name: str, results: Results, options: Options) -> None:
 
 def show_plan(name: str, results: Sequence[Result], options: Options) -> None:
     """Write the steps to stdout. Raises PublishError if one of them would be refused."""
-    from build.release.publish import refuse_plan
+    from build.engines.moves import refuse_plan
 
     show(name, results, replace(options, dry=True))
     refuse_plan(results)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from build.config.release import Release
-from build.engines.renamed import REVISION, same_commit
+from build.engines.moves import REVISION, same_commit
 from build.errors import ImageError, PublishError, all_of
 from build.oci.descriptor import Descriptor
 from build.oci.media_types import INDEXES, LARGEST_MANIFEST, MANIFESTS

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from build.config.release import Release
+from build.engines.moves import other_revision
 from build.engines.published import fetch_image
-from build.engines.renamed import other_revision
 from build.errors import ImageError, PublishError, all_of
 from build.oci.descriptor import Blob
 from build.oci.image import Image, Index

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from build.config.arches import Arch
 from build.config.release import Release
 from build.engines.engine import Publisher
-from build.engines.renamed import other_revision
+from build.engines.moves import not_moved, other_revision
 from build.errors import BuildError, PublishError, all_of
 from build.image.validate import validate
 from build.oci.image import Image, Index
@@ -237,23 +237,6 @@ def _is_large(image: Image) -> bool:
 def _index(listing: Listing | None, targets: Mapping[Arch, Image | None]) -> Index | None:
     known = [image for image in targets.values() if image]
     return listing(known) if listing and len(known) == len(targets) else None
-
-
-def not_moved(lines: Iterable[str]) -> PublishError:
-    """The error for tags that would have to be moved; one line for each."""
-    return PublishError(
-        "refusing to move an existing tag (use --overwrite)\n"
-        + "\n".join(f"  {line}" for line in lines)
-        + "\n  publish under another TAG, or move it with --overwrite"
-    )
-
-
-def refuse_plan(steps: Iterable[Result]) -> None:
-    """Raise PublishError if a step of a plan would be refused."""
-    refused = [step for step in steps if step.change == "refused"]
-    if refused:
-        notes = dict.fromkeys(note for step in refused for note in step.why[1:])
-        raise not_moved([*(f"{step.name}: {step.why[0]}" for step in refused), *notes])
 
 
 def _line(result: Result, dry: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -147,13 +148,14 @@ def test_a_retry_after_of_no_meaning(proxy: Faulty) -> None:
 def name_server(tmp_path: Path) -> Iterator[tuple[socket.socket, list[str]]]:
     """A name server that never answers, and the beginning of a command that has no other."""
     settings = tmp_path / "resolv.conf"
-    settings.write_text("nameserver 127.0.0.7\noptions timeout:30\n")
+    address = f"127.53.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"  # other tests run beside this one
+    settings.write_text(f"nameserver {address}\noptions timeout:30\n")
     script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
     prefix = [need("unshare", "util-linux"), "--mount", "sh", "-c", script, str(settings)]
     if subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode:
         lack("no mount namespaces: this needs root")
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
-        server.bind(("127.0.0.7", 53))
+        server.bind((address, 53))
         server.settimeout(60)
         yield server, prefix
 

@@ -1,19 +1,21 @@
-"""Why an image differs from a published one: git may name the same commit differently, so that REV is another.
+"""Tags that are not moved unasked, and why an image may differ from the published one.
 
-The images tell: their labels have REV, and the time of the commit.
+Git may name the same commit differently, so that REV is another. The images tell: their labels have REV and the time
+of the commit.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from build.errors import BuildError
+from build.errors import BuildError, PublishError
 from build.oci.image import Image
 from build.oci.parse import Manifest, parse_config, parse_manifest
 from build.oci.reference import Repository
+from build.report import Result
 from build.stores.store import SMALL, Source
 
 REVISION, CREATED = "org.opencontainers.image.revision", "org.opencontainers.image.created"
@@ -56,3 +58,20 @@ async def _labels(source: Source, repository: Repository, reference: str, like: 
             break
         reference = entry.digest
     return {}
+
+
+def not_moved(lines: Iterable[str]) -> PublishError:
+    """The error for tags that would have to be moved; one line for each."""
+    return PublishError(
+        "refusing to move an existing tag (use --overwrite)\n"
+        + "\n".join(f"  {line}" for line in lines)
+        + "\n  publish under another TAG, or move it with --overwrite"
+    )
+
+
+def refuse_plan(steps: Iterable[Result]) -> None:
+    """Raise PublishError if a step of a plan would be refused."""
+    refused = [step for step in steps if step.change == "refused"]
+    if refused:
+        notes = dict.fromkeys(note for step in refused for note in step.why[1:])
+        raise not_moved([*(f"{step.name}: {step.why[0]}" for step in refused), *notes])
