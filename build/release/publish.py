@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from build.config.arches import Arch
@@ -52,10 +52,10 @@ class Destination:
         self.report(Event(text, self.release.image.name, arch.name, stage, size))
 
 
-async def digests_of(store: Store, tags: Iterable[Tag]) -> dict[Tag, str | None]:
-    """The current digest of each tag, or None if there is no such tag."""
+async def digests_of(store: Store, tags: Iterable[Tag], *, certain: bool = False) -> dict[Tag, str | None]:
+    """The current digest of each tag, or None if there is no such tag; see `Source.digest` for `certain`."""
     wanted = list(tags)
-    found = await all_of(store.digest(tag.repository, tag.name) for tag in wanted)
+    found = await all_of(store.digest(tag.repository, tag.name, certain=certain) for tag in wanted)
     return dict(zip(wanted, found, strict=True))
 
 
@@ -96,6 +96,10 @@ async def _publish(
     work = _Publication(to, publisher, tags, list_tag, current, early)
     if early:
         work.expect()
+    if to.store.keeps_tags and (absent := [tag for tag, digest in current.items() if digest is None]):
+        # Meanwhile uploads are opened and compilers are at work.
+        current |= await digests_of(to.store, absent, certain=True)
+        work = replace(work, current=current, early=early and not any(current.values()))
     ready = dict(zip(tags, await all_of(work.ready(arch, images[arch]) for arch in tags), strict=True))
     targets = {arch: target for arch, (_, target) in ready.items()}
     index = _index(listing, targets)

@@ -20,8 +20,8 @@ class Source(Protocol):
     Every method raises PublishError for what the source, or the way to it, does wrong.
     """
 
-    async def digest(self, repository: Repository, name: str) -> str | None:
-        """The digest that the tag `name` refers to, or None."""
+    async def digest(self, repository: Repository, name: str, *, certain: bool = False) -> str | None:
+        """The digest that the tag `name` refers to, or None; with `certain`, a store asks twice before it says None."""
 
     async def manifest(self, repository: Repository, reference: str) -> Blob | None:
         """The manifest that a tag or digest refers to, or None."""

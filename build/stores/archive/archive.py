@@ -20,7 +20,7 @@ class Archive:
 
     file: Path
 
-    async def digest(self, repository: Repository, name: str) -> str | None:
+    async def digest(self, repository: Repository, name: str, *, certain: bool = False) -> str | None:  # noqa: ARG002
         """See `Source`."""
         return tag.digest(self._members, repository, name)
 

@@ -26,7 +26,7 @@ class Layout:
     keeps_tags = False
     is_distant = False
 
-    async def digest(self, repository: Repository, name: str) -> str | None:
+    async def digest(self, repository: Repository, name: str, *, certain: bool = False) -> str | None:  # noqa: ARG002
         """See `Store`. A damaged or incomplete image counts as absent, so that a push replaces it."""
         return await asyncio.to_thread(tag.digest, self._folder(repository), name)
 

@@ -31,9 +31,9 @@ class Registry:
         """Whether every request so far took longer than one to a registry nearby."""
         return self._session.http.retries.quickest > _DISTANT
 
-    async def digest(self, repository: Repository, name: str) -> str | None:
+    async def digest(self, repository: Repository, name: str, *, certain: bool = False) -> str | None:
         """See `Store`."""
-        return await tag.digest(self._session, repository, name)
+        return await tag.digest(self._session, repository, name, certain)
 
     async def settled_digest(self, repository: Repository, name: str, wanted: str, before: str | None) -> str | None:
         """See `Store`."""
