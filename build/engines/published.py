@@ -21,8 +21,6 @@ from build.stores.transfer import fetch
 
 # Bytes.
 LARGEST_PROGRAM = 64 << 20
-# Exceptions for malformed JSON, or JSON of another structure than expected.
-_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError, RecursionError)
 
 
 async def fetch_image(source: Source, tag: Tag, arch: Arch, spool: Path, digest: str | None = None) -> Image:
@@ -44,8 +42,6 @@ async def fetch_image(source: Source, tag: Tag, arch: Arch, spool: Path, digest:
         return image
     except BuildError as error:
         raise type(error)(f"{arch.name}: {tag}: {error}") from None
-    except _MALFORMED as error:
-        raise ImageError(f"{arch.name}: {tag}: its config or a layer is malformed: {error!r}") from None
 
 
 def entrypoint(config: Config, layers: Sequence[Blob], limit: int, files: Files | None = None) -> Program:
@@ -59,7 +55,7 @@ def entrypoint(config: Config, layers: Sequence[Blob], limit: int, files: Files 
         files = Files()
         for layer in layers:
             with layer.open() as stream:
-                files.add(LayerReader(stream, is_gzip(layer.media_type) is not False))
+                files.add(LayerReader(stream, is_gzip(layer.media_type) is not False, layer.size))
     path = DEFAULT_PATH if config.path is None else config.path
     command = Command(config.command, path, config.folder)
     return program(files, command, lambda number: _reader(layers[number]), limit)
@@ -73,4 +69,4 @@ def is_gzip(media_type: str) -> bool | None:
 
 
 def _reader(layer: Blob) -> LayerReader:
-    return LayerReader(layer.open(), is_gzip(layer.media_type) is not False)
+    return LayerReader(layer.open(), is_gzip(layer.media_type) is not False, layer.size)

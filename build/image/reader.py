@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO
 
 from build.errors import ImageError
 from build.oci.untar import CHUNK, LARGEST, Stream, malformed, members
+
+# The value of zlib's `wbits` for gzip.
+_GZIP = 31
+# What a layer may unpack to: as many bytes, or as many times its size. Deflate itself packs zeros 1000 to 1.
+FREE, RATIO = 256 << 20, 100
+
+
+def largest(size: int) -> int:
+    """How many bytes a layer of `size` bytes may unpack to; else a small one would take minutes."""
+    return min(max(FREE, RATIO * size), LARGEST)
 
 
 @dataclass(frozen=True)
@@ -25,10 +34,13 @@ class Entry:
 
 
 class LayerReader:
-    """One pass over a layer. Every method raises ImageError if the layer is not a valid archive."""
+    """One pass over a layer. Every method raises ImageError if the layer is not a valid archive.
 
-    def __init__(self, stream: BinaryIO, compressed: bool) -> None:
-        self._source = _Hashed(cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if compressed else stream)
+    `size` is the number of bytes in `stream`, and all that is read of it.
+    """
+
+    def __init__(self, stream: BinaryIO, compressed: bool, size: int) -> None:
+        self._source = _Unpacked(stream, compressed, size)
         self._current: IO[bytes] | None = None
 
     def entries(self) -> Iterator[Entry]:
@@ -43,27 +55,57 @@ class LayerReader:
             return self._current.read(limit) if self._current else b""
 
     def digest(self) -> str:
-        """The digest of the decompressed archive, which is the layer's diff_id (config.md, "Layer DiffID")."""
+        """The digest of the whole archive, unpacked, which is the layer's diff_id (config.md, "Layer DiffID")."""
         while self._source.read(CHUNK):
             pass
         return f"sha256:{self._source.hash.hexdigest()}"
 
 
-class _Hashed(Stream):
-    """A stream that hashes what is read, and limits its length."""
+class _Unpacked(Stream):
+    """What a layer unpacks to, hashed, and limited as `largest` says.
 
-    def __init__(self, file: BinaryIO) -> None:
+    Of gzip, all members count (RFC 1952, 2.2), and nothing but members may follow: readers differ on what that means.
+    """
+
+    def __init__(self, file: BinaryIO, compressed: bool, size: int) -> None:
         super().__init__(file)
         self.hash = hashlib.sha256()
-        self._length = 0
+        self._left, self._length, self._largest = size, 0, largest(size)
+        self._gunzip = zlib.decompressobj(wbits=_GZIP) if compressed else None
+        self._packed = b""
 
     def _take(self, size: int) -> bytes:
-        try:
-            data = super()._take(size)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ImageError(f"not gzip: {error}") from None
-        self.hash.update(data)
-        self._length += len(data)
-        if self._length > LARGEST:
-            raise ImageError(f"more than {LARGEST} bytes when decompressed")
+        parts = []
+        while size > 0 and (data := self._some(size)):
+            self.hash.update(data)
+            self._length += len(data)
+            size -= len(data)
+            parts.append(data)
+            if self._length > self._largest:
+                raise ImageError(f"more than {self._largest} bytes when unpacked")
+        return b"".join(parts)
+
+    def _some(self, size: int) -> bytes:
+        """At least one byte, and at most `size`; none at the end."""
+        if self._gunzip is None:
+            return self._chunk(size)
+        while True:
+            self._packed = self._packed or self._chunk(CHUNK)
+            if self._gunzip.eof:
+                if not self._packed:
+                    return b""
+                self._gunzip = zlib.decompressobj(wbits=_GZIP)
+            if not self._packed:
+                raise ImageError("not gzip, or truncated")
+            try:
+                data = self._gunzip.decompress(self._packed, size)
+            except zlib.error as error:
+                raise ImageError(f"not gzip: {error}") from None
+            self._packed = self._gunzip.unconsumed_tail or self._gunzip.unused_data
+            if data:
+                return data
+
+    def _chunk(self, size: int) -> bytes:
+        data = self._file.read(min(size, self._left))
+        self._left -= len(data)
         return data

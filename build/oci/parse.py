@@ -6,7 +6,6 @@ members. Errors are ImageErrors that say what was found and what was expected.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from build.errors import ImageError
 from build.oci.descriptor import DIGEST, Descriptor
 from build.oci.media_types import INDEXES, MANIFESTS, OCI
 from build.oci.platform import Platform
+from build.oci.strict import CONFIG, MANIFEST, parse, shown
 
 _WORD = re.compile(r"[A-Za-z0-9._-]*")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
@@ -35,10 +35,11 @@ class Manifest:
 class Config:
     """The members of an image config that are used here.
 
-    `command` is Entrypoint and Cmd, `path` the PATH in Env, `folder` WorkingDir.
+    `created` is empty if there is none, `command` is Entrypoint and Cmd, `path` the PATH in Env, `folder` WorkingDir.
     """
 
     platform: Platform
+    created: str
     diff_ids: tuple[str, ...]
     labels: Mapping[str, str]
     command: tuple[str, ...]
@@ -51,20 +52,18 @@ def parse_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | Man
 
     `media_type` is from the descriptor or the Content-Type header, or empty if there is none.
     """
-    members = _object(data)
+    members = parse(data, MANIFEST)
     declared = _optional(members, "mediaType", str, "") or media_type
     if media_type and declared != media_type:
-        raise ImageError(f"media type: found {_shown(declared)}, expected {_shown(media_type)}")
+        raise ImageError(f"media type: found {shown(declared)}, expected {shown(media_type)}")
     if not declared:  # layouts may have neither
         declared = next(iter(sorted(INDEXES if "manifests" in members else MANIFESTS)))
     if declared not in INDEXES | MANIFESTS:
-        raise ImageError(f"media type: found {_shown(declared)}, expected an index or an image manifest")
-    if members.get("schemaVersion") != 2:
-        raise ImageError(f"schemaVersion: found {_shown(members.get('schemaVersion'))}, expected 2")
+        raise ImageError(f"media type: found {shown(declared)}, expected an index or an image manifest")
+    check_version(members)
     # Otherwise clients that go by the members and clients that go by the media type would disagree.
-    excluded = ("config", "layers") if declared in INDEXES else ("manifests",)
-    for member in excluded:
-        if members.get(member):
+    for member in ("config", "layers", "fsLayers") if declared in INDEXES else ("manifests", "fsLayers"):
+        if member in members:
             raise ImageError(f"found the member {member!r} in {declared}, expected none")
     if declared in INDEXES:
         entries = _required(members, "manifests", list)
@@ -79,53 +78,45 @@ def parse_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | Man
 
 def parse_config(data: bytes) -> Config:
     """The parsed image config."""
-    members = _object(data)
+    members = parse(data, CONFIG)
     rootfs = _required(members, "rootfs", dict)
     settings = _optional(members, "config", dict, {})
     environment = dict(each.partition("=")[::2] for each in _strings(settings, "Env"))
     labels = _optional(settings, "Labels", dict, {})
+    diff_ids = _strings(rootfs, "diff_ids")
+    for each in diff_ids:
+        if not DIGEST.fullmatch(each):
+            raise ImageError(f"diff_ids: found {shown(each)}, expected sha256: and 64 hexadecimal digits")
     return Config(
         platform=_platform(members),
-        diff_ids=tuple(_strings(rootfs, "diff_ids")),
-        labels={key: value for key, value in labels.items() if isinstance(value, str)},
+        created=_optional(members, "created", str, ""),
+        diff_ids=tuple(diff_ids),
+        labels={name: _optional(labels, name, str, "") for name in labels},
         command=(*_strings(settings, "Entrypoint"), *_strings(settings, "Cmd")),
         path=environment.get("PATH"),
         folder=_optional(settings, "WorkingDir", str, "") or "/",
     )
 
 
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        members = json.loads(data, object_pairs_hook=_unique)
-    except RecursionError:
-        raise ImageError("not valid JSON: nested too deeply") from None
-    except ValueError as error:
-        raise ImageError(f"not JSON: {error}") from None
-    if not isinstance(members, dict):
-        raise ImageError(f"found {_shown(members)}, expected an object")
-    return members
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):  # parsers differ on which one they use
-        raise ValueError("duplicate member")
-    return members
+def check_version(members: Mapping[str, Any]) -> None:
+    """Raise ImageError unless these are the members of a manifest or an index of the version that there is."""
+    if _required(members, "schemaVersion", int) != 2:
+        raise ImageError(f"schemaVersion: found {shown(members['schemaVersion'])}, expected 2")
 
 
 def _descriptor(value: object, where: str) -> Descriptor:
     if not isinstance(value, dict):
-        raise ImageError(f"{where}: found {_shown(value)}, expected an object")
+        raise ImageError(f"{where}: found {shown(value)}, expected an object")
     try:
         media_type = _required(value, "mediaType", str)
         digest, size = _required(value, "digest", str), _required(value, "size", int)
         platform = _optional(value, "platform", dict, {})
         if not _MEDIA_TYPE.fullmatch(media_type):
-            raise ImageError(f"mediaType: found {_shown(media_type)}, expected a media type")
+            raise ImageError(f"mediaType: found {shown(media_type)}, expected a media type")
         if not DIGEST.fullmatch(digest):
-            raise ImageError(f"digest: found {_shown(digest)}, expected sha256: and 64 hexadecimal digits")
+            raise ImageError(f"digest: found {shown(digest)}, expected sha256: and 64 hexadecimal digits")
         if size < 0:
-            raise ImageError(f"size: found {_shown(size)}, expected a number of bytes")
+            raise ImageError(f"size: found {shown(size)}, expected a number of bytes")
         return Descriptor(media_type, digest, size, _platform(platform) if platform else None)
     except ImageError as error:
         raise ImageError(f"{where}: {error}") from None
@@ -135,7 +126,7 @@ def _platform(fields: Mapping[str, Any]) -> Platform:
     words = {name: _optional(fields, name, str, "") for name in ("os", "architecture", "variant")}
     for name, word in words.items():
         if not _WORD.fullmatch(word):
-            raise ImageError(f"{name}: found {_shown(word)}, expected letters and digits")
+            raise ImageError(f"{name}: found {shown(word)}, expected letters and digits")
     return Platform.of(words)
 
 
@@ -143,14 +134,14 @@ def _strings(members: Mapping[str, Any], name: str) -> list[str]:
     strings: list[str] = _optional(members, name, list, [])
     for string in strings:
         if not isinstance(string, str):
-            raise ImageError(f"{name}: found {_shown(string)}, expected a string")
+            raise ImageError(f"{name}: found {shown(string)}, expected a string")
     return strings
 
 
 def _required(members: Mapping[str, Any], name: str, kind: type) -> Any:
     value = members.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
-        found = _shown(value) if name in members else "nothing"
+        found = shown(value) if name in members else "nothing"
         raise ImageError(f"{name}: found {found}, expected {_JSON_TYPES[kind]}")
     return value
 
@@ -159,24 +150,17 @@ def _optional(members: Mapping[str, Any], name: str, kind: type, default: Any) -
     return default if members.get(name) is None else _required(members, name, kind)
 
 
-def _shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else text[:80] + "…"
-
-
 def media_type_of(manifest: bytes, otherwise: str) -> str:
     """The media type of a manifest: its `mediaType`; else `otherwise` if that names one; else by its members, if any.
 
     `otherwise` is from a Content-Type header, which some registries fill with a generic type, or from a descriptor.
     """
     try:
-        members = json.loads(manifest)
-    except (ValueError, RecursionError):
+        members = parse(manifest, MANIFEST)
+        if declared := _optional(members, "mediaType", str, ""):
+            return declared
+    except ImageError:  # whoever reads the manifest says why
         return otherwise
-    if not isinstance(members, dict):
-        return otherwise
-    if isinstance(declared := members.get("mediaType"), str) and declared:
-        return declared
     if otherwise.startswith("application/vnd."):
         return otherwise
     if "manifests" in members:

@@ -10,7 +10,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, BinaryIO, Self, cast
+from typing import IO, Any, BinaryIO, Self
 
 from build.errors import ImageError
 
@@ -19,8 +19,16 @@ CHUNK = 1 << 18
 LARGEST, LONGEST_HEADER, LONGEST_PATH = 64 << 30, 1 << 20, 4096
 # Bytes of all headers of one member.
 _LONGEST_HEADERS = LONGEST_HEADER + 64 * tarfile.BLOCKSIZE
-_PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
-_EXTENDED = (*_PAX, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_EXTENDED = (*_LONG, tarfile.XHDTYPE, tarfile.XGLTYPE)
+# Files, hard and symbolic links, devices, folders and pipes.
+_MEMBERS = (tarfile.REGTYPE, tarfile.AREGTYPE, b"1", b"2", b"3", b"4", b"5", b"6")
+# Records of a global header that change nothing in a container; `git archive` writes a comment.
+_IGNORED = {b"comment", b"mtime", b"atime", b"ctime"}
+_RECORD = re.compile(rb"([0-9]{1,9}) ([^=\n]+)=")
+# Mode, uid, gid, size, mtime, checksum, device numbers: octal, or GNU's binary form.
+_NUMBERS = ((100, 108), (108, 116), (116, 124), (124, 136), (136, 148), (148, 156), (329, 337), (337, 345))
+_NUMBER = re.compile(rb" *[0-7]* *(\0[\0 ]*)?|[\x80\xff].*", re.DOTALL)
 # What tarfile raises for archives that are malformed.
 _MALFORMED = (tarfile.TarError, ValueError, LookupError, EOFError, OverflowError, RecursionError)
 
@@ -101,6 +109,14 @@ class _Header(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, *arguments: Any, **options: Any) -> Self:
         header = super().frombuf(buf, *arguments, **options)
+        if header.type not in (*_EXTENDED, *_MEMBERS):
+            raise ImageError(f"a tar member of type {header.type.decode('latin-1')!r}, which not every reader knows")
+        if not all(_NUMBER.fullmatch(buf, *place) for place in _NUMBERS):
+            raise ImageError("a tar header with a number that is not octal")
+        # The prefix is 131 bytes long if the header is star's. GNU tar and others have something else in its place.
+        prefix = buf[345:500]
+        if any(prefix) and (buf[257:263] != b"ustar\0" or (buf[508:] == b"tar\0" and 0 not in buf[345:476])):
+            raise ImageError("a tar header whose prefix is part of the path, depending on the reader")
         header.is_old = buf[156:157] == tarfile.AREGTYPE
         return header
 
@@ -119,7 +135,7 @@ class _Header(tarfile.TarInfo):
             archive.check_extension(self.type, self.size)
         elif not 0 <= self.size <= LARGEST:
             raise ImageError(f"a tar member of size {self.size}")
-        elif self.is_old and self.isdir() and archive.extensions:
+        elif self.is_old and archive.extensions:
             raise ImageError("a tar member that is a file or a folder, depending on the reader")
         return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
 
@@ -150,7 +166,9 @@ class _Archive(tarfile.TarFile):
         member = self.next()
         self.fileobj.limit = None
         if member is not None:
-            _check(member, self.offset)
+            _check(member)
+        elif any(self.fileobj.peek(tarfile.BLOCKSIZE)):
+            raise ImageError("a tar archive with data behind a block of zeros, where readers differ on its end")
         return member
 
     def check_extension(self, kind: bytes, size: int) -> None:
@@ -158,53 +176,44 @@ class _Archive(tarfile.TarFile):
         padded = self.fileobj.peek(size + -size % tarfile.BLOCKSIZE)
         if padded[size:].strip(b"\0"):
             raise ImageError("an extended tar header with data in its padding")
-        if kind in (*_PAX, tarfile.XGLTYPE):
-            _check_records(padded[:size])
-        if kind == tarfile.XGLTYPE:
-            return
+        if kind in _LONG and not padded[:size].partition(b"\0")[0]:
+            raise ImageError("an extended tar header with an empty path")
+        names = _records(padded[:size]) if kind not in _LONG else frozenset()
+        if sparse := next((name for name in names if name.startswith(b"GNU.sparse.")), None):
+            raise ImageError(f"a sparse file ({sparse.decode()}), which not every reader can read")
+        if kind == tarfile.XGLTYPE and (applied := sorted(names - _IGNORED)):
+            raise ImageError(f"a global tar header with {applied[0].decode()!r}, which not every reader applies")
         earlier = self.extensions
-        if kind in earlier or (earlier and (kind in _PAX or any(each in _PAX for each in earlier))):
+        if earlier and (kind in earlier or {kind, *earlier} != set(_LONG)):
             raise ImageError("several extended tar headers for one member, where readers differ on which one they use")
-        earlier.append(kind)
+        if kind != tarfile.XGLTYPE:
+            earlier.append(kind)
 
 
-def _check_records(data: bytes) -> None:
-    """Raise ImageError unless `data` is a sequence of pax records: `LENGTH KEY=VALUE\\n`, LENGTH being that of all."""
-    at = 0
-    while at < len(data) and data[at]:
-        match = re.compile(rb"([0-9]{1,9}) ([^=\n]+)=").match(data, at)
+def _records(data: bytes) -> frozenset[bytes]:
+    """The names of pax records: `LENGTH KEY=VALUE\\n`, LENGTH being that of all. Raises ImageError if malformed."""
+    at, names = 0, set()
+    while at < len(data):
+        match = _RECORD.match(data, at)
         end = at + int(match[1]) if match else at
         if not match or not match.end() < end <= len(data) or data[end - 1] != ord("\n"):
             raise ImageError("a malformed pax header")
         value = data[match.end() : end - 1]
         if match[2] in (b"path", b"linkpath", b"size") and (not value or b"\0" in value):
             raise ImageError(f"a malformed pax header: {match[2].decode()}={value[:60]!r}")
+        names.add(match[2])
         at = end
+    return frozenset(names)
 
 
-def _check(member: tarfile.TarInfo, following: int) -> None:
-    """Raise ImageError for a member outside the limits; the next one is at the offset `following`."""
+def _check(member: tarfile.TarInfo) -> None:
+    """Raise ImageError for a member outside the limits, or one that readers take differently."""
     if max(len(member.name), len(member.linkname)) > LONGEST_PATH:
         raise ImageError(f"a path of more than {LONGEST_PATH} characters: {member.name[:60]!r}…")
     size = member.pax_headers.get("size", "0")
     if not (size.isascii() and size.isdigit() and len(size) < 20) or not 0 <= member.size <= LARGEST:
         raise ImageError(f"a tar member of size {size[:60]!r}")
-    is_pax_sparse = any(each.startswith("GNU.sparse.") for each in member.pax_headers)
-    if is_pax_sparse and ("size" in member.pax_headers or not member.issparse()):
-        raise ImageError(f"a malformed sparse file: {member.name[:60]!r}")
-    if member.issparse():
-        _check_sparse(member, following - member.offset_data)
-
-
-def _check_sparse(member: tarfile.TarInfo, stored: int) -> None:
-    """Raise ImageError unless the parts of a sparse file are in order, in the file, and `stored` in so many bytes."""
-    # Unused parts of a GNU header are zeros.
-    parts = [part for part in cast("list[tuple[int, int]]", member.sparse) if part[1]]
-    member.sparse = parts  # type: ignore[assignment]
-    end, total = 0, 0
-    for offset, length in parts:
-        if not (end <= offset <= member.size and 0 <= length <= member.size - offset):
-            raise ImageError(f"a malformed sparse file: {member.name[:60]!r}")
-        end, total = offset + length, total + length
-    if total > stored:
-        raise ImageError(f"a malformed sparse file: {member.name[:60]!r}")
+    if member.size and not (member.isreg() or member.islnk()):
+        raise ImageError(f"a tar member with content that is no file: {member.name[:60]!r}")
+    if member.isreg() and member.name.endswith("/"):
+        raise ImageError(f"a tar member that is a file or a folder, depending on the reader: {member.name[:60]!r}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import filecmp
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from build.config.release import Release
 from build.engines.moves import other_revision
 from build.engines.published import fetch_image
 from build.errors import ImageError, PublishError, all_of
-from build.oci.descriptor import Blob
+from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Image, Index
 from build.oci.media_types import FORMATS, OCI
+from build.oci.parse import parse_config, parse_manifest
 from build.oci.reference import Tag
 from build.oci.tar import LARGEST
 from build.report import Report, Result
@@ -52,15 +52,9 @@ def _check_list(manifest: Blob, images: Sequence[Image]) -> None:
     form = next((form for form in FORMATS.values() if form.index == manifest.media_type), None)
     if form is None:
         raise ImageError(f"found {manifest.media_type or 'no media type'}, expected a manifest list")
-    try:
-        parsed = json.loads(manifest.data)
-        found = sorted(map(_line, parsed["manifests"]))
-        kind = parsed.get("mediaType", form.index)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ImageError(f"its manifest list is malformed: {error!r}") from None
-    if kind != form.index:
-        raise ImageError(f"found media type {kind}, expected {form.index}")
-    expected = sorted(_line(each.descriptor.fields()) for each in images)
+    parsed = parse_manifest(manifest.data, manifest.media_type)
+    found = sorted(map(_line, parsed)) if isinstance(parsed, tuple) else []
+    expected = sorted(_line(each.descriptor) for each in images)
     if found != expected:
         lines = [f"  found {line}" for line in found if found.count(line) != expected.count(line)]
         lines += [f"  expected {line}" for line in expected if line not in found]
@@ -145,19 +139,15 @@ def _change(file: Path, packed: Path) -> str:
     return "kept" if filecmp.cmp(file, packed, shallow=False) else "moved"
 
 
-def _line(entry: dict[str, object]) -> str:
+def _line(entry: Descriptor) -> str:
     """An entry of a manifest list as one line for comparisons and messages."""
-    fields = entry["platform"]
-    if not isinstance(fields, dict):
-        raise TypeError("platform")
-    platform = ", ".join(f"{key} {fields[key]}" for key in sorted(fields))
-    return f"{entry['digest']} ({entry['mediaType']}, {entry['size']} bytes, {platform})"
+    return f"{entry.digest} ({entry.media_type}, {entry.size} bytes, {entry.platform or 'no platform'})"
 
 
 def _created(image: Image) -> int:
     """The time in an image's config (config.md, "created"), in seconds since the epoch; 0 if there is none."""
     try:
-        time = datetime.fromisoformat(json.loads(image.config.data)["created"])
-    except (ValueError, KeyError, TypeError):
+        time = datetime.fromisoformat(parse_config(image.config.data).created)
+    except ValueError:
         return 0
     return min(max(int(time.replace(tzinfo=time.tzinfo or UTC).timestamp()), 0), LARGEST)

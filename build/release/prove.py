@@ -162,7 +162,7 @@ async def _layers(subject: Subject, config: Config | None, spool: Path, findings
 def _stack(files: Files | None, blob: Blob) -> str:
     """Apply a layer to `files`; return its diff_id."""
     with blob.open() as stream:
-        reader = LayerReader(stream, bool(is_gzip(blob.media_type)))
+        reader = LayerReader(stream, bool(is_gzip(blob.media_type)), blob.size)
         if files:
             files.add(reader)
         return reader.digest()

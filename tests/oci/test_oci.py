@@ -236,8 +236,8 @@ def test_validate_accepts_a_consistent_image() -> None:
 def test_the_size_of_a_decompressed_layer_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = layer([File("/zeros", 0o644, bytes(100_000))], 0)
     assert diff_id(Blob.of(OCI.layer, zeros.data)) == zeros.diff_id
-    monkeypatch.setattr("build.image.validate._LARGEST", 100_000)
-    with pytest.raises(ImageError, match="more than 100000 bytes"):
+    monkeypatch.setattr("build.image.reader.FREE", 100_000)
+    with pytest.raises(ImageError, match="more than 100000 bytes when unpacked"):
         diff_id(Blob.of(OCI.layer, zeros.data))
 
 

@@ -209,7 +209,7 @@ def test_a_damaged_index_is_told(sink: Layout, folder: Path, data: bytes) -> Non
         lambda: done(sink.put_tag(HERE, "3.1", AMD64)),
         lambda: clean_layout(sink.base / HERE.name, dry=False),
     ):
-        with pytest.raises(PublishError, match=r"index\.json: not the index of an image layout\n  delete it"):
+        with pytest.raises(PublishError, match=r"index\.json: not the index of an image layout: .*\n  delete it"):
             use()
     assert (folder / "index.json").read_bytes() == data
 
@@ -219,7 +219,10 @@ def test_a_damaged_blob_is_told_and_the_next_put_mends_it(sink: Layout, folder: 
     put(sink, "3.1", AMD64)
     for blob in (*AMD64.blobs, AMD64.manifest):
         blob_path(folder, blob.digest).write_bytes(damage)
-        with pytest.raises(PublishError, match=f"damaged: found sha256:.*, expected {blob.digest}"):
+        with pytest.raises(
+            PublishError,
+            match=f"damaged: found sha256:.*, expected {blob.digest}|found {len(damage)} bytes, expected {blob.size} ",
+        ):
             got(sink, blob)
         assert done(sink.digest(HERE, "3.1")) is None
         done(sink.put_blob(HERE, blob))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from build.errors import ImageError
 from build.oci.descriptor import DIGEST, Blob
-from build.oci.layout import blob_path
-from build.oci.parse import media_type_of
+from build.oci.layout import Entry, blob_path, manifest_of
 from build.oci.reference import Repository
 from build.stores.archive.blob import read
-from build.stores.archive.members import Members
+from build.stores.archive.members import Members, damaged
 from build.stores.archive.tag import entry_of
 
 
@@ -16,10 +16,13 @@ def read_manifest(members: Members, repository: Repository, reference: str) -> B
     if DIGEST.fullmatch(reference):
         if blob_path(reference) not in members.files:
             return None
-        data = read(members, reference)
-        return Blob.of(media_type_of(data, ""), data)
-    entry = entry_of(members, repository, reference)
+        entry: Entry | None = {}
+    else:
+        entry = entry_of(members, repository, reference)
     if entry is None:
         return None
-    data = read(members, str(entry["digest"]))
-    return Blob.of(media_type_of(data, str(entry.get("mediaType", ""))), data)
+    data = read(members, str(entry.get("digest", reference)))
+    try:
+        return manifest_of(entry, data)
+    except ImageError as error:
+        raise damaged(members.file, str(error)) from None

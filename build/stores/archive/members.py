@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from build.errors import ImageError, PublishError
-from build.oci.descriptor import DIGEST
-from build.oci.layout import REF_NAME, VERSION
+from build.oci.layout import Entry, check_layout, parse_index
 from build.oci.media_types import LARGEST_MANIFEST
 from build.oci.untar import Stream, members
 
@@ -33,11 +30,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Members:
-    """The files of an archive by their path, and the entries of its index by reference (`NAME:TAG`)."""
+    """The files of an archive by their path, and the entries of its index."""
 
     file: Path
     files: Mapping[str, Member]
-    index: Mapping[str, Mapping[str, Any]]
+    index: Sequence[Entry]
 
 
 def read_members(file: Path) -> Members:
@@ -92,8 +89,7 @@ def _files(file: Path) -> Iterator[tuple[str, Member]]:
                 path = member.name.removeprefix("./")
                 if member.isdir():
                     continue
-                # A sparse file is larger than the archive says.
-                if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
+                if not member.isreg():
                     raise damaged(file, f"{path!r} is neither a file nor a folder")
                 if path in seen:
                     raise damaged(file, f"two files are called {path!r}")
@@ -116,24 +112,15 @@ class _Seekable(Stream):
             super().seek(position)
 
 
-def _index(file: Path, files: Mapping[str, Member]) -> Mapping[str, Mapping[str, Any]]:
+def _index(file: Path, files: Mapping[str, Member]) -> Sequence[Entry]:
     for path in ("oci-layout", "index.json"):
         if path not in files:
             raise PublishError(f"{file}: no {path} in it: expected an OCI image layout, as invoke copy writes it")
     try:
-        version = json.loads(read_small(file, files["oci-layout"], "oci-layout"))["imageLayoutVersion"]
-        entries = [
-            (entry["annotations"][REF_NAME], entry)
-            for entry in json.loads(read_small(file, files["index.json"], "index.json"))["manifests"]
-            if REF_NAME in (entry.get("annotations") or {})
-        ]
-        if not all(isinstance(name, str) and DIGEST.fullmatch(entry["digest"]) for name, entry in entries):
-            raise TypeError
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise damaged(file, "its oci-layout or index.json is not well-formed") from None
-    if version != VERSION:
-        raise PublishError(f"{file}: found image layout version {version!r}, expected {VERSION!r}")
-    index = dict(entries)
-    if len(index) < len(entries):
-        raise damaged(file, "index.json: one reference stands for two things")
-    return index
+        path = "oci-layout"
+        check_layout(read_small(file, files[path], path))
+        path = "index.json"
+        entries: Sequence[Entry] = parse_index(read_small(file, files[path], path))["manifests"]
+    except ImageError as error:
+        raise damaged(file, f"{path}: {error}") from None
+    return entries

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from build.errors import ImageError
+from build.oci.layout import Entry, named
 from build.oci.reference import Repository
-from build.stores.archive.members import Members
+from build.stores.archive.members import Members, damaged
 
 
 def digest(members: Members, repository: Repository, tag: str) -> str | None:
@@ -15,6 +14,9 @@ def digest(members: Members, repository: Repository, tag: str) -> str | None:
     return str(entry["digest"]) if entry else None
 
 
-def entry_of(members: Members, repository: Repository, tag: str) -> Mapping[str, Any] | None:
-    """The entry of the index for a tag, or None."""
-    return members.index.get(f"{repository.name}:{tag}")
+def entry_of(members: Members, repository: Repository, tag: str) -> Entry | None:
+    """The entry of the index for a tag, or None; raise PublishError if readers could take different ones."""
+    try:
+        return named(members.index, f"{repository.name}:{tag}".removeprefix(":"))
+    except ImageError as error:
+        raise damaged(members.file, str(error)) from None

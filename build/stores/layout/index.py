@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from build.errors import PublishError
-from build.oci.layout import REF_NAME
-from build.oci.media_types import OCI
+from build.errors import ImageError, PublishError
+from build.oci.layout import Entry, named, parse_index
+from build.oci.media_types import LARGEST_MANIFEST, OCI
+from build.stores.layout.blob import open_regular
 from build.system import refusal
 
 LOCK = ".lock"
@@ -20,27 +20,26 @@ def read_index(folder: Path) -> dict[str, Any]:
     """The index of a layout, empty where there is none; raise PublishError if it is malformed."""
     path = folder / "index.json"
     try:
-        index = json.loads(path.read_bytes())
-        well_formed = isinstance(index["manifests"], list) and all(
-            isinstance(entry["digest"], str) and isinstance(entry.get("annotations", {}), dict)
-            for entry in index["manifests"]
-        )
-        if not well_formed:
-            raise TypeError
+        with open_regular(path) as file:
+            return parse_index(file.read(LARGEST_MANIFEST))
     except FileNotFoundError:
         return {"schemaVersion": 2, "mediaType": OCI.index, "manifests": []}
     except NotADirectoryError as error:
         raise PublishError(refusal(path, error)) from None
     except OSError as error:
         raise PublishError(f"{path}: can't be read: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise PublishError(f"{path}: not the index of an image layout\n  delete it, or push elsewhere") from None
-    return dict(index)
+    except ImageError as error:
+        raise PublishError(
+            f"{path}: not the index of an image layout: {error}\n  delete it, or push elsewhere"
+        ) from None
 
 
-def tagged(index: dict[str, Any], tag: str) -> dict[str, Any] | None:
-    """The entry with this tag, or None."""
-    return next((entry for entry in index["manifests"] if entry.get("annotations", {}).get(REF_NAME) == tag), None)
+def tagged(folder: Path, tag: str) -> Entry | None:
+    """The entry that a tag refers to, or None; raise PublishError if readers could take different ones."""
+    try:
+        return named(read_index(folder)["manifests"], tag)
+    except ImageError as error:
+        raise PublishError(f"oci:{folder}: {error}") from None
 
 
 @contextmanager

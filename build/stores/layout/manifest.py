@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from build.errors import ImageError, PublishError
 from build.oci.descriptor import DIGEST, Blob
-from build.oci.layout import blob_path
-from build.oci.parse import media_type_of
+from build.oci.layout import blob_path, manifest_of
 from build.stores.layout.blob import read
-from build.stores.layout.index import read_index, tagged
+from build.stores.layout.index import tagged
 
 
 def read_manifest(folder: Path, reference: str) -> Blob | None:
     """The manifest that a tag or digest refers to, or None; raise PublishError if it is damaged."""
-    entry = tagged(read_index(folder), reference)
-    digest = str(entry["digest"]) if entry else reference
-    if not DIGEST.fullmatch(digest) or not (folder / blob_path(digest)).is_file():
+    entry = {} if DIGEST.fullmatch(reference) else tagged(folder, reference)
+    if entry is None:
         return None
-    data = read(folder, digest)
-    return Blob.of(media_type_of(data, str((entry or {}).get("mediaType", ""))), data)
+    digest = str(entry.get("digest", reference))
+    if not (folder / blob_path(digest)).exists():
+        return None
+    try:
+        return manifest_of(entry, read(folder, digest))
+    except ImageError as error:
+        raise PublishError(f"oci:{folder}: {error}") from None
