@@ -13,7 +13,8 @@ from itertools import islice
 from build.errors import ImageError
 from build.image.reader import LayerReader
 
-MAX_FILES = 1_000_000
+# Files in all layers, and characters of their names and of the targets of links.
+MAX_FILES, MAX_CHARACTERS = 1_000_000, 64 << 20
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Linux limits: symlinks in one path, nested interpreters, bytes of a #! line.
 _MAX_SYMLINKS, _MAX_INTERPRETERS, _MAX_SHEBANG = 40, 5, 256
@@ -68,7 +69,7 @@ class Files:
     def __init__(self) -> None:
         self._root = _Node(-1, children={})
         self._layer = -1
-        self._entries = 0
+        self._entries, self._characters = 0, 0
 
     def add(self, reader: LayerReader) -> None:
         """Apply a layer; raise ImageError if it is not a tar archive, or if there are more than a million files."""
@@ -88,7 +89,7 @@ class Files:
                 if entry.kind == _FOLDER and old and old.children is not None:
                     old.touched, old.mode = self._layer, entry.mode
                     continue
-                new = children[name] = self._new(entry.mode)
+                new = children[name] = self._new(name, entry.mode, entry.target)
                 if entry.kind == _FOLDER:
                     new.children = {}
                 elif entry.kind == _SYMLINK:
@@ -105,10 +106,13 @@ class Files:
         found = self._find(path.split("/"))
         return (found.mode, found.location) if found and found.location else None
 
-    def _new(self, mode: int) -> _Node:
+    def _new(self, name: str, mode: int, target: str = "") -> _Node:
         self._entries += 1
+        self._characters += len(name) + len(target)
         if self._entries > MAX_FILES:
             raise ImageError(f"more than {MAX_FILES} files in the layers")
+        if self._characters > MAX_CHARACTERS:
+            raise ImageError(f"more than {MAX_CHARACTERS} characters in the paths of the layers")
         return _Node(self._layer, mode)
 
     def _hide(self, folder: _Node | None) -> None:
@@ -161,7 +165,7 @@ class Files:
                 here.children, here.location = {}, None
             node = (here.children or {}).get(part)
             if node is None and make and here.children is not None:
-                node = here.children[part] = self._new(0o755)
+                node = here.children[part] = self._new(part, 0o755)
                 node.children = {}
             if node is None:
                 return None

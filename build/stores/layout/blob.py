@@ -25,7 +25,8 @@ def read_blob(folder: Path, descriptor: Descriptor) -> Blob:
     path, digest = _path(folder, descriptor.digest), descriptor.digest
     with _opened(folder, digest) as (file, size):
         if size != descriptor.size:
-            raise PublishError(f"{path}: size: found {size} bytes, expected {descriptor.size} as its descriptor says")
+            found = f"found {size} bytes, expected {descriptor.size} as its descriptor says"
+            raise PublishError(f"{path}: damaged: {found}\n  delete it and push again")
         source: bytes | Path = path
         if size <= SMALL:
             source = file.read(size)
