@@ -55,5 +55,5 @@ async def all_of(parts: Iterable[Awaitable[T]]) -> list[T]:
     outcomes = [task.result() for task in tasks]
     failures = [each for each in outcomes if isinstance(each, BuildError)]
     if failures:
-        raise type(failures[0])("\n".join(dict.fromkeys(map(str, failures)))) from None
+        raise type(failures[0])("\n  ".join(dict.fromkeys(map(str, failures)))) from None
     return [each for each in outcomes if not isinstance(each, BuildError)]

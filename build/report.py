@@ -6,6 +6,7 @@ The trace contains no secret: user names and query strings are stripped from URL
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 
 # The stages of an arch. After DONE another stage may follow, after FAILED none.
 WAIT, COMPILE, IMAGE, VERIFY, PUSH, DONE, FAILED = "wait", "compile", "image", "verify", "push", "done", "failed"
+
+# What CI systems take for commands: `::` at the start of a line (GitHub), `##[` and `##vso[` anywhere (GitHub, Azure).
+_COMMAND = re.compile(r"^\s*::|##(?=\w*\[)")
 
 LOG = logging.getLogger("pause")
 LOG.propagate = False
@@ -34,6 +38,27 @@ class Event:
 
     def __str__(self) -> str:
         return self.text
+
+
+def shown(text: str) -> str:
+    """A message as it is written: nothing in it moves a cursor, or is a command to a CI system.
+
+    A line ends only where two spaces follow, as in our own texts (see `indented`): any other end is what others wrote,
+    and is escaped like everything that is not printable.
+    """
+    return "\n".join(map(one_line, re.split(r"\n(?=  )", text)))
+
+
+def one_line(text: str) -> str:
+    """One line as it is written; see `shown`."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
+    return _COMMAND.sub(lambda found: f"{found[0][:-2]}\\x{ord(found[0][-1]):02x}{found[0][-1]}", text)
+
+
+def indented(text: str) -> str:
+    """What others wrote in several lines, so that `shown` keeps them."""
+    return "\n  ".join(text.strip().splitlines())
 
 
 # Called from the event loop; a plain line may be a string.
@@ -91,7 +116,7 @@ def tracing(line: Callable[[str], None]) -> Iterator[None]:
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            line("".join(map(_escaped, record.getMessage())))
+            line(one_line(record.getMessage()))
 
     handler, level = Lines(), LOG.level
     LOG.addHandler(handler)
@@ -101,7 +126,3 @@ def tracing(line: Callable[[str], None]) -> Iterator[None]:
     finally:
         LOG.removeHandler(handler)
         LOG.setLevel(level)
-
-
-def _escaped(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()

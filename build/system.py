@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from build.errors import BuildError
-from build.report import trace_command
+from build.report import indented, trace_command
 
 T = TypeVar("T")
 
@@ -155,8 +155,8 @@ class Completed:
 
     @property
     def words(self) -> str:
-        """What it wrote, stderr first, as text."""
-        return (self.stderr + self.stdout).decode(errors="replace").rstrip()
+        """What it wrote, stderr first, as text for a message."""
+        return indented((self.stderr + self.stdout).decode(errors="replace"))
 
 
 async def run(

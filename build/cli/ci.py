@@ -15,7 +15,7 @@ from io import FileIO
 
 from build.config.arches import Arch, nearest
 from build.errors import BuildError, UsageError
-from build.report import Result
+from build.report import Result, one_line
 
 
 @dataclass(frozen=True)
@@ -85,23 +85,27 @@ def _outputs(values: Mapping[str, str]) -> str:
     for name, value in values.items():
         # Random, so that no value can end early and continue as another output.
         end = f"end-{secrets.token_hex(16)}"
-        lines += [f"{name}<<{end}", value, end] if "\n" in value else [f"{name}={value}"]
+        shown = [one_line(line) for line in value.split("\n")]
+        lines += [f"{name}<<{end}", *shown, end] if shown[1:] else [f"{name}={shown[0]}"]
     return "".join(f"{line}\n" for line in lines)
 
 
 def _table(task: str, results: Sequence[Result], dry: bool) -> str:
     heading = f"`{task}` (dry run): nothing is changed" if dry else f"`{task}`"
     rows = [
-        f"| `{each.name}` | {each.platform or 'manifest list'} | {_code(each.digest)} | {each.change or 'verified'} |"
+        f"| {_code(each.name)} | {each.platform or 'manifest list'} | {digest} | {each.change or 'verified'} |"
         for each in results
+        for digest in [_code(each.digest) if each.digest else "chosen by the daemon"]
     ]
     return "\n".join(
         [f"### {heading}", "", "| reference | platform | digest | change |", "|---|---|---|---|", *rows, "\n"]
     )
 
 
-def _code(digest: str | None) -> str:
-    return f"`{digest}`" if digest else "chosen by the daemon"
+def _code(text: str) -> str:
+    """Text in a cell of a table (GitHub Flavored Markdown, "Code spans", "Tables")."""
+    before, after = ("`` ", " ``") if "`" in text else ("`", "`")
+    return f"{before}{one_line(text)}{after}".replace("|", "\\|")
 
 
 def _append(variable: str, path: str, text: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from build.cli.options import Options
 from build.errors import BuildError
+from build.report import one_line
 
 if TYPE_CHECKING:
     from build.cli.ci import Job
@@ -25,14 +26,14 @@ def show(name: str, results: Results, options: Options) -> None:
     """Write the results of the task `name` to stdout. Nothing else is ever written there."""
     if options.flags.get("json"):  # no flags at all for the default task
         document = {"task": name, "dry": options.dry, "results": [asdict(each) for each in results]}
-        lines = [json.dumps(document, indent=2)]
-    else:
-        lines = []
-        for each in results:
-            change, why = getattr(each, "change", ""), "; ".join(getattr(each, "why", ()))
-            lines.append(f"{change:7} {each}{why and f'  ({why})'}" if options.dry and change else str(each))
-    if lines:
-        _write("\n".join(lines))
+        _write(json.dumps(document, indent=2))
+        return
+    texts = []
+    for each in results:
+        change, why = getattr(each, "change", ""), "; ".join(getattr(each, "why", ()))
+        texts.append(f"{change:7} {each}{why and f'  ({why})'}" if options.dry and change else str(each))
+    if texts:
+        _write("\n".join(one_line(line) for text in texts for line in text.split("\n")))
 
 
 def show_plan(name: str, results: Sequence[Result], options: Options) -> None:

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
 from build.errors import UsageError
-from build.report import COMPILE, DONE, FAILED, WAIT, Event, Report, tracing
+from build.report import COMPILE, DONE, FAILED, WAIT, Event, Report, shown, tracing
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -52,22 +52,13 @@ async def watching(
 
 
 def to(stream: TextIO | None) -> Callable[[str], None]:
-    """A function that writes a line to `stream`, for as long as it takes any. Control characters are escaped."""
+    """A function that writes a message to `stream`, for as long as it takes any; see `shown`."""
 
     def line(text: str) -> None:
         with suppress(OSError):
-            say(escaped(text), stream)
+            say(shown(text), stream)
 
     return line
-
-
-def escaped(text: str) -> str:
-    """`text`, in which only the ends of lines and tabs still move a terminal's cursor."""
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in text
-    )
 
 
 def say(text: str, stream: TextIO | None) -> None:
@@ -209,7 +200,7 @@ class _View:
             if event.stage:
                 self._rows.setdefault((event.image, event.arch), _Row()).update(time, event)
             elif event.text:
-                live.console.print(Text(escaped(event.text)), soft_wrap=True)
+                live.console.print(Text(shown(event.text)), soft_wrap=True)
         now = monotonic()
         for row in self._rows.values() if over and not self._failed else ():
             row.update(row.ended or now, Event(stage=DONE))

@@ -38,7 +38,7 @@ async def _compile(root: Path, scratch: Path, program: Program, arch: Arch) -> b
     ended = await run(command, root)
     what = f"{program.name} for {arch.name}: {arch.triple}-gcc"
     if ended.status:
-        raise CompileError(f"{what} failed with exit status {ended.status}:\n{ended.words}")
+        raise CompileError(f"{what} failed with exit status {ended.status}:\n  {ended.words}")
     return written(output, what)
 
 

@@ -23,7 +23,7 @@ from build.daemon.client import PATIENCE, Daemon
 from build.daemon.images import pull_image
 from build.errors import BuildError, CompileError
 from build.oci.reference import Repository
-from build.report import Report, trace_command
+from build.report import Report, indented, trace_command
 from build.stores.registry.credentials import Credentials
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class KubeCross:
                 "\n  build a toolchain image that has it: invoke kube-cross; or compile with --compiler zig"
             )
         if status or not binary:
-            text = (words or b"").decode(errors="replace").rstrip()
-            raise CompileError(f"{what}: {arch.triple}-gcc failed with exit status {status}:\n{text}")
+            text = indented((words or b"").decode(errors="replace"))
+            raise CompileError(f"{what}: {arch.triple}-gcc failed with exit status {status}:\n  {text}")
         return binary
 
     async def _image_id(self, daemon: Daemon) -> str:

@@ -46,7 +46,7 @@ class Zig:
         except OSError as error:
             raise CompileError(f"{what}: can't run {self._binary}: {error}") from None
         if ended.status:
-            raise CompileError(f"{what}: {_identity()} failed with exit status {ended.status}:\n{ended.words}")
+            raise CompileError(f"{what}: {_identity()} failed with exit status {ended.status}:\n  {ended.words}")
         return written(output, f"{what}: {_identity()}")
 
     def _flags(self, program: Program, arch: Arch) -> tuple[str, ...]:

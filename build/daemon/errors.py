@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from build.errors import BuildError
+from build.report import indented
 
 INSTEAD = "start it, set DOCKER_HOST, or use no daemon: --engine embedded --compiler zig"
 
@@ -28,7 +29,7 @@ def explained(doing: str) -> Iterator[None]:
 def words(text: str) -> str:
     """The daemon's own words, and a remedy where there is one."""
     hint = "\n  free some space where the daemon keeps its data: docker system df" if "no space left" in text else ""
-    return text.strip() + hint
+    return indented(text) + hint
 
 
 def _cause(error: BaseException) -> str:
@@ -48,4 +49,4 @@ def _cause(error: BaseException) -> str:
         return f"no Docker daemon is running\n  {INSTEAD}"
     if any(isinstance(each, ConnectionError | ProtocolError) for each in chain):
         return "the Docker daemon went away\n  see its log, and retry"
-    return f"{error}\n  {INSTEAD}"
+    return f"{indented(str(error))}\n  {INSTEAD}"

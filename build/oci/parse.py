@@ -157,12 +157,11 @@ def media_type_of(manifest: bytes, otherwise: str) -> str:
     """
     try:
         members = parse(manifest, MANIFEST)
-        if declared := _optional(members, "mediaType", str, ""):
-            return declared
+        declared: str = _optional(members, "mediaType", str, "")
     except ImageError:  # whoever reads the manifest says why
         return otherwise
-    if otherwise.startswith("application/vnd."):
-        return otherwise
+    if declared or otherwise.startswith("application/vnd."):
+        return declared or otherwise
     if "manifests" in members:
         return OCI.index
     return OCI.manifest if {"config", "layers"} <= members.keys() else otherwise

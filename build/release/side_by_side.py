@@ -46,6 +46,7 @@ async def each_separately(kind: str, parts: Mapping[str, Awaitable[Sequence[T]]]
 
     results = await all_of([outcome(name, part) for name, part in parts.items()])
     if failures:
-        lines = "\n".join(f"{name}: {failures[name]}" for name in parts if name in failures).replace(_RETRY, "")
-        raise BuildError(f"{len(failures)} of {len(parts)} {kind} failed\n{lines}{_RETRY}")
+        failed = (f"\n{name}: {failures[name]}".replace(_RETRY, "") for name in parts if name in failures)
+        lines = "".join(text.replace("\n", "\n  ") for text in failed)
+        raise BuildError(f"{len(failures)} of {len(parts)} {kind} failed{lines}{_RETRY}")
     return [result for each in results for result in each]

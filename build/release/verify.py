@@ -14,6 +14,7 @@ from build.engines.engine import Built
 from build.errors import all_of
 from build.release.build import Binaries, Build, Images, compiling, imaging
 from build.release.side_by_side import each_separately
+from build.report import indented
 from build.verify.driver import Driver, Method, Subject
 from build.verify.verdicts import Verdict, plain, refuse
 from build.verify.verify import methods, run_checks, unverified
@@ -55,7 +56,7 @@ def gate(
         async with one_at_a_time:
             if not verdicts:
                 verdicts.extend(await _checked(build, verification, images))
-                build.report(f"{build.release.image.name}, run the way pods do:\n{plain(verdicts)}")
+                build.report(f"{build.release.image.name}, run the way pods do:\n  {indented(plain(verdicts))}")
         refuse(verdicts, verification.allow_not_run)
 
     return passed

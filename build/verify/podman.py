@@ -13,6 +13,7 @@ from secrets import token_hex
 from build import system
 from build.config.arches import Arch
 from build.errors import BuildError
+from build.report import indented
 from build.verify.driver import Ended, Method, Running, Site, Subject
 from build.verify.emulators import method_in_container
 from build.verify.processes import Process, until
@@ -122,7 +123,7 @@ class _Container:
             return None
         ended = _ended(self.attached.result())
         if ended.status in _PODMANS and ended.stderr.startswith("Error: "):
-            raise BuildError(f"{self.arch}: podman start: {ended.stderr.strip()}")
+            raise BuildError(f"{self.arch}: podman start: {indented(ended.stderr)}")
         return ended
 
     async def kill(self) -> Ended:
@@ -164,5 +165,5 @@ async def _podman(*words: str, data: bytes | None = None) -> str:
         raise BuildError(f"{doing}: can't be run: {error.strerror}") from None
     if run.status:
         reason = run.stderr.decode(errors="replace").strip() or f"exit status {run.status}"
-        raise BuildError(f"{doing}: {reason}")
+        raise BuildError(f"{doing}: {indented(reason)}")
     return run.stdout.decode(errors="replace").strip()

@@ -57,7 +57,9 @@ def refuse(verdicts: Sequence[Verdict], allow_not_run: bool) -> None:
     if lines:
         count = len({(verdict.image, verdict.arch) for verdict in (*failed, *not_run)})
         allowed = "\n  or accept arches that can't be run here: --allow-not-run" if not_run else ""
-        raise VerifyError(f"{count} of {len(verdicts)} arches did not pass\n" + "\n".join(lines) + allowed)
+        raise VerifyError(
+            f"{count} of {len(verdicts)} arches did not pass" + "".join(f"\n  {line}" for line in lines) + allowed
+        )
 
 
 def shown(verdicts: Sequence[Verdict], terminal: bool) -> str:
