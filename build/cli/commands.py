@@ -109,7 +109,8 @@ async def check(options: Options) -> list[Result]:
         async with setup.stores(options) as store:
             if text:
                 reference = Reference.parse(text)
-                return await check_reference(store(str(reference.repository)), reference, options.report, folder)
+                source = setup.source(options, reference.repository.host or text, store)
+                return await check_reference(source, reference, options.report, folder)
 
             async def checked(releases: Sequence[Release]) -> list[Result]:
                 parts = {

@@ -65,7 +65,7 @@ class Repository:
 
     def __str__(self) -> str:
         if self.host.startswith(ARCHIVE):
-            return f"{self.host}:{self.name}"
+            return f"{self.host}:{self.name}".removesuffix(":")
         return f"oci:{self.name}" if self.on_disk else f"{self.host}/{self.name}"
 
 
@@ -100,7 +100,10 @@ def check_registry(text: str) -> str:
 
 @dataclass(frozen=True)
 class Reference:
-    """A tag or a digest in a repository; if both are given, the digest takes precedence."""
+    """A tag or a digest in a repository; if both are given, the digest takes precedence.
+
+    Of a layout or an archive with neither, it is everything in it.
+    """
 
     repository: Repository
     tag: str
@@ -108,18 +111,25 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Parse `REPOSITORY[:TAG][@sha256:…]`, with `latest` as the default tag; raise UsageError for anything else."""
+        """Parse `REPOSITORY[:TAG][@sha256:…]`; raise UsageError for anything else. `latest` is a registry's default."""
         if "://" in text and not text.startswith("oci:"):
             raise UsageError(f"{text!r}: expected HOST[:PORT]/NAME[:TAG][@sha256:…] without a scheme")
         named, at, digest = text.partition("@")
         if at and not DIGEST.fullmatch(digest):
             raise UsageError(f"{text!r}: {digest!r} is not a digest\n  expected sha256: and 64 hexadecimal digits")
+        if named.startswith(ARCHIVE):
+            file, _, entry = named.removeprefix(ARCHIVE).partition(":")
+            check_registry(ARCHIVE + file)
+            if not entry.isprintable():
+                raise UsageError(f"{text!r}: expected oci-archive:FILE[:NAME:TAG] without control characters")
+            name, _, tag = entry.rpartition(":")
+            return cls(Repository(ARCHIVE + file, name), tag, digest)
         start = len("oci:") if named.startswith("oci:") else named.rfind("/") + 1
         name, colon, tag = named[start:].partition(":")
         if colon:
             check_tag(tag)
         repository = Repository.parse(named[:start] + name)
-        return cls(repository, tag or ("" if digest else "latest"), digest)
+        return cls(repository, tag or ("" if digest or repository.on_disk else "latest"), digest)
 
     @property
     def wanted(self) -> str:

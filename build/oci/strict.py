@@ -97,7 +97,7 @@ def _check(value: Any, shape: Shape) -> None:
         known = {} if shape is FREE else {_folded(name): name for name in shape}
         for name, within in value.items():
             if shape is not FREE and (other := known.setdefault(_folded(name), name)) != name:
-                raise ValueError(f"found the member {shown(name)}, which some readers take for {other!r}")
+                raise ValueError(f"found the member {shown(name)}, which some readers take for {shown(other)}")
             _check(within, shape.get(name, {}))
 
 

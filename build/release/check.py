@@ -19,7 +19,7 @@ from build.oci.platform import Platform
 from build.oci.reference import Reference
 from build.release.prove import Finding, Proof, Subject, prove
 from build.report import Event, Report, Result
-from build.stores.store import Source
+from build.stores.store import Listing, Source
 
 # Nested lists, and manifests in one list.
 _DEEPEST, _MOST_MANIFESTS = 4, 1000
@@ -40,11 +40,18 @@ class _Survey:
 
 
 async def check_reference(source: Source, reference: Reference, report: Report, scratch: Path) -> list[Result]:
-    """Check the list or the image that `reference` refers to; raise ImageError with all faults."""
-    survey = await _survey(source, reference)
-    proofs = await _proofs(survey.subjects, scratch)
-    findings = [*survey.findings, *await _tag_notes(source, reference), *_findings(proofs)]
-    return _conclude([*survey.lists, *_results(proofs)], findings, report)
+    """Check the list or the image that `reference` refers to, or everything in a layout or an archive.
+
+    Raises ImageError with all faults.
+    """
+    references = [reference]
+    if not reference.wanted and isinstance(source, Listing):
+        references = await source.references(reference.repository) or references
+    surveys = await all_of(_survey(source, each) for each in references)
+    proofs = await _proofs((subject for survey in surveys for subject in survey.subjects), scratch)
+    findings = [finding for survey in surveys for finding in survey.findings]
+    findings += [*await _tag_notes(source, reference), *_findings(proofs)]
+    return _conclude([*(each for survey in surveys for each in survey.lists), *_results(proofs)], findings, report)
 
 
 async def check_release(release: Release, source: Source, report: Report, scratch: Path) -> list[Result]:

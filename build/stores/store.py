@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Image, Index
-from build.oci.reference import Repository
+from build.oci.reference import Reference, Repository
 
 # Bytes. A larger blob is never held in memory: it is streamed to and from a file.
 SMALL = 1 << 20
@@ -34,6 +34,14 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Close connections and files that are kept open."""
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """Where it is known what there is: in layouts and archives."""
+
+    async def references(self, repository: Repository) -> list[Reference]:
+        """Everything in a layout or an archive; raise PublishError if its index can't be read."""
 
 
 class Store(Source, Protocol):

@@ -48,7 +48,7 @@ def refuse(verdicts: Sequence[Verdict], allow_not_run: bool) -> None:
     failed = [verdict for verdict in verdicts if verdict.failures]
     not_run = [] if allow_not_run else [verdict for verdict in verdicts if verdict.way is None]
     lines = [
-        f"{f'{verdict.image}: ' if several else ''}{line}"
+        f"\n  {f'{verdict.image}: ' if several else ''}{line}"
         for verdict, line in (
             *((each, f"{each.arch}: {one.check}: {one.figure}") for each in failed for one in each.failures),
             *((each, each.hint.replace(":", ": not run:", 1)) for each in not_run),
@@ -58,7 +58,7 @@ def refuse(verdicts: Sequence[Verdict], allow_not_run: bool) -> None:
         count = len({(verdict.image, verdict.arch) for verdict in (*failed, *not_run)})
         allowed = "\n  or accept arches that can't be run here: --allow-not-run" if not_run else ""
         raise VerifyError(
-            f"{count} of {len(verdicts)} arches did not pass" + "".join(f"\n  {line}" for line in lines) + allowed
+            f"{count} of {len(verdicts)} arches did not pass" + "".join(lines) + allowed
         )
 
 

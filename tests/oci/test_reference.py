@@ -158,9 +158,25 @@ def test_any_valid_reference_is_parsed_unchanged(repository: str, tag: str, dige
     text = repository + (tag and f":{tag}") + (digest and f"@{digest}")
     reference = Reference.parse(text)
     assert str(reference.repository) == repository
-    assert (reference.tag, reference.digest) == (tag or ("" if digest else "latest"), digest)
-    assert reference.wanted == (digest or tag or "latest")
-    assert str(reference) == (text if tag or digest else f"{text}:latest")
+    default = "" if digest or repository.startswith("oci:") else "latest"
+    assert (reference.tag, reference.digest) == (tag or default, digest)
+    assert reference.wanted == (digest or tag or default)
+    assert str(reference) == (text if tag or digest or not default else f"{text}:latest")
+
+
+@pytest.mark.parametrize(
+    "entry", ["", ":pause:3.1", ":localhost:5000/team/pause:3.1", ":3.1", ":3.1@sha256:" + "0" * 64]
+)
+def test_a_reference_into_an_archive_is_parsed_unchanged(entry: str) -> None:
+    assert str(Reference.parse(f"oci-archive:folder/release.tar{entry}")) == f"oci-archive:folder/release.tar{entry}"
+
+
+@pytest.mark.parametrize(
+    "text", ["oci-archive:", "oci-archive:folder/", "oci-archive:a.tar:\x1b", "oci-archive:a.tar@1"]
+)
+def test_an_invalid_reference_into_an_archive_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        Reference.parse(text)
 
 
 @examples(200)

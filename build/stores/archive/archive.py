@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from build.oci.descriptor import Blob, Descriptor
-from build.oci.reference import Repository
+from build.oci.layout import name_of
+from build.oci.reference import Reference, Repository
 from build.stores.archive import manifest, tag
 from build.stores.archive.blob import read_blob
 from build.stores.archive.members import Members, read_members
@@ -27,6 +28,13 @@ class Archive:
     async def manifest(self, repository: Repository, reference: str) -> Blob | None:
         """See `Source`."""
         return manifest.read_manifest(self._members, repository, reference)
+
+    async def references(self, repository: Repository) -> list[Reference]:
+        """See `Listing`."""
+        named = [(each, *name_of(each).rpartition(":")[::2]) for each in self._members.index]
+        return [
+            Reference(Repository(repository.host, name), tag, "" if tag else each["digest"]) for each, name, tag in named
+        ]
 
     async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:  # noqa: ARG002
         """See `Source`: a large blob is copied to a file in `spool`."""

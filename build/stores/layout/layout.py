@@ -13,9 +13,11 @@ from pathlib import Path
 
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Image, Index
-from build.oci.reference import Repository
+from build.oci.layout import name_of
+from build.oci.reference import Reference, Repository
 from build.stores.layout import manifest, tag
 from build.stores.layout.blob import read_blob, write_blob
+from build.stores.layout.index import read_index
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Layout:
     async def manifest(self, repository: Repository, reference: str) -> Blob | None:
         """See `Store`."""
         return manifest.read_manifest(self._folder(repository), reference)
+
+    async def references(self, repository: Repository) -> list[Reference]:
+        """See `Listing`."""
+        entries = read_index(self._folder(repository))["manifests"]
+        return [Reference(repository, name_of(each), "" if name_of(each) else each["digest"]) for each in entries]
 
     async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:  # noqa: ARG002
         """See `Store`: a large blob is the layout's own file."""
