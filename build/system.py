@@ -111,7 +111,7 @@ def _locked_folder(base: Path) -> tuple[Path, int]:
     try:
         while True:
             base.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError), _lock(base):  # another run may have removed it
+            with suppress(FileNotFoundError), lock(base):  # another run may have removed it
                 remove_stale(base)
                 folder.mkdir()
                 descriptor = os.open(folder, os.O_RDONLY)
@@ -124,12 +124,12 @@ def _locked_folder(base: Path) -> tuple[Path, int]:
 def remove_stale(base: Path) -> None:
     """Remove the scratch folders below `base` whose run is gone."""
     for folder in base.glob("*"):
-        with suppress(OSError), _lock(folder, wait=False):
+        with suppress(OSError), lock(folder, wait=False):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _lock(folder: Path, *, wait: bool = True) -> Iterator[None]:
+def lock(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock of a folder; raise BlockingIOError if another process holds it and `wait` is off."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

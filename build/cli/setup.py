@@ -206,9 +206,10 @@ def connection(options: Options) -> Connect:
 
 def _compiler(options: Options, default: str, connect: Connect) -> Compiler:
     def zig() -> Compiler:
+        from build.cache.cache import Cache
         from build.compilers.zig import Zig
 
-        return Zig(None if options.dry else options.root / CACHE / "zig")
+        return Zig(Cache(options.root / CACHE / "zig", keep=not options.dry), options.report)
 
     def kube_cross() -> Compiler:
         from build.compilers.kube_cross import KubeCross

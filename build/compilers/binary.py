@@ -28,19 +28,22 @@ class Binary:
 
 
 async def binary_inputs(root: Path, program: Program, arches: Iterable[Arch], compiler: Compiler) -> dict[Arch, Inputs]:
-    """The inputs of the binary for each arch: sources, headers, flags, compiler, VERSION, triple and runtime."""
+    """The inputs of the binary for each arch: sources, headers, flags, compiler, VERSION, CPU and runtime."""
     read = reader(root)
     inputs = {}
     by_runtime: dict[str | None, Mapping[str, str]] = {}  # arches with the same runtime read the same files
     for arch in arches:
-        if arch.runtime not in by_runtime:
-            by_runtime[arch.runtime] = {path: digest_of(data) for path, data in files(read, program, arch).items()}
+        runtime = program.runtime(arch)
+        if runtime not in by_runtime:
+            by_runtime[runtime] = {path: digest_of(data) for path, data in files(read, program, arch).items()}
         settings = {
             "compiler": await compiler.identity(arch),
             "VERSION": program.version,
             "CFLAGS": shlex.join(program.flags),
             "triple": arch.triple,
-            "runtime": arch.runtime or "",
+            "platform": str(arch.platform),
+            "cpu": arch.cpu,
+            "runtime": runtime or "",
         }
-        inputs[arch] = Inputs(settings, by_runtime[arch.runtime])
+        inputs[arch] = Inputs(settings, by_runtime[runtime])
     return inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -21,13 +22,20 @@ class Program:
     """A C program of the checkout.
 
     `sources` are POSIX paths relative to the checkout. `version` is the value of the macro VERSION, a string literal
-    that the program prints for `-v`.
+    that the program prints for `-v`. With `libc` it links the compiler's libc on every arch. A `relocatable` program
+    is an object file instead, which still has the compiler's record of the CPU that it was compiled for.
     """
 
     name: str
     sources: tuple[str, ...]
     flags: tuple[str, ...]
     version: str
+    libc: bool = False
+    relocatable: bool = False
+
+    def runtime(self, arch: Arch) -> str | None:
+        """NAME in build/runtime/NAME.c, or None to link a libc."""
+        return None if self.libc else arch.runtime
 
 
 Job = tuple[Program, Arch]
@@ -54,16 +62,40 @@ class Compiler(Protocol):
 def files(read: Reader, program: Program, arch: Arch) -> Mapping[str, bytes]:
     """The content by path of every file of the checkout that compiling `program` for `arch` may read."""
     named, folders = named_by_flags(program.flags)
-    if arch.runtime is None:
+    if program.runtime(arch) is None:
         return inputs(read, (*program.sources, *named), folders)
-    runtime = (f"{RUNTIME}/{arch.runtime}.c", LINKER_SCRIPT)
+    runtime = (f"{RUNTIME}/{program.runtime(arch)}.c", LINKER_SCRIPT)
     return inputs(read, (*program.sources, *runtime, *named), (*folders, f"{RUNTIME}/include", RUNTIME))
 
 
 def gcc_flags(program: Program, arch: Arch) -> tuple[str, ...]:
     """The arguments of `TRIPLE-gcc` except `-o`: flags, then sources."""
-    linked = FREESTANDING if arch.runtime else ("-static", "-s", "-Wl,--build-id=none")
-    return (*program.flags, define_version(program.version), *linked, *translation_units(program, arch))
+    linked = freestanding(program) if program.runtime(arch) else ("-static", "-s", "-Wl,--build-id=none")
+    if program.relocatable and arch.elf.machine == "EM_X86_64":
+        linked += ("-Wa,-mx86-used-note=yes",)  # on other CPUs, there is a record without asking
+    return (*_cpu(arch), *program.flags, define_version(program.version), *linked, *translation_units(program, arch))
+
+
+def _cpu(arch: Arch) -> tuple[str, ...]:
+    """gcc's flags for the row's CPU: -march where -mcpu only tunes (GCC manual, "Machine-Dependent Options")."""
+    if not arch.cpu:
+        return ()
+    if arch.elf.machine == "EM_ARM":
+        # Thumb-1, all that CPUs before ARMv7 have, can't pass floating-point arguments in registers.
+        return (f"-mcpu={arch.cpu}", "-marm")
+    option = "-mcpu" if arch.elf.machine in ("EM_AARCH64", "EM_PPC", "EM_PPC64", "EM_RISCV") else "-march"
+    return (f"{option}={arch.cpu}",)
+
+
+def failed(program: Program, arch: Arch, compiler: str, status: int, words: str) -> CompileError:
+    """The error of a compiler that ended with `status`, and wrote `words`; a missing header gets advice."""
+    text = f"{program.name} for {arch.name}: {compiler} failed with exit status {status}:\n  {words}"
+    missing = re.search(r"error: '?([\w./+-]+)'?(?: file not found|: No such file)", words)
+    if missing and program.runtime(arch):
+        text += (
+            f"\n  {missing[1]} is not in {RUNTIME}/include: to link a libc, set libc: true in arches.yaml (or --libc)"
+        )
+    return CompileError(text)
 
 
 def written(output: Path, compiler: str) -> bytes:
@@ -90,18 +122,20 @@ def translation_units(program: Program, arch: Arch) -> tuple[str, ...]:
     If there is only one source, the runtime is included in its translation unit: that saves one compiler run, and lets
     the compiler inline system calls and drop functions that the program does not call.
     """
-    if arch.runtime is None:
+    if program.runtime(arch) is None:
         return program.sources
-    runtime = f"{RUNTIME}/{arch.runtime}.c"
+    runtime = f"{RUNTIME}/{program.runtime(arch)}.c"
     if len(program.sources) == 1:
         return ("-DRUNTIME_INCLUDED", "-include", runtime, *program.sources)
     return (*program.sources, runtime)
 
 
-# Flags of gcc and clang that replace libc with the runtime; paths are relative to the checkout.
-FREESTANDING = (
-    "-static",
-    "-nostdlib",
+def freestanding(program: Program) -> tuple[str, ...]:
+    """The flags of gcc and clang that replace libc with the runtime; paths are relative to the checkout."""
+    return (*_COMPILE, "-nostdlib", *(("-r",) if program.relocatable else _LINK))
+
+
+_COMPILE = (
     "-ffreestanding",
     "-fno-pie",
     "-fomit-frame-pointer",
@@ -110,6 +144,9 @@ FREESTANDING = (
     "-fno-asynchronous-unwind-tables",
     "-ffunction-sections",
     f"-I{RUNTIME}/include",
+)
+_LINK = (
+    "-static",
     "-s",
     "-Wl,--build-id=none",
     "-Wl,--gc-sections",

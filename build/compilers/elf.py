@@ -11,29 +11,12 @@ from typing import Any
 from build.config.arches import ElfHeader
 from build.errors import ElfError
 
-# The ELF header of a program for each architecture that Go, and so OCI, has a name for (config.md, "architecture").
-HEADERS = {
-    "386": ElfHeader("EM_386", 32, "little"),
-    "amd64": ElfHeader("EM_X86_64", 64, "little"),
-    "arm": ElfHeader("EM_ARM", 32, "little"),
-    "armbe": ElfHeader("EM_ARM", 32, "big"),
-    "arm64": ElfHeader("EM_AARCH64", 64, "little"),
-    "arm64be": ElfHeader("EM_AARCH64", 64, "big"),
-    "loong64": ElfHeader("EM_LOONGARCH", 64, "little"),
-    "mips": ElfHeader("EM_MIPS", 32, "big"),
-    "mipsle": ElfHeader("EM_MIPS", 32, "little"),
-    "mips64": ElfHeader("EM_MIPS", 64, "big"),
-    "mips64le": ElfHeader("EM_MIPS", 64, "little"),
-    "ppc": ElfHeader("EM_PPC", 32, "big"),
-    "ppc64": ElfHeader("EM_PPC64", 64, "big"),
-    "ppc64le": ElfHeader("EM_PPC64", 64, "little"),
-    "riscv": ElfHeader("EM_RISCV", 32, "little"),
-    "riscv64": ElfHeader("EM_RISCV", 64, "little"),
-    "s390": ElfHeader("EM_S390", 32, "big"),
-    "s390x": ElfHeader("EM_S390", 64, "big"),
-}
 # Bytes: e_ident, and the start of the header that is the same in both classes and ends with e_machine.
 _IDENT, START = 16, 20
+# ET_EXEC and ET_DYN
+_EXECUTABLE = (2, 3)
+_DF_1_PIE = 0x08000000
+_MAGIC, _ARCHIVE = b"\x7fELF", b"!<arch>\n"
 
 
 def check_start(start: bytes, expected: ElfHeader, name: str) -> None:
@@ -43,16 +26,29 @@ def check_start(start: bytes, expected: ElfHeader, name: str) -> None:
     """
     from elftools.elf.enums import ENUM_E_MACHINE
 
-    if len(start) < START or not start.startswith(b"\x7fELF"):
+    if len(start) < START or not start.startswith(_MAGIC):
         raise ElfError(f"{name}: not an ELF file: it begins with {start[:8]!r}")
     order = {1: "little", 2: "big"}.get(start[5])
-    kind, code = (int.from_bytes(start[at : at + 2], "big" if order == "big" else "little") for at in (_IDENT, 18))
+    code = int.from_bytes(start[18:START], "big" if order == "big" else "little")
     machine = next((each for each, value in ENUM_E_MACHINE.items() if value == code), f"machine {code}")
     _expect(name, "machine", machine, expected.machine)
     _expect(name, "class", {1: 32, 2: 64}.get(start[4]), expected.bits)
     _expect(name, "byte order", order, expected.order)
-    if kind not in (2, 3):
-        raise ElfError(f"{name}: ELF type: found {kind}, expected 2 or 3, an executable")
+    if _kind(start) not in _EXECUTABLE:
+        raise ElfError(f"{name}: ELF type: found {_kind(start)}, expected 2 or 3, an executable")
+
+
+def is_program(data: bytes) -> bool:
+    """Whether a file is an ELF executable or shared library, if possibly truncated.
+
+    Object files are data: a program for BPF, for example, is one.
+    """
+    return data.startswith(_MAGIC) and (len(data) < START or _kind(data) in _EXECUTABLE)
+
+
+def _kind(start: bytes) -> int:
+    """e_type"""
+    return int.from_bytes(start[_IDENT : _IDENT + 2], "big" if start[5] == 2 else "little")
 
 
 def check(binary: bytes, expected: ElfHeader, name: str) -> None:
@@ -64,6 +60,11 @@ def check(binary: bytes, expected: ElfHeader, name: str) -> None:
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
+    if binary.startswith(_ARCHIVE):
+        raise ElfError(f"{name}: found a static library, expected an executable: compile without -shared")
+    if binary and not binary.startswith(_MAGIC):
+        found = f"it begins with {binary[:16]!r}"
+        raise ElfError(f"{name}: not an ELF file: {found}, expected an executable: compile without -S and -E")
     try:
         elf = ELFFile(BytesIO(binary))
         _check_header(elf, expected, name)
@@ -82,7 +83,22 @@ def _check_header(elf: Any, expected: ElfHeader, name: str) -> None:
     _expect(name, "machine", elf["e_machine"], expected.machine)
     _expect(name, "class", elf.elfclass, expected.bits)
     _expect(name, "byte order", "little" if elf.little_endian else "big", expected.order)
-    _expect(name, "type", elf["e_type"], "ET_EXEC")
+    kind = elf["e_type"]
+    if kind == "ET_REL":
+        raise ElfError(f"{name}: found an object file (ET_REL), expected an executable: compile without -c and -r")
+    if kind == "ET_DYN" and _is_program(elf):
+        raise ElfError(
+            f"{name}: found a position-independent executable (ET_DYN), expected ET_EXEC: compile with -no-pie"
+        )
+    if kind == "ET_DYN":
+        raise ElfError(f"{name}: found a shared library (ET_DYN), expected an executable: compile without -shared")
+    _expect(name, "type", kind, "ET_EXEC")
+
+
+def _is_program(elf: Any) -> bool:
+    """Whether a file of type ET_DYN is a program: it names an interpreter, or has the flag DF_1_PIE."""
+    tags = (tag for segment in elf.iter_segments("PT_DYNAMIC") for tag in segment.iter_tags("DT_FLAGS_1"))
+    return any(elf.iter_segments("PT_INTERP")) or any(tag["d_val"] & _DF_1_PIE for tag in tags)
 
 
 def _check_segments(elf: Any, name: str) -> None:

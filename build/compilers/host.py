@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from build.compilers.compiler import Compile, Job, Program, gcc_flags, written
+from build.compilers.compiler import Compile, Job, Program, failed, gcc_flags, written
 from build.config.arches import Arch
 from build.errors import CompileError
 from build.system import run
@@ -36,10 +36,10 @@ async def _compile(root: Path, scratch: Path, program: Program, arch: Arch) -> b
     output = scratch / f"{program.name}-{arch.name}"
     command = [_gcc(arch), *gcc_flags(program, arch), "-o", str(output)]
     ended = await run(command, root)
-    what = f"{program.name} for {arch.name}: {arch.triple}-gcc"
+    what = f"{program.name} for {arch.name}"
     if ended.status:
-        raise CompileError(f"{what} failed with exit status {ended.status}:\n  {ended.words}")
-    return written(output, what)
+        raise failed(program, arch, f"{arch.triple}-gcc", ended.status, ended.words)
+    return written(output, f"{what}: {arch.triple}-gcc")
 
 
 def _gcc(arch: Arch) -> str:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from build.compilers.compiler import Compile, Job, Program, gcc_flags
+from build.compilers.compiler import Compile, Job, Program, failed, gcc_flags
 from build.compilers.sources import packed
 from build.config.arches import Arch
 from build.daemon.client import PATIENCE, Daemon
@@ -80,7 +80,7 @@ class KubeCross:
             )
         if status or not binary:
             text = indented((words or b"").decode(errors="replace"))
-            raise CompileError(f"{what}: {arch.triple}-gcc failed with exit status {status}:\n  {text}")
+            raise failed(program, arch, f"{arch.triple}-gcc", status, text)
         return binary
 
     async def _image_id(self, daemon: Daemon) -> str:

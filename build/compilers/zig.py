@@ -9,11 +9,23 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from build.cache.cache import Cache
 from build.cache.installed import folder, version
-from build.compilers.compiler import FREESTANDING, Compile, Job, Program, define_version, translation_units, written
+from build.compilers.compiler import (
+    Compile,
+    Job,
+    Program,
+    define_version,
+    failed,
+    freestanding,
+    translation_units,
+    written,
+)
+from build.compilers.libc import proved
 from build.config.arches import Arch
 from build.errors import CompileError
-from build.system import run
+from build.report import Report, silent
+from build.system import Completed, run
 
 # CPUs that zig spells otherwise than a GNU triple does.
 _CPUS = {"i386": "x86", "i486": "x86", "i586": "x86", "i686": "x86"}
@@ -23,9 +35,10 @@ _LEAST = {"loongarch64": "baseline-lsx"}
 
 @dataclass(frozen=True)
 class Zig:
-    """The `zig` of the wheel that is installed beside us. `cache` is where it keeps things, if it may."""
+    """The `zig` of the wheel that is installed beside us; it keeps the libcs that it compiles in `cache`, if it may."""
 
-    cache: Path | None
+    cache: Cache | None = None
+    report: Report = silent
 
     async def identity(self, arch: Arch) -> str:  # noqa: ARG002
         """`zig` and the version of the wheel, the same for every arch."""
@@ -42,29 +55,35 @@ class Zig:
         command += translation_units(program, arch)
         what = f"{program.name} for {arch.name}"
         try:
-            ended = await run(command, root, self._environment(str(scratch)))
+            ended = await self._run(command, root, scratch, program, arch)
         except OSError as error:
             raise CompileError(f"{what}: can't run {self._binary}: {error}") from None
         if ended.status:
-            raise CompileError(f"{what}: {_identity()} failed with exit status {ended.status}:\n  {ended.words}")
+            raise failed(program, arch, _identity(), ended.status, ended.words)
         return written(output, f"{what}: {_identity()}")
 
+    async def _run(self, command: list[str], root: Path, scratch: Path, program: Program, arch: Arch) -> Completed:
+        # Objects go to `scratch`, so nothing of another run is linked but a libc.
+        if program.runtime(arch):
+            return await run(command, root, self._environment(scratch, scratch))
+
+        def missing(why: str) -> None:
+            self.report(f"{arch.name}: {why}{_identity()} compiles a libc first, which takes about a minute")
+
+        if self.cache is None or not self.cache.keep:
+            missing("")
+            return await run(command, root, self._environment(scratch, scratch))
+        name = f"{_cpu(arch)}-{_musl(arch)}-{_least(arch)}"
+        async with proved(self.cache, name, _identity(), missing) as libc:
+            return await run(command, root, self._environment(scratch, libc))
+
     def _flags(self, program: Program, arch: Arch) -> tuple[str, ...]:
-        gnu_cpu, _, system = arch.triple.partition("-")
-        cpu = _CPUS.get(gnu_cpu, gnu_cpu)
-        least = f"-mcpu={_LEAST.get(cpu, 'baseline')}"
+        cpu, system = _cpu(arch), _system(arch)
         # zig's own default is to trap what C leaves undefined.
-        common = (least, "-fno-sanitize=all", *program.flags, define_version(program.version))
-        if arch.runtime is None:
-            return (
-                "-target",
-                f"{cpu}-{system.replace('gnu', 'musl')}",
-                *common,
-                "-static",
-                "-s",
-                "-Wl,--build-id=none",
-            )
-        return ("-target", f"{cpu}-{system}", *common, *FREESTANDING, *self._kernel_headers(cpu))
+        common = (f"-mcpu={_least(arch)}", "-fno-sanitize=all", *program.flags, define_version(program.version))
+        if program.runtime(arch) is None:
+            return ("-target", f"{cpu}-{_musl(arch)}", *common, "-static", "-s", "-Wl,--build-id=none")
+        return ("-target", f"{cpu}-{system}", *common, *freestanding(program), *self._kernel_headers(cpu))
 
     def _kernel_headers(self, cpu: str) -> tuple[str, ...]:
         # zig adds these only together with a libc. A family's folder is named as its CPUs' names begin.
@@ -73,15 +92,36 @@ class Zig:
         folders = (*(family for family in families if cpu.startswith(family)), "any")
         return tuple(part for family in folders for part in ("-isystem", str(include / f"{family}-linux-any")))
 
-    def _environment(self, scratch: str) -> dict[str, str]:
+    def _environment(self, scratch: Path, libc: Path) -> dict[str, str]:
         # Nothing of the user's but what Windows needs to start a process: CPATH or ZIG_LIB_DIR would change the bytes.
         kept = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
-        cache = str(self.cache.absolute()) if self.cache else scratch
-        return {**kept, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache, "TMPDIR": scratch, "TEMP": scratch}
+        temporary = str(scratch)
+        folders = {"ZIG_GLOBAL_CACHE_DIR": str(libc.absolute()), "ZIG_LOCAL_CACHE_DIR": temporary}
+        return {**kept, **folders, "TMPDIR": temporary, "TEMP": temporary}
 
     @property
     def _binary(self) -> Path:
         return folder("ziglang") / ("zig.exe" if os.name == "nt" else "zig")
+
+
+def _cpu(arch: Arch) -> str:
+    """The CPU of zig's target."""
+    cpu = arch.triple.partition("-")[0]
+    return _CPUS.get(cpu, cpu)
+
+
+def _system(arch: Arch) -> str:
+    """The rest of zig's target: operating system and ABI."""
+    return arch.triple.partition("-")[2]
+
+
+def _musl(arch: Arch) -> str:
+    return _system(arch).replace("gnu", "musl")
+
+
+def _least(arch: Arch) -> str:
+    """The least CPU that programs run on, as zig calls it."""
+    return arch.cpu.replace("-", "_") or _LEAST.get(_cpu(arch), "baseline")
 
 
 def _identity() -> str:

@@ -21,11 +21,40 @@ class ElfHeader:
     order: str
 
 
+# The ELF header of a program for each architecture that Go, and so OCI, has a name for (config.md, "architecture").
+HEADERS = {
+    "386": ElfHeader("EM_386", 32, "little"),
+    "amd64": ElfHeader("EM_X86_64", 64, "little"),
+    "arm": ElfHeader("EM_ARM", 32, "little"),
+    "armbe": ElfHeader("EM_ARM", 32, "big"),
+    "arm64": ElfHeader("EM_AARCH64", 64, "little"),
+    "arm64be": ElfHeader("EM_AARCH64", 64, "big"),
+    "loong64": ElfHeader("EM_LOONGARCH", 64, "little"),
+    "mips": ElfHeader("EM_MIPS", 32, "big"),
+    "mipsle": ElfHeader("EM_MIPS", 32, "little"),
+    "mips64": ElfHeader("EM_MIPS", 64, "big"),
+    "mips64le": ElfHeader("EM_MIPS", 64, "little"),
+    "ppc": ElfHeader("EM_PPC", 32, "big"),
+    "ppc64": ElfHeader("EM_PPC64", 64, "big"),
+    "ppc64le": ElfHeader("EM_PPC64", 64, "little"),
+    "riscv": ElfHeader("EM_RISCV", 32, "little"),
+    "riscv64": ElfHeader("EM_RISCV", 64, "little"),
+    "s390": ElfHeader("EM_S390", 32, "big"),
+    "s390x": ElfHeader("EM_S390", 64, "big"),
+}
+# What `verify` can check, in the order of its table; build/verify/trials.py has the checks themselves.
+CHECKS = (
+    *("cpu", "version", "silent", "warns", "SIGINT", "SIGTERM"),
+    *("other signals", "orphans", "rests", "memory"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Arch:
     """One row of the arch table, with every spelling of the CPU's name.
 
-    `qemu` is NAME in qemu-NAME-static; `runtime` is NAME in build/runtime/NAME.c, or None to link a libc.
+    `qemu` is NAME in qemu-NAME-static; `runtime` is NAME in build/runtime/NAME.c, or None to link a libc. `cpu` is the
+    least CPU that programs run on, as gcc calls it; if it is empty, the compiler chooses.
     """
 
     name: str
@@ -34,6 +63,15 @@ class Arch:
     elf: ElfHeader
     qemu: str
     runtime: str | None
+    cpu: str = ""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What `verify` expects of an image: the line that `-v` prints, a template with {version}; names in CHECKS."""
+
+    version: str = "pause.c {version}"
+    checks: tuple[str, ...] = CHECKS
 
 
 @dataclass(frozen=True)
@@ -41,7 +79,8 @@ class ImageSettings:
     """One row of the image table: sources and flags, where the image is published, and its config.
 
     `repository` and `arch_repository` are templates with {registry} and {arch}. `companions` maps the names of helper
-    programs, which are not in the image, to their sources.
+    programs, which are not in the image, to their sources. With `libc`, all of these link a libc on every arch.
+    `verify` is None if the image is not to be run.
     """
 
     name: str
@@ -55,6 +94,8 @@ class ImageSettings:
     user: str
     entrypoint: tuple[str, ...]
     labels: Mapping[str, str]
+    libc: bool
+    verify: Expected | None
 
 
 @dataclass(frozen=True)

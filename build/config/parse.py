@@ -6,7 +6,18 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from build.config.arches import ENGINES, Arch, Defaults, ElfHeader, ImageSettings, Settings
+from build.config.arches import (
+    CHECKS,
+    ENGINES,
+    HEADERS,
+    Arch,
+    Defaults,
+    ElfHeader,
+    Expected,
+    ImageSettings,
+    Settings,
+    nearest,
+)
 from build.config.yaml import Node, load
 from build.oci.media_types import FORMATS
 from build.oci.platform import PLATFORM, Platform
@@ -32,29 +43,56 @@ def read_settings(path: Path) -> Settings:
 
 
 def _arch(name: str, node: Node) -> Arch:
-    fields = node.fields("triple", "platform", "elf", "qemu", optional=("runtime",))
-    elf = fields["elf"].fields("machine", "class", "order")
+    fields = node.fields("triple", "platform", "elf", "qemu", optional=("runtime", "libc", "cpu"))
     node.require(
         name.isascii() and name.isalnum() and name == name.lower(),
         f"arch name {name!r}",
         "lower-case letters and digits, because it becomes part of a repository name",
     )
+    platform = Platform.parse(
+        fields["platform"].string(PLATFORM, "os/architecture[/variant], for example linux/arm/v7")
+    )
+    runtime = (
+        fields["runtime"].string(r"[a-z0-9_]+", "the NAME of build/runtime/NAME.c") if "runtime" in fields else None
+    )
     return Arch(
         name=name,
         triple=fields["triple"].string(r"[a-z0-9_]+(-[a-z0-9_]+)+", "a GNU triple such as aarch64-linux-gnu"),
-        platform=Platform.parse(
-            fields["platform"].string(PLATFORM, "os/architecture[/variant], for example linux/arm/v7")
-        ),
-        elf=ElfHeader(
-            machine=elf["machine"].string(r"EM_[A-Z0-9_]+", "an ELF machine name such as EM_AARCH64"),
-            bits=elf["class"].one_of(32, 64),
-            order=elf["order"].one_of("little", "big"),
-        ),
+        platform=platform,
+        elf=_elf(fields["elf"], platform.architecture),
         qemu=fields["qemu"].string(r"[a-z0-9_]+", "the NAME of qemu-NAME-static"),
-        runtime=(
-            fields["runtime"].string(r"[a-z0-9_]+", "the NAME of build/runtime/NAME.c") if "runtime" in fields else None
+        runtime=None if _libc(fields) else runtime,
+        cpu=(
+            fields["cpu"].string(r"[a-z0-9][a-z0-9._-]*", "a CPU as gcc calls it, such as arm1176jzf-s or x86-64-v2")
+            if "cpu" in fields
+            else ""
         ),
     )
+
+
+def _elf(node: Node, architecture: str) -> ElfHeader:
+    """The ELF header of a row; its names are those of the System V gABI, as pyelftools has them."""
+    fields = node.fields("machine", "class", "order")
+    machine = fields["machine"].string(r"EM_[A-Z0-9_]+", "an ELF machine name such as EM_AARCH64")
+    found = ElfHeader(machine, fields["class"].one_of(32, 64), fields["order"].one_of("little", "big"))
+    expected = HEADERS.get(architecture, found)
+    if found != HEADERS.get(architecture):  # or it is right; loading pyelftools would take longer than all the rest
+        from elftools.elf.enums import ENUM_E_MACHINE
+
+        if machine not in ENUM_E_MACHINE:
+            close = nearest(machine, (each for each in ENUM_E_MACHINE if each.startswith("EM_"))).partition("\n")[0]
+            raise fields["machine"].error(repr(machine), f"a machine of the ELF specification{close}")
+    for key, here, there in (
+        ("machine", found.machine, expected.machine),
+        ("class", found.bits, expected.bits),
+        ("order", found.order, expected.order),
+    ):
+        fields[key].require(here == there, str(here), f"{there}, because the platform's architecture is {architecture}")
+    return found
+
+
+def _libc(fields: Mapping[str, Node]) -> bool:
+    return "libc" in fields and fields["libc"].boolean()
 
 
 def _check_platforms(node: Node, arches: Mapping[str, Arch]) -> None:
@@ -100,7 +138,7 @@ def _check_repositories(node: Node, images: Mapping[str, ImageSettings], arches:
 def _image(name: str, node: Node, cflags: tuple[str, ...]) -> ImageSettings:
     fields = node.fields(
         *("tag", "repository", "arch-repository", "dockerfile", "sources", "user", "entrypoint"),
-        optional=("companions", "cflags", "labels"),
+        optional=("companions", "cflags", "labels", "libc", "verify"),
     )
     node.require(bool(_NAME.fullmatch(name)), f"image name {name!r}", _NAME_EXPECTED)
     tag = fields["tag"]
@@ -123,6 +161,22 @@ def _image(name: str, node: Node, cflags: tuple[str, ...]) -> ImageSettings:
         ),
         entrypoint=fields["entrypoint"].strings(),
         labels=dict(_label(key, value) for key, value in fields["labels"].items()) if "labels" in fields else {},
+        libc=_libc(fields),
+        verify=_expected(fields["verify"]) if "verify" in fields else Expected(),
+    )
+
+
+def _expected(node: Node) -> Expected | None:
+    if node.kind == "str":
+        node.string("none", "none, or a mapping with version and checks")
+        return None
+    fields, default = node.fields(optional=("version", "checks")), Expected()
+    pattern, form = r"[^{}\n]*\{version\}[^{}\n]*|[^{}\n]+", 'one line, for example "sleep {version}"'
+    names = f"a check: {', '.join(CHECKS)}"
+    checks = fields["checks"].strings("|".join(CHECKS), names) if "checks" in fields else default.checks
+    return Expected(
+        version=fields["version"].string(pattern, form) if "version" in fields else default.version,
+        checks=tuple(check for check in CHECKS if check in checks),
     )
 
 

@@ -121,6 +121,12 @@ class Node:
             strings.append(string)
         return tuple(strings)
 
+    def boolean(self) -> bool:
+        """`true` or `false`; raise UsageError for anything else, YAML 1.1's `yes` and `on` included."""
+        if self.kind != "bool" or self.yaml.value not in ("true", "false"):
+            raise self.error(self.describe(), "true or false")
+        return bool(self.yaml.value == "true")
+
     def one_of(self, *values: Scalar) -> Scalar:
         """One of `values`, which are all strings or all integers; raise UsageError for anything else."""
         by_text = {str(value): value for value in values}

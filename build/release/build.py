@@ -11,7 +11,7 @@ from pathlib import Path
 
 from build.cache.cache import Cache
 from build.cache.inputs import Inputs
-from build.compilers import elf
+from build.compilers import elf, variant
 from build.compilers.binary import Binary, binary_inputs
 from build.compilers.compiler import Compile, Compiler, Job, Program
 from build.config.arches import Arch
@@ -19,7 +19,7 @@ from build.config.release import Release
 from build.config.revision import Revision
 from build.engines.engine import Built, Engine
 from build.engines.files import BIN, keep
-from build.errors import CompileError, all_of
+from build.errors import CompileError, ElfError, all_of
 from build.image.spec import Spec
 from build.oci.media_types import Format
 from build.release.side_by_side import started
@@ -64,7 +64,8 @@ class Build:
         """The image's program, or the named companion; the version is `vTAG-REV`."""
         image = self.release.image
         sources = image.companions[companion] if companion else image.sources
-        return Program(companion or image.name, sources, self.cflags, f"v{self.release.tag}-{self.revision.name}")
+        version = f"v{self.release.tag}-{self.revision.name}"
+        return Program(companion or image.name, sources, self.cflags, version, image.libc)
 
     def spec(self, arch: Arch) -> Spec:
         """The inputs of the image for `arch`, except its binary."""
@@ -94,9 +95,10 @@ def _local_name(release: Release, arch: Arch) -> str:
 
 @asynccontextmanager
 async def compiling(builds: Sequence[Build], programs: Sequence[Program]) -> AsyncIterator[Binaries]:
-    """Compile every program for every arch, or take it from the cache. Its ELF header is not checked yet.
+    """Compile every program for every arch, or take it from the cache.
 
-    Awaiting a binary raises CompileError if it can't be compiled. No compiler outlives the context.
+    Awaiting a binary raises CompileError if it can't be compiled, and ElfError if it is not what its arch requires. No
+    compiler outlives the context.
     """
     build = builds[0]  # for compiling, the builds of a run don't differ
     keys: dict[Job, str] = {}
@@ -135,6 +137,8 @@ async def compiling(builds: Sequence[Build], programs: Sequence[Program]) -> Asy
                 report(job, COMPILE)
                 try:
                     data = await session[0](program, arch)
+                    if unproved := await _prove(data, program, arch, session[0]):
+                        build.report(f"{arch.name}: {program.name}: variant of {arch.platform} not proved: {unproved}")
                 except Exception:
                     report(job, FAILED)
                     raise
@@ -146,6 +150,22 @@ async def compiling(builds: Sequence[Build], programs: Sequence[Program]) -> Asy
             report(job, WAIT)
         jobs = [(program, arch) for program in programs for arch in build.arches]
         yield await stack.enter_async_context(started({job: binary(job) for job in jobs}))
+
+
+async def _prove(data: bytes, program: Program, arch: Arch, compile_: Compile) -> str:
+    """Raise ElfError unless the binary is what its arch requires; return why its variant can't be proved, or nothing.
+
+    The record of the CPU is not in a binary that is linked with build/runtime, so it is read before linking.
+    """
+    path = binary_path(program.name, arch)
+    elf.check(data, arch.elf, path)
+    if program.runtime(arch) and (arch.platform.variant or arch.cpu):
+        data = await compile_(replace(program, relocatable=True), arch)
+    try:
+        unproved = variant.check(data, variant.with_variant(arch.platform) if arch.cpu else arch.platform, path)
+    except ElfError as error:
+        raise ElfError(f"{error}\n  name the least of these CPUs in arches.yaml: arches.{arch.name}.cpu") from None
+    return unproved if arch.cpu or not variant.is_plain(arch.platform) else ""
 
 
 def _warn_if_dirty(build: Build) -> None:

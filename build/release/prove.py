@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from build.compilers import elf
-from build.config.arches import Arch
+from build.compilers import elf, variant
+from build.config.arches import HEADERS, Arch
 from build.engines.published import LARGEST_PROGRAM, entrypoint, is_gzip
 from build.errors import BuildError, ImageError, PublishError
 from build.image.reader import LayerReader
@@ -189,7 +189,7 @@ def _normal(platform: Platform) -> Platform:
 
 
 def _program(subject: Subject, config: Config, layers: _Layers | None) -> list[Finding]:
-    expected = subject.arch.elf if subject.arch else elf.HEADERS.get(config.platform.architecture)
+    expected = subject.arch.elf if subject.arch else HEADERS.get(config.platform.architecture)
     reason = None
     if config.platform.os != "linux":
         reason = f"it is for {config.platform.os or 'no os'}"
@@ -202,10 +202,15 @@ def _program(subject: Subject, config: Config, layers: _Layers | None) -> list[F
     if reason or layers is None or expected is None:
         return [subject.note(subject.digest, f"program not checked: {reason}")]
     try:
-        limit = LARGEST_PROGRAM if subject.arch else elf.START
+        limit = LARGEST_PROGRAM if subject.arch or variant.is_recorded(config.platform) else elf.START
         found = entrypoint(config, layers.blobs, limit, layers.files)
         check = elf.check if subject.arch else elf.check_start
         check(found.data, expected, f"program {found.path!r}")
+        unproved = variant.check(found.data, config.platform, f"program {found.path!r}")
     except BuildError as error:
         return [subject.fault(subject.digest, str(error))]
-    return []
+    if not unproved or variant.is_plain(config.platform):
+        return []
+    return [
+        subject.note(subject.digest, f"program {found.path!r}: variant of {config.platform} not proved: {unproved}")
+    ]

@@ -33,7 +33,7 @@ def slow(tmp_path: Path) -> Path:
     return program
 
 
-@pytest.fixture(params=[Host, lambda: Zig(None)], ids=["host", "zig"])
+@pytest.fixture(params=[Host, Zig], ids=["host", "zig"])
 def compiler(request: pytest.FixtureRequest, slow: Path, monkeypatch: pytest.MonkeyPatch) -> Compiler:
     """A compiler whose executable is the slow one."""
     make: Callable[[], Compiler] = request.param

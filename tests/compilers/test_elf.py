@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from build.cache.cache import Cache
 from build.compilers import elf
 from build.compilers.compiler import Program
 from build.compilers.zig import Zig
@@ -36,7 +37,7 @@ PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_GNU_STACK = 1, 2, 3, 0x6474E551
 @pytest.fixture(scope="module")
 def binaries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """pause for a little-endian, a big-endian and a 32-bit CPU."""
-    zig = Zig(tmp_path_factory.mktemp("zig"))
+    zig = Zig(Cache(tmp_path_factory.mktemp("zig")))
     program = Program("pause", ("pause.c",), ("-Os", "-static"), "v3.1")
     return {name: compiled(zig, ROOT, program, ROWS[name]) for name in ("amd64", "s390x", "arm")}
 
@@ -102,8 +103,12 @@ def test_another_header_is_named(pause: bytes, expected: ElfHeader, complaint: s
     [
         pytest.param(lambda b: patched(b, MACHINE, "<H", 40), "machine: found EM_ARM", id="machine"),
         pytest.param(lambda b: patched(b, MACHINE, "<H", 0xBEEF), "machine: found 48879", id="unknown machine"),
-        pytest.param(lambda b: patched(b, TYPE, "<H", 3), "type: found ET_DYN, expected ET_EXEC", id="ET_DYN"),
-        pytest.param(lambda b: patched(b, TYPE, "<H", 1), "type: found ET_REL", id="ET_REL"),
+        pytest.param(
+            lambda b: patched(b, TYPE, "<H", 3), "found a shared library (ET_DYN), expected an exec", id="ET_DYN"
+        ),
+        pytest.param(
+            lambda b: patched(b, TYPE, "<H", 1), "found an object file (ET_REL), expected an executable", id="ET_REL"
+        ),
         pytest.param(lambda b: patched(b, CLASS, "B", 1), "", id="class"),
         pytest.param(lambda b: patched(b, CLASS, "B", 9), "not a whole ELF file", id="unknown class"),
         pytest.param(lambda b: patched(b, ORDER, "B", 2), "", id="byte order"),
@@ -169,26 +174,46 @@ def test_a_static_libc_program_passes(tmp_path: Path) -> None:
     ("flags", "complaint"),
     [
         pytest.param(["-no-pie"], "found PT_INTERP, expected a static executable: compile with -static", id="dynamic"),
-        pytest.param(["-pie", "-fPIE"], "type: found ET_DYN", id="dynamic, position-independent"),
-        pytest.param(["-static-pie", "-fPIE"], "type: found ET_DYN", id="static, position-independent"),
+        pytest.param(["-pie", "-fPIE"], "found a position-independent executable (ET_DYN)", id="position-independent"),
+        pytest.param(["-static-pie", "-fPIE"], "expected ET_EXEC: compile with -no-pie", id="static-pie"),
+        pytest.param(["-shared", "-fPIC"], "found a shared library (ET_DYN), expected an exec", id="shared library"),
+        pytest.param(["-S"], "not an ELF file: it begins with", id="assembly"),
         pytest.param(["-static", "-no-pie", "-z", "execstack"], "PT_GNU_STACK: found writable and", id="execstack"),
-        pytest.param(["-c"], "type: found ET_REL", id="object file"),
+        pytest.param(["-c"], "found an object file (ET_REL), expected an executable", id="object file"),
     ],
 )
 def test_other_programs_of_the_host_do_not(tmp_path: Path, flags: list[str], complaint: str) -> None:
     binary = host_made(tmp_path, *flags)
-    assert complaint in refusal(binary, own_row(binary))
+    assert complaint in refusal(binary, own_row(binary) if binary.startswith(b"\x7fELF") else AMD64)
 
 
 def test_an_archive_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.o").write_bytes(host_made(tmp_path, "-c"))
     subprocess.run([need("ar", "binutils"), "rc", tmp_path / "a.a", tmp_path / "a.o"], check=True)
-    assert "not a whole ELF file" in refusal((tmp_path / "a.a").read_bytes())
+    assert "found a static library, expected an executable" in refusal((tmp_path / "a.a").read_bytes())
 
 
 @pytest.mark.parametrize("data", [b"", b"\x7f", b"\x7fELF", b"#!/bin/sh\n" * 50, bytes(4096)])
 def test_what_is_no_elf_file_at_all(data: bytes) -> None:
-    assert "not a whole ELF file" in refusal(data)
+    refused = refusal(data)
+    assert "not a whole ELF file" in refused or f"not an ELF file: it begins with {data[:16]!r}" in refused
+
+
+# --- files of others ---
+
+
+def test_a_copied_program_is_for_its_row_or_no_program(binaries: dict[str, bytes]) -> None:
+    for data in (*binaries.values(), binaries["amd64"][:19]):
+        for name, row in ROWS.items():
+            assert elf.is_program(data)
+            if data == binaries.get(name):
+                elf.check_start(data, row.elf, "tool")
+            else:
+                with pytest.raises(ElfError, match=r"^tool: "):
+                    elf.check_start(data, row.elf, "tool")
+    object_of_bpf = patched(patched(binaries["arm"], TYPE, "<H", 1), MACHINE, "<H", 247)
+    for data in (b"", b"\x7fEL", b"#!/bin/sh\n", object_of_bpf):
+        assert not elf.is_program(data)
 
 
 # --- damage ---

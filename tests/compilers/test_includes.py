@@ -140,7 +140,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def key(root: Path, arch: Arch, name: str = "pause", flags: tuple[str, ...] = ("-Os",), version: str = "v1") -> str:
-    return compiling.key(Zig(None), root, Program(name, (f"{name}.c",), flags, version), arch)
+    return compiling.key(Zig(), root, Program(name, (f"{name}.c",), flags, version), arch)
 
 
 def test_equal_checkouts_have_equal_keys(checkout: Path) -> None:
@@ -182,7 +182,7 @@ def read_by_the_compiler(root: Path, name: str, arch: Arch, cache: Path) -> list
         def _flags(self, program: Program, arch: Arch) -> tuple[str, ...]:
             return (*super()._flags(program, arch), "-MD", "-MF", str(cache / "read.d"))
 
-    compiling.compiled(Reporting(cache), root, Program(name, (f"{name}.c",), ("-Os",), "v1"), arch)
+    compiling.compiled(Reporting(), root, Program(name, (f"{name}.c",), ("-Os",), "v1"), arch)
     rule = (cache / "read.d").read_text().replace("\\\n", " ").partition(": ")[2]
     paths = [Path(root, word).resolve() for word in rule.split()]
     return sorted({str(path.relative_to(root.resolve())) for path in paths if path.is_relative_to(root.resolve())})

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from elftools.elf.enums import ENUM_E_MACHINE
 
-from build.config.arches import Settings
+from build.config.arches import CHECKS, HEADERS, Expected, Settings
 from build.config.parse import read_settings
 from build.errors import UsageError
 from build.oci.platform import Platform
+from build.verify import trials
 
 SHIPPED = Path(__file__).parent.parent.parent / "arches.yaml"
 ROWS = "amd64, arm, arm64, ppc64le, s390x, riscv64, loong64, 386"
@@ -34,6 +36,31 @@ def test_the_shipped_file() -> None:
     pause = settings.image("pause")
     assert (pause.tag, pause.sources, pause.companions) == ("3.1", ("pause.c",), {"orphan": ("orphan.c",)})
     assert settings.arch("arm").platform == Platform("linux", "arm", "v7")
+
+
+def test_the_optional_keys(tmp_path: Path) -> None:
+    text = SHIPPED.read_text()
+    row, image = "    qemu: s390x\n", "    sources: [pause.c]\n"
+    plain = read(tmp_path, text)
+    assert (plain.arch("s390x").cpu, plain.arch("s390x").runtime, plain.image("pause").libc) == ("", "s390x", False)
+    assert plain.image("pause").verify == Expected("pause.c {version}", CHECKS)
+    more = read(
+        tmp_path,
+        text.replace(row, f"{row}    cpu: z13\n    libc: true\n").replace(
+            image, f'{image}    libc: true\n    verify: {{version: "a {{version}}", checks: [SIGTERM, cpu]}}\n'
+        ),
+    )
+    assert (more.arch("s390x").cpu, more.arch("s390x").runtime, more.image("pause").libc) == ("z13", None, True)
+    assert more.image("pause").verify == Expected("a {version}", ("cpu", "SIGTERM"))
+    assert read(tmp_path, text.replace(image, f"{image}    verify: none\n")).image("pause").verify is None
+
+
+def test_the_checks_are_those_of_verify() -> None:
+    assert tuple(trials.CHECKS) == CHECKS
+
+
+def test_every_machine_is_in_the_elf_specification() -> None:
+    assert {header.machine for header in HEADERS.values()} <= set(ENUM_E_MACHINE)
 
 
 # Each edit replaces text that occurs once in the shipped file; § marks the position that the message must give.
@@ -66,7 +93,13 @@ ERRORS = [
     pytest.param('tag: "3.1"', f"tag: §{'a' * 129}", "is not a tag", "at most 128 characters", id="tag long"),
     pytest.param('  "386":', "  §386:", "arches: found the number '386'", "put it in quotes", id="row number"),
     pytest.param("  arm64:\n", "  Arm64:\n", "found arch name 'Arm64'", "lower-case letters", id="row upper case"),
-    pytest.param("linux/ppc64le", "§linux/arm64", "found platform linux/arm64, which row 'arm64'", "row", id="twin"),
+    pytest.param(
+        "linux/ppc64le\n    elf: {machine: EM_PPC64,",
+        "§linux/arm64\n    elf: {machine: EM_AARCH64,",
+        "found platform linux/arm64, which row 'arm64'",
+        "row",
+        id="twin",
+    ),
     pytest.param("linux/arm/v7", "§linux", "arm.platform: found the string 'linux'", "os/architecture", id="no cpu"),
     pytest.param("linux/arm/v7", "§linux/arm/v7/x", "arm.platform: found", "linux/arm/v7", id="platform of four"),
     pytest.param("linux/arm/v7", "§linux/ARM", "arm.platform: found", "linux/arm/v7", id="platform upper case"),
@@ -75,6 +108,65 @@ ERRORS = [
     pytest.param("EM_S390, class: 64", "EM_S390, class: §65", "elf.class: found the number '65'", "32 or 64", id="65"),
     pytest.param("EM_S390, class: 64", 'EM_S390, class: §"64"', "found the string '64'", "32 or 64", id="class string"),
     pytest.param("order: big", "order: §middle", "elf.order: found the string", "little or big", id="order"),
+    pytest.param("EM_S390", "§EM_S39O", "elf.machine: found 'EM_S39O'", "specification: did you mean", id="no machine"),
+    pytest.param(
+        "EM_S390", "§EM_ARM", "s390x.elf.machine: found EM_ARM", "EM_S390, because the plat", id="other machine"
+    ),
+    pytest.param(
+        "EM_S390, class: 64", "EM_S390, class: §32", "s390x.elf.class: found 32", "64, because", id="other class"
+    ),
+    pytest.param("order: big", "order: §little", "s390x.elf.order: found little", "big, because", id="other order"),
+    pytest.param(
+        "linux/s390x\n    elf: {machine: EM_S390",
+        "linux/vax\n    elf: {machine: §EM_VAXX",
+        "'EM_VAXX'",
+        "'EM_VAX'?",
+        id="vax",
+    ),
+    pytest.param(
+        "qemu: s390x\n", "qemu: s390x\n    cpu: §-z13\n", "s390x.cpu: found the string", "as gcc calls it", id="cpu"
+    ),
+    pytest.param(
+        "qemu: s390x\n",
+        "qemu: s390x\n    libc: §yes\n",
+        "s390x.libc: found the boolean 'yes'",
+        "true or false",
+        id="libc",
+    ),
+    pytest.param(
+        '    user: "', '    libc: §"true"\n    user: "', "pause.libc: found the string", "true or false", id="libc 2"
+    ),
+    pytest.param(
+        '    user: "', '    verify: §no\n    user: "', "pause.verify: found the boolean", "a mapping", id="verify no"
+    ),
+    pytest.param(
+        '    user: "',
+        '    verify: §nothing\n    user: "',
+        "verify: found the string 'nothing'",
+        "none, or",
+        id="verify",
+    ),
+    pytest.param(
+        '    user: "',
+        '    verify: {§check: []}\n    user: "',
+        "verify.check: found unknown key",
+        "version, checks",
+        id="v key",
+    ),
+    pytest.param(
+        '    user: "',
+        '    verify: {checks: [§zombies]}\n    user: "',
+        "checks[0]: found",
+        "a check: cpu,",
+        id="v check",
+    ),
+    pytest.param(
+        '    user: "',
+        '    verify: {version: §"x {arch}"}\n    user: "',
+        "verify.version: found",
+        "one line",
+        id="v version",
+    ),
     pytest.param("EM_S390", "§S390", "elf.machine: found the string 'S390'", "EM_AARCH64", id="machine"),
     pytest.param("{machine: EM_S390, class: 64, order: big}", "§[]", "s390x.elf: found a list", "a map", id="elf list"),
     pytest.param("qemu: s390x", "qemu: §../s390x", "s390x.qemu: found", "qemu-NAME-static", id="qemu"),

@@ -95,7 +95,11 @@ ODD: dict[str, tuple[Callable[[Shelf], Json], list[str], str]] = {
     "zstd": (lambda shelf: shelf.image(packed=PLAIN + "+zstd"), ["linux/amd64"], "not its diff_id and files"),
     "foreign layer": (elsewhere, ["linux/amd64"], "stored elsewhere"),
     "another os": (lambda shelf: shelf.image("freebsd/amd64"), ["freebsd/amd64"], "it is for freebsd"),
-    "a list in a list": (lambda shelf: shelf.index(several(shelf)), ["list", "list", "linux/amd64"], ""),
+    "a list in a list, and no record of a CPU": (
+        lambda shelf: shelf.index(several(shelf)),
+        ["list", "list", "linux/amd64"],
+        "variant of linux/arm/v6 not proved: no record of the CPU",
+    ),
     "attestation": (attested, ["list", "linux/amd64"], "an attestation: only its digests are checked"),
     "unknown CPU": (
         lambda shelf: shelf.image("linux/vax", [APP]),

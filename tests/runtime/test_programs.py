@@ -20,6 +20,7 @@ from signal import Signals
 import pytest
 from elftools.elf.elffile import ELFFile
 
+from build.cache.cache import Cache
 from build.cache.installed import folder, version
 from build.compilers import elf
 from build.compilers.compiler import RUNTIME, Program
@@ -99,7 +100,7 @@ class Builds:
 
 @cache
 def zig(folder: Path) -> Zig:
-    return Zig(folder / "zig")
+    return Zig(Cache(folder / "zig"))
 
 
 @pytest.fixture(scope="module", params=["runtime", "libc"])
@@ -404,7 +405,7 @@ def test_orphan_reports_a_failed_fork(builds: Builds) -> None:
 
 @pytest.fixture(scope="module")
 def compiler(tmp_path_factory: pytest.TempPathFactory) -> Zig:
-    return Zig(tmp_path_factory.mktemp("zig"))
+    return Zig(Cache(tmp_path_factory.mktemp("zig")))
 
 
 @pytest.fixture(scope="module", params=[name for name, arch in ARCHES.items() if arch.runtime])
@@ -494,7 +495,7 @@ def test_the_bytes_do_not_depend_on_the_folder(compiler: Zig, tmp_path: Path, mo
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir("/")
-    assert compiled(Zig(tmp_path / "zig"), elsewhere, program, ARCHES["ppc64le"]) == here
+    assert compiled(Zig(Cache(tmp_path / "zig")), elsewhere, program, ARCHES["ppc64le"]) == here
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -544,4 +545,4 @@ def test_without_the_wheel_the_message_says_what_to_type(tmp_path: Path, monkeyp
     folder.cache_clear()
     version.cache_clear()
     with pytest.raises(BuildError, match=r"^ziglang is not installed\n.*pip install"):
-        asyncio.run(Zig(tmp_path).identity(ARCHES["arm"]))
+        asyncio.run(Zig(Cache(tmp_path)).identity(ARCHES["arm"]))

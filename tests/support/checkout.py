@@ -144,10 +144,10 @@ class Checkout:
             shutil.rmtree(self.root / folder, ignore_errors=True)
 
 
-def ended(process: subprocess.Popen[str]) -> Run:
+def ended(process: subprocess.Popen[str], timeout: float = TIMEOUT) -> Run:
     """How `process` ends."""
     try:
-        stdout, stderr = process.communicate(timeout=TIMEOUT)
+        stdout, stderr = process.communicate(timeout=timeout)
     finally:
         process.kill()
     return Run(process.returncode, stdout, stderr)

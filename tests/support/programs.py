@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
 
+from build.cache.cache import Cache
 from build.compilers.compiler import RUNTIME, Program
 from build.compilers.zig import Zig
 from build.config.arches import Arch
@@ -27,7 +28,7 @@ class Programs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.zig = Zig(folder / "zig")
+        self.zig = Zig(Cache(folder / "zig"))
 
     def compile(self, arch: Arch, source: str, root: Path = SOURCE) -> bytes:
         program = Program(source.removesuffix(".c"), (source,), CFLAGS, VERSION)
@@ -55,7 +56,7 @@ class Programs:
         async def archive() -> bytes:
             return docker_archive(program, arch, f"localhost/verify-{token_hex(6)}:{arch.name}")
 
-        return Subject(arch, program, VERSION, self.compile(arch, "orphan.c"), archive)
+        return Subject(arch, program, f"pause.c {VERSION}", self.compile(arch, "orphan.c"), archive)
 
 
 def docker_archive(program: bytes, arch: Arch, name: str) -> bytes:
