@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from build.cache.cache import Cache, key_of
@@ -15,6 +17,7 @@ from build.daemon.ignore import allowed
 from build.daemon.images import build_image, checked_image, push_image, saved_image, tag_image, was_pushed
 from build.engines.engine import Built
 from build.engines.published import fetch_image
+from build.engines.startable import check_saved
 from build.errors import BuildError, PublishError, UsageError, all_of
 from build.image.assemble import image_inputs, rendered
 from build.image.spec import Spec
@@ -59,7 +62,8 @@ class DockerEngine:
         daemon = await self.connect()
         name, platform = spec.names[0], str(spec.arch.platform)
         files = {**allowed(spec.root), spec.binary_path: binary.data}
-        context = packed_context(rendered(spec), files, spec.revision.time)
+        dockerfile = rendered(spec)
+        context = packed_context(dockerfile, files, spec.revision.time)
         entry = key_of("daemon", context, name, platform)
         known = self.cache.get(entry)
         if known is not None and await _is_unchanged(daemon, spec, known.decode()):
@@ -72,6 +76,8 @@ class DockerEngine:
             if self.dry:
                 return Built(spec, binary, Result(name, None, platform, "made", why))
             image_id = await build_image(daemon, context, name, spec.arch.platform)
+            archive, of_base = await saved_image(daemon, image_id), await _layers_of_base(daemon, dockerfile)
+            await asyncio.to_thread(check_saved, archive, of_base, spec)
             self.cache.put(entry, image_id.encode())
             remember(self.cache, name, now)
             result = Result(name, image_id, platform, "made", why)
@@ -107,6 +113,15 @@ class DockerEngine:
 
     def _done(self, spec: Spec, text: str) -> None:
         self.report(Event(text, spec.settings.name, spec.arch.name, DONE))
+
+
+async def _layers_of_base(daemon: Daemon, dockerfile: str) -> int:
+    """How many layers the image has that the last stage begins with."""
+    from dockerfile_parse import DockerfileParser
+
+    base = DockerfileParser(fileobj=BytesIO(dockerfile.encode())).baseimage
+    found = await daemon.inspect(base) if base and base != "scratch" else None
+    return len(found["RootFS"].get("Layers") or ()) if found else 0
 
 
 async def _is_unchanged(daemon: Daemon, spec: Spec, image_id: str) -> bool:

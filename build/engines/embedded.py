@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from build.cache.cache import Cache
@@ -11,6 +11,7 @@ from build.compilers import elf
 from build.compilers.binary import Binary
 from build.engines.engine import Built
 from build.engines.files import keep
+from build.engines.startable import check_entrypoint, check_files
 from build.errors import ImageError, UsageError
 from build.image.assemble import assemble, image_inputs
 from build.image.spec import Spec
@@ -44,8 +45,10 @@ class Embedded:
     async def make(self, spec: Spec, binary: Binary) -> Built:
         """Assemble the image, or take it from the cache. Raises ElfError or ImageError."""
 
-        def check() -> None:
+        def check(image: Image, files: Mapping[str, bytes]) -> None:
             elf.check(binary.data, spec.arch.elf, spec.binary_path)
+            check_files(files, spec)
+            check_entrypoint(image.config.data, image.layers, spec)
 
         image = assemble(spec, binary.data, binary.digest, self.cache, check)
         return Built(spec, binary, Result(spec.names[0], image.digest, str(image.platform), "made"), image)

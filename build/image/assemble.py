@@ -41,17 +41,22 @@ def variables(spec: Spec) -> Mapping[str, object]:
     }
 
 
-def assemble(spec: Spec, binary: bytes, digest: str, cache: Cache, check: Callable[[], None]) -> Image:
+# Checks an image, given the content of its files by their paths in the checkout.
+Check = Callable[[Image, Mapping[str, bytes]], None]
+
+
+def assemble(spec: Spec, binary: bytes, digest: str, cache: Cache, check: Check) -> Image:
     """The image of `spec` with `binary`, whose digest is `digest`.
 
-    `check` checks the binary before an image is assembled; a cached image has passed it. Raises ImageError if the
-    Dockerfile or a file that it copies can't be used, and what `check` raises.
+    A cached image has passed `check`. Raises ImageError if the Dockerfile or a file that it copies can't be used, and
+    what `check` raises.
     """
     key = _inputs(spec, _template(spec), digest).key
     entry = cache.get(key)
     if entry is None or not _is_current(spec, entry):
-        check()
-        entry = _pack(*_assemble(spec, binary))
+        image, files, other_files = _assemble(spec, binary)
+        check(image, files)
+        entry = _pack(image, other_files)
         cache.put(key, entry)
     return _unpack(spec.arch.platform, entry)
 
@@ -127,21 +132,23 @@ def _is_current(spec: Spec, entry: bytes) -> bool:
     return all(_state(_read(spec, path), _mode(spec, path)) == state for path, state in states)
 
 
-def _assemble(spec: Spec, binary: bytes) -> tuple[Image, Mapping[str, str]]:
-    """The image, and the states by path of its files except the binary."""
+def _assemble(spec: Spec, binary: bytes) -> tuple[Image, Mapping[str, bytes], Mapping[str, str]]:
+    """The image, the content of its files by path, and their states except the binary's."""
     from build.image.dockerfile import image_config, parse
 
     dockerfile = parse(rendered(spec), spec.settings.dockerfile, spec.arch.name)
-    files, other_files = [], {}
+    files, other_files, contents = [], {}, {}
     for copy in dockerfile.copies:
         if copy.source == spec.binary_path:
             files.append(File(copy.target, 0o755, binary))
+            contents[copy.source] = binary
             continue
         data, mode = _read(spec, copy.source), _mode(spec, copy.source)
         other_files[copy.source] = _state(data, mode)
         files.append(File(copy.target, mode, data))
+        contents[copy.source] = data
     config = image_config(dockerfile, spec.arch.platform, spec.revision.created)
-    return image_of(config, [layer(files, spec.revision.time)], spec.form), other_files
+    return image_of(config, [layer(files, spec.revision.time)], spec.form), contents, other_files
 
 
 def _state(data: bytes, mode: int) -> str:

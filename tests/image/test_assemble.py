@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -51,7 +51,9 @@ class Assembly:
     def inputs(self, *before: str) -> dict[str, str]:
         return dict(image_inputs(self.spec, digest_of(self.binary), self.cache, before).files)
 
-    def _check(self) -> None:
+    def _check(self, image: Image, files: Mapping[str, bytes]) -> None:
+        assert image.layers
+        assert files == {"bin/pause-amd64": self.binary, "NOTICE": self.notice.read_bytes()}
         self.checks += 1
 
 
@@ -113,7 +115,7 @@ def test_without_a_cache_every_image_is_assembled_from_a_checkd_binary(assembly:
 
 
 def test_no_image_of_a_binary_that_fails_its_check_is_cached(assembly: Assembly) -> None:
-    def fail() -> None:
+    def fail(_: Image, __: Mapping[str, bytes]) -> None:
         raise WrongBinaryError
 
     for _ in range(2):

@@ -1,0 +1,67 @@
+"""Checks an image before anything of it is published: its programs are for its CPU, and a container can start it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from build.compilers import elf, variant
+from build.errors import BuildError
+from build.image.spec import Spec
+from build.oci.descriptor import Blob
+
+# The media types of layers, by the first bytes of a layer.
+_GZIP, _LAYER = b"\x1f\x8b", "application/vnd.oci.image.layer.v1.tar"
+
+
+def check_files(files: Mapping[str, bytes], spec: Spec) -> None:
+    """Raise ElfError for an ELF executable or library among `files`, by path, that is for another CPU."""
+    for path, data in files.items():
+        if elf.is_program(data):
+            name = f"{path} ({spec.arch.name})"
+            elf.check_start(data, spec.arch.elf, name)
+            variant.check(data, spec.arch.platform, name)
+
+
+def check_entrypoint(config: bytes, layers: Sequence[Blob], spec: Spec) -> None:
+    """Raise ImageError unless a container can start the entrypoint, and ElfError if that is for another CPU."""
+    from build.engines.published import entrypoint
+    from build.oci.parse import parse_config
+
+    try:
+        found = entrypoint(parse_config(config), layers, elf.START)
+        elf.check_start(found.data, spec.arch.elf, f"program {found.path!r}")
+    except BuildError as error:
+        raise type(error)(f"{spec.settings.dockerfile} ({spec.arch.name}): {error}") from None
+
+
+def check_saved(archive: bytes, of_base: int, spec: Spec) -> None:
+    """Check an image as `docker save` writes it, whose first `of_base` layers are those of another image.
+
+    Raises ElfError for a file that COPY or ADD has put there and that is for another CPU; see `check_entrypoint`.
+    """
+    import tarfile
+
+    from build.engines.published import LARGEST_PROGRAM
+    from build.image.reader import LayerReader
+
+    with tarfile.open(fileobj=io.BytesIO(archive)) as saved:
+
+        def content(name: str) -> bytes:
+            file = saved.extractfile(name)
+            return file.read() if file else b""
+
+        [listing] = json.loads(content("manifest.json"))
+        config, contents = content(listing["Config"]), [content(name) for name in listing["Layers"]]
+    layers = [Blob.of(f"{_LAYER}{'+gzip' if data.startswith(_GZIP) else ''}", data) for data in contents]
+    made = [each.get("created_by", "") for each in json.loads(config)["history"] if not each.get("empty_layer")]
+    for layer, created_by in list(zip(layers, made, strict=True))[of_base:]:
+        if re.search(r"\b(COPY|ADD)\b", created_by):
+            with layer.open() as stream:
+                reader = LayerReader(stream, layer.media_type.endswith("gzip"))
+                for each in reader.entries():
+                    if each.is_file:
+                        check_files({f"/{each.name}": reader.read(LARGEST_PROGRAM)}, spec)
+    check_entrypoint(config, layers, spec)
