@@ -63,7 +63,7 @@ def show_verdicts(name: str, verdicts: Sequence[Verdict], options: Options) -> N
 
     if options.flags.get("json"):
         show(name, verdicts, options)
-    else:
+    elif verdicts:
         _write(shown(verdicts, bool(sys.stdout and sys.stdout.isatty())))
     if not options.dry:
         refuse(verdicts, bool(options.flags.get("allow_not_run")))

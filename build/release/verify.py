@@ -9,7 +9,7 @@ from functools import partial
 from secrets import token_hex
 
 from build.compilers.compiler import Program
-from build.config.arches import Arch
+from build.config.arches import Arch, Expected
 from build.engines.engine import Built
 from build.errors import all_of
 from build.release.build import Binaries, Build, Images, compiling, imaging
@@ -21,6 +21,8 @@ from build.verify.verify import methods, run_checks, unverified
 
 # The companion that creates orphaned processes.
 ORPHAN = "orphan"
+# The check that runs it.
+ORPHAN_CHECK = "orphans"
 
 
 @dataclass(frozen=True)
@@ -50,39 +52,46 @@ def gate(
     build: Build, verification: Verification, images: Images, one_at_a_time: asyncio.Lock
 ) -> Callable[[], Awaitable[None]]:
     """A condition for publishing: it raises VerifyError unless every arch passes. The programs run only once."""
-    verdicts: list[Verdict] = []
+    runs: list[list[Verdict]] = []
 
     async def passed() -> None:
         async with one_at_a_time:
-            if not verdicts:
-                verdicts.extend(await _checked(build, verification, images))
-                build.report(f"{build.release.image.name}, run the way pods do:\n  {indented(plain(verdicts))}")
-        refuse(verdicts, verification.allow_not_run)
+            if not runs:
+                runs.append(await _checked(build, verification, images))
+                if runs[0]:
+                    build.report(f"{build.release.image.name}, run the way pods do:\n  {indented(plain(runs[0]))}")
+        refuse(runs[0], verification.allow_not_run)
 
     return passed
 
 
 async def _checked(build: Build, verification: Verification, images: Images) -> list[Verdict]:
+    image, expected = build.release.image.name, build.release.image.verify
+    if expected is None:
+        build.report(f"{image}: not run, because arches.yaml says verify: none")
+        return []
     driver = verification.driver()
     found = methods(driver, build.arches)
     runnable = [arch for arch, method in found.items() if isinstance(method, Method)]
-    image = build.release.image.name
     if build.dry:
         return unverified(image, found)
     orphan = replace(build.program(), name=ORPHAN, sources=verification.orphan)
     clean = replace(build, revision=replace(build.revision, changed=()))  # uncommitted changes were reported before
-    async with compiling([clean], [orphan]) as orphans:
+    async with compiling([clean], [orphan] if ORPHAN_CHECK in expected.checks else []) as orphans:
         built = dict(zip(runnable, await all_of(images[arch] for arch in runnable), strict=True))
-        subjects = {arch: await _subject(build, arch, built[arch], orphans, orphan) for arch in runnable}
+        subjects = {arch: await _subject(build, expected, arch, built[arch], orphans, orphan) for arch in runnable}
     return await run_checks(image, driver, found, subjects, build.report)
 
 
-async def _subject(build: Build, arch: Arch, built: Built, orphans: Binaries, orphan: Program) -> Subject:
+async def _subject(
+    build: Build, expected: Expected, arch: Arch, built: Built, orphans: Binaries, orphan: Program
+) -> Subject:
     name = f"localhost/verify-{token_hex(6)}:{arch.name}"
     return Subject(
         arch,
         built.binary.data,
-        build.program().version,
-        (await orphans[orphan, arch]).data,
+        expected.version.replace("{version}", build.program().version),
+        (await orphans[orphan, arch]).data if orphans else b"",
         partial(build.engine.archive, built, name),
+        expected.checks,
     )

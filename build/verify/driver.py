@@ -7,9 +7,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from build.config.arches import Arch
+from build.config.arches import CHECKS, Arch
 from build.errors import BuildError
 from build.verify.processes import Process
+
+# Characters of a program's output that a message shows.
+_LONGEST = 120
 
 
 class NotRunError(BuildError):
@@ -18,9 +21,9 @@ class NotRunError(BuildError):
 
 @dataclass(frozen=True)
 class Subject:
-    """What is verified: an arch's program, its version as `-v` prints it, the test helper `orphan`, and the image.
+    """What is verified: an arch's program, the line that it prints for `-v`, the test helper `orphan`, and the image.
 
-    `archive` packs the image for a container engine to load; only engines call it.
+    `archive` packs the image for a container engine to load; only engines call it. `checks` are the checks to run.
     """
 
     arch: Arch
@@ -28,6 +31,7 @@ class Subject:
     version: str
     orphan: bytes = field(repr=False)
     archive: Callable[[], Awaitable[bytes]] = field(repr=False)
+    checks: tuple[str, ...] = CHECKS
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Ended:
 
     def __str__(self) -> str:
         written = (self.stderr or self.stdout).strip()
-        return f"exit status {self.status}" + (f", {written!r}" if written else "")
+        shown = f"{written[:_LONGEST]!r}{' …' if len(written) > _LONGEST else ''}"
+        return f"exit status {self.status}" + (f", {shown}" if written else "")
 
 
 class Running(Protocol):

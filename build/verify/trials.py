@@ -91,14 +91,14 @@ async def _cpu(trial: Trial) -> str:
 
 
 async def _version(trial: Trial) -> str:
-    expected = Ended(0, f"pause.c {trial.subject.version}\n", "")
+    expected = Ended(0, f"{trial.subject.version}\n", "")
     async with trial.site.start("-v") as running:
         ended = await running.ended(trial.patience)
     if ended is None:
         raise FailedError(f"-v: still running after {trial.patience:g} s")
     if ended != expected:
         raise FailedError(f"-v: found {ended}, expected {expected}")
-    return trial.subject.version
+    return trial.subject.version.split()[-1]
 
 
 async def _silent(trial: Trial) -> str:

@@ -76,11 +76,11 @@ async def check_arch(subject: Subject, driver: Driver, patience: float = 10.0) -
     findings, method = [], driver.method(subject.arch)
     async with driver.site(subject) as site:
         trial = Trial(subject, site, method, driver.direct, patience)
-        for name, check in CHECKS.items():
+        for name in subject.checks:
             try:
-                findings.append(Finding(name, True, await check(trial)))
+                findings.append(Finding(name, True, await CHECKS[name](trial)))
             except FailedError as error:
-                findings.append(Finding(name, False, str(error)))
+                findings.append(Finding(name, False, " ".join(str(error).split())))
                 if name == "cpu":
                     break  # the other checks would run a program of another arch
     return Verdict(subject.arch.name, method.name, tuple(findings))

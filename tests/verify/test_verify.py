@@ -27,6 +27,7 @@ from tests.support.checkout import RELEASE, SETTINGS, Checkout, results
 from tests.support.components import lack, need
 from tests.support.pidns import until
 from tests.support.programs import Programs, processes_of
+from tests.support.registries import Recorder
 
 AMD64, ARM64 = SETTINGS.arches["amd64"], SETTINGS.arches["arm64"]
 FOREIGN = SETTINGS.arches["s390x" if os.uname().machine != "s390x" else "arm64"]
@@ -344,3 +345,70 @@ def test_a_dry_run_runs_nothing(checkout: Checkout, native: str) -> None:
     assert head.split() == ["arch", "run"]
     assert row.split() == [arch, "native"]
     assert checkout.snapshot() == before
+
+
+# --- images that are not pause ---
+
+SLEEP_ROW = """
+  sleep:
+    tag: "1.0"
+    repository: "{registry}/sleep"
+    arch-repository: "{registry}/sleep-{arch}"
+    dockerfile: Dockerfile.j2
+    sources: [sleep.c]
+    user: "1"
+    entrypoint: [/sleep]
+"""
+SLEEP_PROGRAM = """#include <string.h>
+#include <unistd.h>
+
+int main(void)
+{
+    const char *text = "sleep " VERSION "\\n";
+    return write(STDOUT_FILENO, text, strlen(text)) < 0;
+}
+"""
+
+
+@pytest.fixture
+def two(checkout: Checkout) -> Checkout:
+    """A checkout with an image of a program that only prints its version."""
+    checkout.edit("arches.yaml", "\ndefaults:\n", f"{SLEEP_ROW}\ndefaults:\n")
+    (checkout.root / "sleep.c").write_text(SLEEP_PROGRAM)
+    return checkout
+
+
+def asked(checkout: Checkout, key: str) -> None:
+    """Add a key to the row of `sleep`."""
+    checkout.edit("arches.yaml", "    entrypoint: [/sleep]\n", f"    entrypoint: [/sleep]\n    {key}\n")
+
+
+def test_an_image_is_held_to_what_its_row_asks_for(two: Checkout, native: str) -> None:
+    asked(two, 'verify: {version: "sleep {version}", checks: [version, cpu]}')
+    two.commit("a second image")
+    pause, sleep = results(two("verify", "--arch", native, "--json"))
+    assert [one["check"] for one in pause["findings"]] == list(CHECKS)
+    assert [(one["check"], one["passed"]) for one in sleep["findings"]] == [("cpu", True), ("version", True)]
+    assert sleep["findings"][1]["figure"] == f"v1.0-{two.revision}"
+    assert "orphan compiled" not in two("verify", "--arch", native, "--image", "sleep", "--rev", "new").stderr
+
+
+def test_an_image_that_is_not_to_be_run(two: Checkout, native: str, recorder: Recorder) -> None:
+    asked(two, "verify: none")
+    [pause] = results(two("verify", "--arch", native, "--json"))
+    assert pause["image"] == "pause"
+    run = two("verify", "--arch", native, "--image", "sleep")
+    assert run.stdout == ""
+    assert "sleep: not run, because arches.yaml says verify: none" in run.stderr
+    words = ("all-push", "--verify", "--arch", native, "--image", "sleep")
+    assert len(two(*words, REGISTRY=recorder.host).digests) == 2
+
+
+def test_a_failed_check_is_one_line(two: Checkout, native: str) -> None:
+    (two.root / "sleep.c").write_text(SLEEP_PROGRAM.replace("sleep ", "\\n".join(["much"] * 300)))
+    run = two.ends("verify", "--arch", native, "--image", "sleep")
+    assert run.code == 1
+    heading, *failures = run.stderr.partition("verify: 1 of 1 arches did not pass\n")[2].splitlines()
+    assert all(line.startswith(f"{native}: ") for line in (heading, *failures)), run.stderr
+    assert len(failures) + 1 == run.stdout.count("FAILED")
+    assert max(map(len, failures)) < 400
