@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from build.errors import UsageError
+from build.errors import UsageError, all_of
 from build.system import Completed, run
 
 # Whatever the user has configured, what is read stays the same. git's default length of a hash would grow with the
@@ -64,7 +63,7 @@ async def read_revision(root: Path, name: str | None, epoch: str | None, environ
     describe = None if name else git("describe", "--contains", "--always", "--match=v*")
     status = None if name else git("status", "--porcelain", "-z", *_STATUS)
     log = None if epoch else git("rev-list", "--max-count=1", "--timestamp", "HEAD", "--")
-    completed = iter(await asyncio.gather(*filter(None, (describe, status, log))))
+    completed = iter(await all_of(filter(None, (describe, status, log))))
     described = _sanitized(_output(next(completed), "REV")) if describe else _check_name(str(name))
     changed = _output(next(completed), "REV").split("\0")[:-1] if status else []
     time = _output(next(completed), "SOURCE_DATE_EPOCH").partition(" ")[0] if log else str(epoch)

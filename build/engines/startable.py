@@ -60,7 +60,7 @@ def check_saved(archive: bytes, of_base: int, spec: Spec) -> None:
     for layer, created_by in list(zip(layers, made, strict=True))[of_base:]:
         if re.search(r"\b(COPY|ADD)\b", created_by):
             with layer.open() as stream:
-                reader = LayerReader(stream, layer.media_type.endswith("gzip"))
+                reader = LayerReader(stream, layer.media_type.endswith("gzip"), layer.size)
                 for each in reader.entries():
                     if each.is_file:
                         check_files({f"/{each.name}": reader.read(LARGEST_PROGRAM)}, spec)

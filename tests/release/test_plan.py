@@ -27,7 +27,7 @@ def test_it_shows_every_step_and_does_none(checkout: Checkout, recorder: Recorde
     plan = checkout("plan", "--json", REGISTRY=recorder.host)
     assert checkout.snapshot() == before
     assert list((checkout.side / "tmp").iterdir()) == []
-    assert {each.method for each in recorder.exchanges} == {"HEAD"}
+    assert {each.method for each in recorder.exchanges} == {"HEAD", "GET"}
     steps = results(plan)
     assert json.loads(plan.stdout)["dry"] is True
     of_an_arch = [("made", "not built here before")] * 2 + [("pushed", "not in the registry")]
