@@ -71,6 +71,11 @@ def named(entries: Sequence[Entry], name: str) -> Entry | None:
     return found[0] if found else None
 
 
+def with_digest(entries: Sequence[Entry], digest: str) -> Entry:
+    """The entry with this digest; an empty one if there is none, as for an image of a list."""
+    return next((each for each in entries if each["digest"] == digest), {})
+
+
 def manifest_of(entry: Entry, data: bytes) -> Blob:
     """The manifest that an entry of index.json describes; raise ImageError if it is of another size."""
     if (size := entry.get("size", len(data))) != len(data):

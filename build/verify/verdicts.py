@@ -57,9 +57,7 @@ def refuse(verdicts: Sequence[Verdict], allow_not_run: bool) -> None:
     if lines:
         count = len({(verdict.image, verdict.arch) for verdict in (*failed, *not_run)})
         allowed = "\n  or accept arches that can't be run here: --allow-not-run" if not_run else ""
-        raise VerifyError(
-            f"{count} of {len(verdicts)} arches did not pass" + "".join(lines) + allowed
-        )
+        raise VerifyError(f"{count} of {len(verdicts)} arches did not pass" + "".join(lines) + allowed)
 
 
 def shown(verdicts: Sequence[Verdict], terminal: bool) -> str:

@@ -164,9 +164,7 @@ def test_any_valid_reference_is_parsed_unchanged(repository: str, tag: str, dige
     assert str(reference) == (text if tag or digest or not default else f"{text}:latest")
 
 
-@pytest.mark.parametrize(
-    "entry", ["", ":pause:3.1", ":localhost:5000/team/pause:3.1", ":3.1", ":3.1@sha256:" + "0" * 64]
-)
+@pytest.mark.parametrize("entry", ["", ":pause:3.1", ":localhost:5000/a:3.1", ":3.1", ":3.1@sha256:" + "0" * 64])
 def test_a_reference_into_an_archive_is_parsed_unchanged(entry: str) -> None:
     assert str(Reference.parse(f"oci-archive:folder/release.tar{entry}")) == f"oci-archive:folder/release.tar{entry}"
 

@@ -29,7 +29,7 @@ AMBIGUOUS: dict[str, tuple[bytes, str]] = {
     "a member in two cases": (b'"opaque":1,"Opaque":1,', "'Opaque', which some readers take for 'opaque'"),
     "two members within another": (b'"opaque":[{"a":1,"A":1}],', "'A', which some readers take for 'a'"),
     "a known member in another case": (b'"MediaType":"a/b",', "'MediaType', which some readers take for 'mediaType'"),
-    "a long s": ('"layerſ":[],'.encode(), r"'layer\u017f', which some readers take for 'layers'"),
+    "a long s": ('"layer\u017f":[],'.encode(), r"'layer\u017f', which some readers take for 'layers'"),
     "a Kelvin sign": ('"o\u212a":1,"ok":1,'.encode(), r"'ok', which some readers take for 'o\u212a'"),
     "Latin 1": (b'"opaque":"\xe4",', "found the byte 0xe4, expected UTF-8"),
     "half a pair": (b'"opaque":"\\ud800",', "found half of a surrogate pair"),
@@ -93,13 +93,10 @@ READERS: dict[str, Callable[[Shelf, str], object]] = {
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("name", AMBIGUOUS)
 def test_ambiguous_json_is_refused_by_every_reader(shelf: Shelf, reader: str, name: str) -> None:
-    if reader == "config" and "known" in name:
-        pytest.skip("configs have other members")
-    words = AMBIGUOUS[name][1] if (reader, name) != ("config", "a long s") else None
-    if words is None:
-        parse_config(spoilt(image(shelf).config.data, name))
+    if reader == "config" and name in ("a known member in another case", "a long s"):
+        READERS[reader](shelf, name)  # configs have other members
         return
-    with pytest.raises(BuildError, match=re.escape(words)):
+    with pytest.raises(BuildError, match=re.escape(AMBIGUOUS[name][1])):
         READERS[reader](shelf, name)
 
 
@@ -117,7 +114,7 @@ def test_a_byte_order_mark_and_other_encodings_are_refused(shelf: Shelf, mark: b
         ("Architecture", "architecture"),
         ("Config", "config"),
         ("RootFS", "rootfs"),
-        ("hiſtory", "history"),
+        ("hi\u017ftory", "history"),
     ],
 )
 def test_a_config_has_its_own_members(shelf: Shelf, wrong: str, right: str) -> None:
@@ -126,11 +123,18 @@ def test_a_config_has_its_own_members(shelf: Shelf, wrong: str, right: str) -> N
         parse_config(data)
 
 
-def test_members_of_descriptors_platforms_and_settings_are_known(shelf: Shelf) -> None:
-    for within in ({"config": {"entrypoint": ["/x"]}}, {"config": {"ENV": []}}, {"rootfs": {"Diff_IDs": []}}):
+def test_members_of_descriptors_platforms_and_settings_are_known() -> None:
+    settings: list[Json] = [{"config": {"entrypoint": ["/x"]}}, {"config": {"ENV": []}}, {"rootfs": {"Diff_IDs": []}}]
+    for within in settings:
         with pytest.raises(ImageError, match="which some readers take for"):
             parse_config(json.dumps(within).encode())
-    for each in ({"Digest": 1}, {"URLs": []}, {"platform": {"OS": "linux"}}, {"platform": {"os.Version": "1"}}):
+    entries: list[Json] = [
+        {"Digest": 1},
+        {"URLs": []},
+        {"platform": {"OS": "linux"}},
+        {"platform": {"os.Version": "1"}},
+    ]
+    for each in entries:
         with pytest.raises(ImageError, match="which some readers take for"):
             parse_manifest(json.dumps({"manifests": [each]}).encode(), OCI.index)
 

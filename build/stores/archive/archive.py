@@ -33,7 +33,8 @@ class Archive:
         """See `Listing`."""
         named = [(each, *name_of(each).rpartition(":")[::2]) for each in self._members.index]
         return [
-            Reference(Repository(repository.host, name), tag, "" if tag else each["digest"]) for each, name, tag in named
+            Reference(Repository(repository.host, name), tag, "" if tag else each["digest"])
+            for each, name, tag in named
         ]
 
     async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:  # noqa: ARG002

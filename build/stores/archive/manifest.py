@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from build.errors import ImageError
 from build.oci.descriptor import DIGEST, Blob
-from build.oci.layout import Entry, blob_path, manifest_of
+from build.oci.layout import Entry, blob_path, manifest_of, with_digest
 from build.oci.reference import Repository
 from build.stores.archive.blob import read
 from build.stores.archive.members import Members, damaged
@@ -16,7 +16,7 @@ def read_manifest(members: Members, repository: Repository, reference: str) -> B
     if DIGEST.fullmatch(reference):
         if blob_path(reference) not in members.files:
             return None
-        entry: Entry | None = {}
+        entry: Entry | None = with_digest(members.index, reference)
     else:
         entry = entry_of(members, repository, reference)
     if entry is None:

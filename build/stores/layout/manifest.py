@@ -6,14 +6,15 @@ from pathlib import Path
 
 from build.errors import ImageError, PublishError
 from build.oci.descriptor import DIGEST, Blob
-from build.oci.layout import blob_path, manifest_of
+from build.oci.layout import blob_path, manifest_of, with_digest
 from build.stores.layout.blob import read
-from build.stores.layout.index import tagged
+from build.stores.layout.index import read_index, tagged
 
 
 def read_manifest(folder: Path, reference: str) -> Blob | None:
     """The manifest that a tag or digest refers to, or None; raise PublishError if it is damaged."""
-    entry = {} if DIGEST.fullmatch(reference) else tagged(folder, reference)
+    by_digest = DIGEST.fullmatch(reference)
+    entry = with_digest(read_index(folder)["manifests"], reference) if by_digest else tagged(folder, reference)
     if entry is None:
         return None
     digest = str(entry.get("digest", reference))
