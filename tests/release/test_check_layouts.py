@@ -1,4 +1,4 @@
-"""`check` and `copy` of layouts and archives that others wrote: names of entries, and what index and layers may hold."""
+"""`check` and `copy` of layouts and archives that others wrote: names of entries, what index and layers hold."""
 
 from __future__ import annotations
 
@@ -165,11 +165,14 @@ def test_a_blob_is_read_to_its_size_only(shelf: Shelf) -> None:
     os.truncate(path, 1 << 40)
     with pytest.raises(ImageError, match=f"found {1 << 40} bytes, expected {layer['size']}"):
         proved(asked)
-    for replace in (lambda: os.mkfifo(path), lambda: path.symlink_to("/dev/zero")):
-        path.unlink()
-        replace()
-        with pytest.raises(ImageError, match="not a regular file"):
-            proved(asked)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ImageError, match="not a regular file"):
+        proved(asked)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(ImageError, match="not a regular file"):
+        proved(asked)
 
 
 @pytest.mark.parametrize("form", ["v7", "oldgnu", "gnu", "ustar", "posix"])
