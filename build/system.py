@@ -123,7 +123,7 @@ def _locked_folder(base: Path) -> tuple[Path, int]:
 
 def remove_stale(base: Path) -> None:
     """Remove the scratch folders below `base` whose run is gone."""
-    for folder in base.glob("*"):
+    for folder in base.glob("[0-9a-f]" * 12):
         with suppress(OSError), lock(folder, wait=False):
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from build.errors import BuildError
 from build.system import leftovers, write_whole
 
 # The first line is fixed by https://bford.info/cachedir/; backup tools skip folders that have this file.
@@ -67,13 +68,21 @@ class Cache:
             write_whole(self.folder / _SIGNATURE_FILE, _SIGNATURE)
 
     def clear(self, dry: bool = False) -> list[Path]:
-        """Remove the folder if it is marked as a cache, and return what was removed. If `dry`, only list it."""
+        """Remove the folder if it is marked as a cache, and return what was removed. If `dry`, only list it.
+
+        Raises BuildError if the folder is a link: what it leads to may be somebody else's cache, too.
+        """
         import shutil
 
         signature = self.folder / _SIGNATURE_FILE
         partial = leftovers(signature)  # of a run that was killed in `sign`
         if not signature.is_file() and not (partial and sorted(partial) == sorted(self.folder.iterdir())):
             return []
+        if self.folder.is_symlink():
+            raise BuildError(
+                f"{self.folder}: found a link to {os.readlink(self.folder)}, expected a folder"
+                "\n  remove the link, and what it leads to if nothing else uses it, and retry"
+            )
         if not dry:
             shutil.rmtree(self.folder)
         return [self.folder]

@@ -7,7 +7,7 @@ from typing import Any
 
 from build.errors import ImageError
 from build.oci.descriptor import Blob
-from build.oci.parse import check_version, media_type_of
+from build.oci.parse import media_type_of
 from build.oci.strict import LAYOUT, MANIFEST, parse, shown
 
 VERSION = "1.0.0"
@@ -34,7 +34,6 @@ def check_layout(data: bytes) -> None:
 def parse_index(data: bytes) -> dict[str, Any]:
     """The members of an index.json; a list or a mapping that is null is empty. Raises ImageError if it is malformed."""
     index = parse(data, MANIFEST)
-    check_version(index)
     index["manifests"] = index.get("manifests") or []
     if not isinstance(index["manifests"], list):
         raise ImageError(f"manifests: found {shown(index['manifests'])}, expected an array")

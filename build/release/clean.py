@@ -11,8 +11,11 @@ from build.config.arches import ImageSettings
 from build.engines.files import BIN
 from build.errors import BuildError
 from build.oci.reference import Repository
+from build.report import Report
 from build.stores.layout.clean import clean_layout
 from build.system import leftovers, remove_stale
+
+_PLACES = "registries"
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,18 @@ class Removed:
         return self.name
 
 
+def remember(cache: Cache, registries: Iterable[str]) -> None:
+    """Keep in mind where a run publishes, so that `clean` can say what it leaves there."""
+    before = remembered(cache)
+    if new := {*registries} - {*before}:
+        cache.put_note(_PLACES, "\n".join([*before, *sorted(new)]).encode(errors="surrogateescape"))
+
+
+def remembered(cache: Cache) -> list[str]:
+    """The registries that runs have published to since the cache is there, as their users wrote them."""
+    return (cache.get_note(_PLACES) or b"").decode(errors="surrogateescape").splitlines()
+
+
 def clean(
     root: Path,
     cache: Cache,
@@ -33,23 +48,30 @@ def clean(
     arches: Iterable[str],
     repositories: Iterable[Repository],
     dry: bool,
+    report: Report,
 ) -> list[Removed]:
     """Remove the binaries and archives of `images` for `arches`, docker-bake.json, the layouts, and the cache.
 
-    Layouts are removed only if nothing else is in them. Raises BuildError if a file can't be removed.
+    Of a layout, what others may need is left; `report` receives a note that says so. Raises BuildError if a file can't
+    be removed; what can be known before is refused before anything is removed.
     """
     programs = [name for image in images for name in (image.name, *image.companions)]
     files = [root / BIN / f"{program}-{arch}{end}" for program in programs for arch in arches for end in ("", ".tar")]
     files.append(root / "docker-bake.json")
     removed = [path for file in files for path in (file, *leftovers(file)) if path.is_file()]
+    layouts = [root / each.name for each in repositories if each.on_disk]
     try:
+        cleared = cache.clear(dry=True)
+        for layout in layouts:
+            clean_layout(layout, dry=True)
         if not dry:
             for path in removed:
                 path.unlink()
             _remove_if_empty(root / BIN)
-        removed += [path for each in repositories if each.on_disk for path in clean_layout(root / each.name, dry)]
-        removed += cache.clear(dry)
+        removed += [path for layout in layouts for path in clean_layout(layout, dry, report)]
+        removed += cleared
         if not dry:
+            cache.clear()
             # A run that was killed before it wrote to the cache has left nothing else there.
             remove_stale(cache.folder / SCRATCH)
             _remove_if_empty(cache.folder / SCRATCH)
@@ -61,5 +83,5 @@ def clean(
 
 
 def _remove_if_empty(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
+    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
         folder.rmdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,69 @@ def test_clean_finds_a_layout_elsewhere(checkout: Checkout) -> None:
     assert (folder / "pause-amd64/index.json").exists()
     assert str(folder / "pause-amd64") in checkout("clean", REGISTRY=f"oci:{folder}").stdout
     assert not folder.exists()
+
+
+def test_clean_says_which_registries_and_layouts_it_leaves(checkout: Checkout, recorder: Recorder) -> None:
+    elsewhere = f"oci:{checkout.side}/layouts"
+    checkout("push", REGISTRY=recorder.host)
+    checkout("push", "--registry", elsewhere)
+    checkout("push")
+    for words in (["--dry", "clean"], ["clean"]):
+        assert checkout(*words).stderr.splitlines() == [
+            f"note: {recorder.host}: left: clean removes nothing from registries",
+            f"note: {elsewhere}: left: to clean it, too: invoke clean --registry {elsewhere}",
+        ]
+    checkout("clean", "--registry", elsewhere)
+    assert not (checkout.side / "layouts").exists()
+
+
+def test_clean_says_that_it_leaves_the_layouts_of_push_manifest_and_copy(checkout: Checkout) -> None:
+    layouts = [f"oci:{checkout.side}/{name}" for name in ("from", "to")]
+    checkout("all-push-images", REGISTRY=layouts[0])
+    checkout("clean")
+    checkout("push-manifest", REGISTRY=layouts[0])
+    checkout("copy", *layouts)
+    notes = checkout("clean").stderr
+    for layout in layouts:
+        assert f"note: {layout}: left: " in notes
+
+
+@pytest.mark.parametrize("name", [".cache/pause", ".cache", "bin", "dist"])
+def test_links_to_folders_are_not_removed(checkout: Checkout, name: str) -> None:
+    """Of the cache, which clean removes as a whole, a link is refused, and nothing is removed before that."""
+    checkout("all-push")
+    (checkout.root / name).rename(checkout.side / "away")
+    (checkout.root / name).symlink_to(checkout.side / "away")
+    checkout("build")
+    before = checkout.snapshot()
+    if name == ".cache/pause":
+        for words in (["--dry", "clean"], ["clean"]):
+            message = checkout.refuses(1, *words)
+            assert message.startswith(
+                f"{checkout.root / name}: found a link to {checkout.side}/away, expected a folder\n"
+            )
+            assert len(message.splitlines()) == 2
+            assert checkout.snapshot() == before
+        return
+    checkout("clean")
+    assert os.readlink(checkout.root / name) == f"{checkout.side}/away"
+    assert list((checkout.side / "away").iterdir()) == []
+
+
+def test_what_a_malformed_index_stops_removes_nothing(checkout: Checkout) -> None:
+    checkout("all-push")
+    (checkout.root / "dist/pause-s390x/index.json").write_text("{")
+    before = checkout.snapshot()
+    assert "pause-s390x/index.json" in checkout.refuses(1, "clean")
+    assert checkout.snapshot() == before
+
+
+def test_a_cache_that_leads_elsewhere_loses_nothing(checkout: Checkout) -> None:
+    """Only scratch folders have names of 12 hexadecimal digits."""
+    (checkout.side / "away/tmp/mine").mkdir(parents=True)
+    (checkout.root / ".cache").mkdir()
+    (checkout.root / ".cache/pause").symlink_to(checkout.side / "away")
+    checkout("clean")
+    assert (checkout.side / "away/tmp/mine").is_dir()
+    checkout("build")
+    assert (checkout.side / "away/tmp/mine").is_dir()

@@ -11,6 +11,7 @@ from pathlib import Path
 from build.errors import ImageError, PublishError
 from build.oci.layout import Entry, check_layout, parse_index
 from build.oci.media_types import LARGEST_MANIFEST
+from build.oci.parse import check_version
 from build.oci.untar import Stream, members
 
 # Files in an archive; a release has a few for each image.
@@ -120,7 +121,9 @@ def _index(file: Path, files: Mapping[str, Member]) -> Sequence[Entry]:
         path = "oci-layout"
         check_layout(read_small(file, files[path], path))
         path = "index.json"
-        entries: Sequence[Entry] = parse_index(read_small(file, files[path], path))["manifests"]
+        index = parse_index(read_small(file, files[path], path))
+        check_version(index)
+        entries: Sequence[Entry] = index["manifests"]
     except ImageError as error:
         raise damaged(file, f"{path}: {error}") from None
     return entries

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,10 @@ def read_index(folder: Path) -> dict[str, Any]:
         ) from None
 
 
-def tagged(folder: Path, tag: str) -> Entry | None:
+def tagged(folder: Path, index: Mapping[str, Any], tag: str) -> Entry | None:
     """The entry that a tag refers to, or None; raise PublishError if readers could take different ones."""
     try:
-        return named(read_index(folder)["manifests"], tag)
+        return named(index["manifests"], tag)
     except ImageError as error:
         raise PublishError(f"oci:{folder}: {error}") from None
 

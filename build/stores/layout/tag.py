@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from build.errors import ImageError, PublishError
 from build.oci.image import Image, Index, dump
 from build.oci.layout import OCI_LAYOUT, REF_NAME, name_of
+from build.oci.media_types import OCI
 from build.oci.strict import MANIFEST, parse
 from build.stores.layout.blob import read, verify_blob, write_blob
+from build.stores.layout.frame import check_entry, check_frame
 from build.stores.layout.index import locked, read_index
 from build.system import write_if_changed, write_whole
 
 # Distinguishes the tags that `clean` may remove from those that somebody else put into the same folder.
 OURS = {"io.k8s.pause.made-by": "invoke"}
+# An annotation of the index: the digests that tags of ours referred to before, for `clean`.
+REPLACED = "io.k8s.pause.replaced"
 
 
 def digest(folder: Path, tag: str) -> str | None:
-    """The digest that `tag` refers to, or None if anything that it leads to is missing or damaged."""
-    found = {str(each["digest"]) for each in read_index(folder)["manifests"] if name_of(each) == tag}
-    return next((each for each in found if len(found) == 1 and _is_complete(folder, each)), None)
+    """The digest that `tag` refers to, or None if anything that it leads to is missing or damaged.
+
+    So it is if readers would not take the folder for a layout: the next push mends that.
+    """
+    index = read_index(folder)
+    found = [each for each in index["manifests"] if name_of(each) == tag]
+    unambiguous = len({each["digest"] for each in found}) == 1
+    return str(found[0]["digest"]) if unambiguous and _is_complete(folder, index, found[0]) else None
 
 
 def put_tag(folder: Path, tag: str, target: Image | Index) -> None:
@@ -28,11 +38,38 @@ def put_tag(folder: Path, tag: str, target: Image | Index) -> None:
     with locked(folder):
         write_blob(folder, target.manifest)
         write_if_changed(folder / "oci-layout", OCI_LAYOUT)
-        index = read_index(folder)
+        index = read_index(folder) | {"schemaVersion": 2, "mediaType": OCI.index}
+        before = [entry for entry in index["manifests"] if name_of(entry) == tag]
         others = [entry for entry in index["manifests"] if name_of(entry) != tag]
+        if gone := {str(each["digest"]) for each in before if is_ours(each)} - {target.digest}:
+            index["annotations"] = {**_annotations(index), REPLACED: " ".join(sorted({*replaced(index), *gone}))}
         annotations = {REF_NAME: tag, **OURS}
         index["manifests"] = [*others, target.descriptor.fields() | {"annotations": annotations}]
         write_whole(folder / "index.json", dump(index))
+
+
+def is_ours(entry: Mapping[str, Any]) -> bool:
+    """Whether `put_tag` wrote this entry of index.json."""
+    return bool(OURS.items() <= entry.get("annotations", {}).items())
+
+
+def replaced(index: Mapping[str, Any]) -> list[str]:
+    """The digests that tags of ours referred to before."""
+    found = _annotations(index).get(REPLACED)
+    return found.split() if isinstance(found, str) else []
+
+
+def without_ours(index: Mapping[str, Any]) -> dict[str, Any]:
+    """The index without what `put_tag` has added."""
+    annotations = {name: value for name, value in _annotations(index).items() if name != REPLACED}
+    kept = {name: value for name, value in index.items() if name != "annotations"}
+    kept["manifests"] = [each for each in index["manifests"] if not is_ours(each)]
+    return kept | ({"annotations": annotations} if annotations else {})
+
+
+def _annotations(index: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = index.get("annotations")
+    return found if isinstance(found, dict) else {}
 
 
 def reachable(folder: Path, digest: str) -> Iterator[str]:
@@ -60,8 +97,11 @@ def _referenced(folder: Path, digest: str) -> tuple[list[str], list[str]]:
     return blobs, manifests
 
 
-def _is_complete(folder: Path, digest: str) -> bool:
+def _is_complete(folder: Path, index: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    digest = str(entry["digest"])
     try:
+        check_frame(folder, index)
+        check_entry(folder, entry, read(folder, digest))
         for each in reachable(folder, digest):
             verify_blob(folder, each)
         return True
