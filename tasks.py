@@ -212,13 +212,14 @@ bake = _task(
 use = _task(
     "use",
     "Print settings that make nodes use the release.",
-    *("image", "registry", *REMOTE, "tag", "json"),
+    *("reference", "image", "registry", *REMOTE, "tag", "json"),
     example="use --registry registry.example/team",
 )
+make_optional("use", "reference")
 kube_cross = _task(
     "kube-cross",
     "Build a small toolchain image for --compiler kube-cross.",
     *TOOLCHAIN,
-    example="kube-cross --kube-cross-image local/kube-cross",
+    example="kube-cross --kube-cross-image localhost/kube-cross",
 )
 clean = _task("clean", "Remove what the tasks made, and nothing else.", "registry", "json", example="--dry clean")

@@ -5,6 +5,7 @@ Imports are inside the functions, so that they load while git runs, and `invoke 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -52,6 +53,7 @@ async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[
         from build.release import pipeline
 
         to = {build: setup.destinations(options, build.releases, store) for build in builds}
+        setup.remember(options, [each.registry for build in builds for each in build.releases])
         verification = setup.verification(options) if options.flags.get("verify") else None
         return await pipeline.push(builds, to, verification, with_list=with_list)
 
@@ -90,7 +92,17 @@ async def push_manifest(options: Options) -> list[Result]:
     with scratch(setup.scratch_base(options)) as folder:
         async with setup.stores(options) as store:
             images = [setup.destinations(options, releases, store) for releases in setup.releases(options)]
+            setup.remember(options, [each.release.registry for to in images for each in to])
             return await pipeline.push_manifest(images, folder)
+
+
+def _reference(options: Options) -> str:
+    """The reference that is given instead of the release, if any; raise UsageError if flags select a release, too."""
+    text = str(options.flags.get("reference") or "")
+    for flag in ("arch", "image", "registry", "tag"):
+        if text and options.flags.get(flag):
+            raise UsageError(f"--{flag} selects a part of the release, but {text!r} is a reference\n  omit one")
+    return text
 
 
 async def check(options: Options) -> list[Result]:
@@ -100,11 +112,7 @@ async def check(options: Options) -> list[Result]:
     from build.release.side_by_side import each_separately
     from build.system import scratch
 
-    text = options.flags.get("reference")
-    if text:
-        for flag in ("arch", "image", "registry", "tag"):
-            if options.flags.get(flag):
-                raise UsageError(f"--{flag} selects a part of the release, but {text!r} is a reference\n  omit one")
+    text = _reference(options)
     with scratch(setup.scratch_base(options)) as folder:
         async with setup.stores(options) as store:
             if text:
@@ -140,6 +148,7 @@ async def copy(options: Options) -> list[Result]:
                 to = Destination(options.root / file, overwrite, options.dry, options.report)
                 return await pipeline.pack(origins, origin, targets, to, folder)
             destinations = setup.destinations(options, targets, store)
+            setup.remember(options, [target], on_disk_only=True)
             return await pipeline.copy(origins, origin, destinations, folder)
 
 
@@ -162,9 +171,14 @@ async def bake(options: Options) -> list[Result]:
 
 async def use(options: Options) -> list[Setting]:
     """Settings for nodes; raise UsageError for several images or registries, because a node uses only one."""
-    from build.cli.nodes import settings
+    from build.cli.nodes import settings, settings_of
     from build.cli.selection import only
+    from build.oci.reference import Reference
 
+    if text := _reference(options):
+        reference = Reference.parse(text)
+        async with setup.stores(options) as store:
+            return await settings_of(reference, store(str(reference.repository)))
     images = setup.releases(options)
     only(releases[0].image for releases in images)
     release, *others = images[0]
@@ -177,30 +191,55 @@ async def use(options: Options) -> list[Setting]:
 async def kube_cross(options: Options) -> list[Result]:
     """Build the kube-cross image in the daemon from `build/compilers/kube-cross.Dockerfile`."""
     from build.daemon.toolchain import build_toolchain
-    from build.report import Result
+    from build.report import Event, Result
 
-    name = setup.toolchain(options)
+    image, version = setup.own_toolchain(options)
+    name = f"{image}:{version}"
     if options.dry:
         return [Result(name, None, None, "made")]
     dockerfile = (options.root / "build/compilers/kube-cross.Dockerfile").read_bytes()
     daemon = await setup.connection(options)()
-    return [Result(name, await build_toolchain(daemon, dockerfile, name, options.report), None, "made")]
+    made = Result(name, await build_toolchain(daemon, dockerfile, name, options.report), None, "made")
+    words = f"export KUBE_CROSS_IMAGE={shlex.quote(image)} KUBE_CROSS_VERSION={shlex.quote(version)}"
+    options.report(Event(f"note: to compile with it: {words}", note=True))
+    return [made]
 
 
 async def clean(options: Options) -> list[Removed]:
     """Remove what the tasks created in `bin`, in the cache, and in the selected registries that are layouts."""
     from build.cache.cache import Cache
     from build.oci.reference import Repository
-    from build.release.clean import clean
+    from build.release.clean import clean, remembered
+    from build.report import Event
 
     settings = setup.settings(options)
-    names = [
-        template.format(registry=registry, arch=arch)
-        for registry in given.registries(options, settings.defaults.registry)
-        for image in settings.images.values()
-        for arch in settings.arches
-        for template in (image.repository, image.arch_repository)
-    ]
-    repositories = [Repository.parse(name) for name in dict.fromkeys(names)]
-    cached = Cache(options.root / setup.CACHE)
-    return clean(options.root, cached, settings.images.values(), settings.arches, repositories, options.dry)
+    selected = given.registries(options, settings.defaults.registry)
+
+    def repositories(registry: str) -> list[Repository]:
+        names = [
+            template.format(registry=registry, arch=arch)
+            for image in settings.images.values()
+            for arch in settings.arches
+            for template in (image.repository, image.arch_repository)
+        ]
+        return [Repository.parse(name) for name in dict.fromkeys(names)]
+
+    cache = Cache(options.root / setup.CACHE)
+    left = []
+    for registry in dict.fromkeys([*selected, *remembered(cache)]):
+        if not registry.startswith("oci:"):
+            left.append(f"{registry}: left: clean removes nothing from registries")
+        elif registry not in selected and any((options.root / each.name).exists() for each in repositories(registry)):
+            left.append(f"{registry}: left: to clean it, too: invoke clean --registry {shlex.quote(registry)}")
+    removed = clean(
+        options.root,
+        cache,
+        settings.images.values(),
+        settings.arches,
+        [each for registry in selected for each in repositories(registry)],
+        options.dry,
+        options.report,
+    )
+    for each in left:
+        options.report(Event(f"note: {each}", note=True))
+    return removed

@@ -6,14 +6,19 @@ The image is named by digest only: a tag could move under a node, and not every 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from build.errors import ImageError, PublishError, UsageError
 from build.oci.media_types import INDEXES
+from build.oci.parse import Manifest, parse_config, parse_manifest
+from build.stores.store import SMALL
 
 if TYPE_CHECKING:
     from build.config.release import Release
+    from build.oci.reference import Reference
     from build.stores.store import Store
 
 
@@ -44,10 +49,10 @@ async def settings(release: Release, store: Store) -> list[Setting]:
     """
     tag = release.list_tag()
     if tag.repository.on_disk:
-        raise UsageError(
-            f"{release.registry!r} is a folder: kubelet, containerd, CRI-O and podman only pull from registries"
-            f"\n  copy the release to a registry: invoke copy {release.registry} REGISTRY"
-            "\n  and retry: invoke use --registry REGISTRY"
+        raise _folder(
+            release.registry,
+            f"the release to a registry: invoke copy {release.registry} REGISTRY",
+            "--registry REGISTRY",
         )
     manifest = await store.manifest(tag.repository, tag.name)
     if manifest is None:
@@ -55,6 +60,49 @@ async def settings(release: Release, store: Store) -> list[Setting]:
     if manifest.media_type not in INDEXES:
         raise ImageError(f"{tag}: found {manifest.media_type or 'no media type'}, expected a manifest list")
     return settings_for(f"{tag.repository}@{manifest.digest}", release.image.entrypoint)
+
+
+async def settings_of(reference: Reference, store: Store) -> list[Setting]:
+    """The settings for any image or list, as it is now; its config says what containers run.
+
+    Raises UsageError if nodes can't pull it, PublishError if it does not exist, and ImageError if it is not an image.
+    """
+    if reference.repository.on_disk:
+        raise _folder(str(reference), "it to a registry, for example with skopeo", "REFERENCE")
+    wanted, digest = reference.wanted, ""
+    try:
+        for _ in range(2):
+            manifest = await store.manifest(reference.repository, wanted)
+            if manifest is None:
+                raise PublishError("not found")
+            digest = digest or manifest.digest
+            parsed = parse_manifest(manifest.data, manifest.media_type)
+            if isinstance(parsed, Manifest):
+                return settings_for(f"{reference.repository}@{digest}", await _command(reference, parsed, store))
+            platforms = [each for each in parsed if each.platform and each.platform.os == "linux"]
+            if not platforms:
+                raise ImageError("found a list without an image for linux, expected one")
+            wanted = platforms[0].digest
+        raise ImageError("found a list in a list, expected images")
+    except (ImageError, PublishError) as error:
+        raise type(error)(f"{reference}: {error}") from None
+
+
+async def _command(reference: Reference, manifest: Manifest, store: Store) -> tuple[str, ...]:
+    """What containers of an image run."""
+    if manifest.artifact:
+        raise ImageError(f"found {manifest.artifact}, expected an image")
+    if manifest.config.size > SMALL:
+        raise ImageError(f"config: found {manifest.config.size} bytes, expected at most {SMALL}")
+    config = await store.blob(reference.repository, manifest.config, Path(os.devnull))  # a small one needs no folder
+    return parse_config(config.data).command
+
+
+def _folder(name: str, remedy: str, words: str) -> UsageError:
+    return UsageError(
+        f"{name!r} is a folder: kubelet, containerd, CRI-O and podman only pull from registries"
+        f"\n  copy {remedy}\n  and retry: invoke use {words}"
+    )
 
 
 def settings_for(reference: str, entrypoint: tuple[str, ...]) -> list[Setting]:

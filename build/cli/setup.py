@@ -183,11 +183,36 @@ def destinations(options: Options, images: Sequence[Release], store: Stores) -> 
     ]
 
 
+def remember(options: Options, registries: Sequence[str], *, on_disk_only: bool = False) -> None:
+    """Keep in mind where this run publishes, for `clean`; a run that only copies does so of layouts only."""
+    from build.cache.cache import Cache
+    from build.release.clean import remember
+
+    if not options.dry and os.access(options.root, os.W_OK):
+        names = [each for each in registries if each.startswith("oci:") or not on_disk_only]
+        remember(Cache(options.root / CACHE), names)
+
+
 def toolchain(options: Options) -> str:
     """The kube-cross image, NAME:TAG."""
     defaults = settings(options).defaults
     name = options.text("kube_cross_image", defaults.kube_cross_image)
     return f"{name}:{options.text('kube_cross_version', defaults.kube_cross_version)}"
+
+
+def own_toolchain(options: Options) -> tuple[str, str]:
+    """Name and tag of the toolchain image to build; raise UsageError for the name of an image that others publish.
+
+    The default is on `localhost`, so that nothing from elsewhere can have its name.
+    """
+    published = settings(options).defaults.kube_cross_image
+    image = options.text("kube_cross_image", "localhost/kube-cross")
+    if image == published:
+        raise UsageError(
+            f"{image!r} is the published toolchain image, which a build of yours would hide"
+            "\n  unset KUBE_CROSS_IMAGE, or choose another name with --kube-cross-image"
+        )
+    return image, options.text("kube_cross_version", "latest")
 
 
 def connection(options: Options) -> Connect:

@@ -34,7 +34,7 @@ LONGEST_LIFE = 600
 NOBODY = 65534
 _WORK = "/work"
 _LABEL = "io.k8s.pause.toolchain"
-_INSTEAD = "build a toolchain image of your own: invoke kube-cross; or compile without one: --compiler zig"
+_INSTEAD = "build a toolchain image of your own, and name it: invoke kube-cross; or compile without one: --compiler zig"
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,18 @@ from build.stores.transfer import fetch
 LARGEST_PROGRAM = 64 << 20
 
 
-async def fetch_image(source: Source, tag: Tag, arch: Arch, spool: Path, digest: str | None = None) -> Image:
+async def fetch_image(
+    source: Source, tag: Tag, arch: Arch, spool: Path, digest: str | None = None, *, attested: bool = False
+) -> Image:
     """The image that `tag` refers to, if its config and the ELF header of its program are for `arch`.
 
-    With `digest`, it is the image with that digest in the tag's repository. Large layers are files in `spool`. Raises
-    PublishError if there is no image or it can't be fetched, ImageError or ElfError if it is inconsistent or for
-    another platform. Messages name the arch.
+    With `digest`, it is the image with that digest in the tag's repository. If `attested`, the tag may refer to an
+    index of one image and BuildKit's attestations for it. Large layers are files in `spool`. Raises PublishError if
+    there is no image or it can't be fetched, ImageError or ElfError if it is inconsistent or for another platform.
+    Messages name the arch.
     """
     try:
-        image = await fetch(source, tag.repository, digest or tag.name, spool)
+        image = await fetch(source, tag.repository, digest or tag.name, spool, attested=attested)
         if image is None:
             raise PublishError("no such image\n  publish it first: invoke push --arch …")
         if image.platform != arch.platform:

@@ -21,12 +21,16 @@ def digest_of(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A reference to content: media type, digest, size in bytes, and in an index the platform."""
+    """A reference to content: media type, digest, size in bytes, and in an index the platform.
+
+    `attests` is whether BuildKit has marked it as attestations for another entry of the index.
+    """
 
     media_type: str
     digest: str
     size: int
     platform: Platform | None = None
+    attests: bool = field(default=False, compare=False)
 
     def fields(self) -> dict[str, Any]:
         """The members of the JSON object."""

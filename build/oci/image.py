@@ -28,17 +28,26 @@ class Layer:
 
 @dataclass(frozen=True)
 class Image:
-    """The image of one platform: manifest, config and layers."""
+    """The image of one platform: manifest, config and layers.
+
+    `index` is the digest of the index of BuildKit that its tag refers to, empty if the tag refers to the image itself.
+    """
 
     platform: Platform
     manifest: Blob
     config: Blob
     layers: tuple[Blob, ...]
+    index: str = field(default="", compare=False)
 
     @property
     def digest(self) -> str:
         """The digest of the manifest, which identifies the image."""
         return self.manifest.digest
+
+    @property
+    def tagged(self) -> str:
+        """The digest that its tag refers to."""
+        return self.index or self.digest
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
@@ -62,6 +71,11 @@ class Index:
     def digest(self) -> str:
         """The digest of the index."""
         return self.manifest.digest
+
+    @property
+    def tagged(self) -> str:
+        """The digest that its tag refers to."""
+        return self.digest
 
     @property
     def descriptor(self) -> Descriptor:

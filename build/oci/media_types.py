@@ -34,6 +34,8 @@ DOCKER = Format(
 FORMATS: Mapping[str, Format] = {form.name: form for form in (OCI, DOCKER)}
 INDEXES = frozenset(form.index for form in FORMATS.values())
 MANIFESTS = frozenset(form.manifest for form in FORMATS.values())
+# An artifact manifest of image-spec 1.1.0-rc2, which registries may still have.
+ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
 CONFIGS = frozenset(form.config for form in FORMATS.values())
 # Bytes: the size up to which registries should accept manifests (distribution-spec, "Pushing Manifests").
 LARGEST_MANIFEST = 4 << 20

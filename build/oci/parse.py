@@ -13,22 +13,28 @@ from typing import Any
 
 from build.errors import ImageError
 from build.oci.descriptor import DIGEST, Descriptor
-from build.oci.media_types import INDEXES, MANIFESTS, OCI
+from build.oci.media_types import ARTIFACT, CONFIGS, INDEXES, MANIFESTS, OCI
 from build.oci.platform import Platform
 from build.oci.strict import CONFIG, MANIFEST, parse, shown
 
 _WORD = re.compile(r"[A-Za-z0-9._-]*")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
+# Stands for the config of a manifest that has none.
+NO_CONFIG = Descriptor("", "", 0)
 _JSON_TYPES = {dict: "an object", list: "an array", str: "a string", int: "a number"}
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The descriptors in an image manifest, and for each layer whether it is stored elsewhere (`urls`)."""
+    """The descriptors in an image manifest, and for each layer whether it is stored elsewhere (`urls`).
+
+    `artifact` says what it is if it is not an image: its type, or that of what it has.
+    """
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
     elsewhere: tuple[bool, ...]
+    artifact: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,12 +74,28 @@ def parse_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | Man
     if declared in INDEXES:
         entries = _required(members, "manifests", list)
         return tuple(_descriptor(each, f"manifests[{at}]") for at, each in enumerate(entries))
-    layers = _required(members, "layers", list)
-    return Manifest(
-        config=_descriptor(_required(members, "config", dict), "config"),
-        layers=tuple(_descriptor(each, f"layers[{at}]") for at, each in enumerate(layers)),
-        elsewhere=tuple(bool(each.get("urls")) or "foreign" in each["mediaType"] for each in layers),
-    )
+    config = _descriptor(_required(members, "config", dict), "config")
+    kind = _optional(members, "artifactType", str, "")
+    return _manifest(config, _required(members, "layers", list), "layers", kind)
+
+
+def parse_artifact(data: bytes) -> Manifest:
+    """The parsed artifact manifest (image-spec 1.1.0-rc2, artifact.md); `layers` are its blobs."""
+    members = _object(data)
+    if members.get("mediaType") != ARTIFACT:
+        raise ImageError(f"media type: found {_shown(members.get('mediaType'))}, expected {ARTIFACT!r}")
+    blobs, kind = _optional(members, "blobs", list, []), _required(members, "artifactType", str)
+    return _manifest(NO_CONFIG, blobs, "blobs", kind)
+
+
+def _manifest(config: Descriptor, layers: list[Any], where: str, kind: str) -> Manifest:
+    parsed = tuple(_descriptor(each, f"{where}[{at}]") for at, each in enumerate(layers))
+    types = [each.media_type for each in parsed]
+    # Signatures and attestations may have the config of an image (cosign), but none of its layers.
+    is_image = config.media_type in CONFIGS and (any(".tar" in each for each in types) or not (types or kind))
+    what = "" if is_image else kind or next(iter(types), config.media_type)
+    elsewhere = tuple(bool(each.get("urls")) or "foreign" in each["mediaType"] for each in layers)
+    return Manifest(config, parsed, elsewhere, what)
 
 
 def parse_config(data: bytes) -> Config:
@@ -117,7 +139,9 @@ def _descriptor(value: object, where: str) -> Descriptor:
             raise ImageError(f"digest: found {shown(digest)}, expected sha256: and 64 hexadecimal digits")
         if size < 0:
             raise ImageError(f"size: found {shown(size)}, expected a number of bytes")
-        return Descriptor(media_type, digest, size, _platform(platform) if platform else None)
+        marks = _optional(value, "annotations", dict, {})
+        attests = marks.get("vnd.docker.reference.type") == "attestation-manifest"
+        return Descriptor(media_type, digest, size, _platform(platform) if platform else None, attests)
     except ImageError as error:
         raise ImageError(f"{where}: {error}") from None
 

@@ -37,3 +37,7 @@ class Platform:
 
     def __str__(self) -> str:
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))
+
+
+# The platform that BuildKit gives attestations.
+UNKNOWN = Platform("unknown", "unknown")

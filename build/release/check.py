@@ -13,9 +13,9 @@ from build.config.release import Release
 from build.engines.moves import REVISION, same_commit
 from build.errors import ImageError, PublishError, all_of
 from build.oci.descriptor import Descriptor
-from build.oci.media_types import INDEXES, LARGEST_MANIFEST, MANIFESTS
-from build.oci.parse import parse_manifest
-from build.oci.platform import Platform
+from build.oci.media_types import ARTIFACT, INDEXES, LARGEST_MANIFEST, MANIFESTS
+from build.oci.parse import parse_artifact, parse_manifest
+from build.oci.platform import UNKNOWN, Platform
 from build.oci.reference import Reference
 from build.release.prove import Finding, Proof, Subject, prove
 from build.report import Event, Report, Result
@@ -40,7 +40,7 @@ class _Survey:
 
 
 async def check_reference(source: Source, reference: Reference, report: Report, scratch: Path) -> list[Result]:
-    """Check the list or the image that `reference` refers to, or everything in a layout or an archive.
+    """Check the list, the image or the artifact that `reference` refers to, or everything in a layout or an archive.
 
     Raises ImageError with all faults.
     """
@@ -48,10 +48,14 @@ async def check_reference(source: Source, reference: Reference, report: Report, 
     if not reference.wanted and isinstance(source, Listing):
         references = await source.references(reference.repository) or references
     surveys = await all_of(_survey(source, each) for each in references)
+    lists = [each for survey in surveys for each in survey.lists]
+    listed = {subject.digest for survey in surveys if survey.lists for subject in survey.subjects}
     proofs = await _proofs((subject for survey in surveys for subject in survey.subjects), scratch)
     findings = [finding for survey in surveys for finding in survey.findings]
     findings += [*await _tag_notes(source, reference), *_findings(proofs)]
-    return _conclude([*(each for survey in surveys for each in survey.lists), *_results(proofs)], findings, report)
+    artifacts = [each.subject for each in proofs if not each.config and each.subject.digest not in listed]
+    proved = [Result(each.name, each.digest, None, "verified") for each in artifacts]
+    return _conclude([*lists, *proved, *_results(proofs)], findings, report)
 
 
 async def check_release(release: Release, source: Source, report: Report, scratch: Path) -> list[Result]:
@@ -68,7 +72,8 @@ async def check_release(release: Release, source: Source, report: Report, scratc
         for reference, survey, expected in zip(
             references, (listed, *by_arch), ("a list", *("an image" for _ in by_arch)), strict=True
         )
-        if (survey.lists or survey.subjects) and bool(survey.lists) != (expected == "a list")
+        if (survey.lists or survey.subjects)
+        and (not survey.lists if expected == "a list" else survey.lists and not _of_arch(survey))
     ]
     # The images in the list's repository are checked against their arches too, not only those in their own.
     by_platform = {arch.platform: arch for arch in release.arches}
@@ -76,14 +81,22 @@ async def check_release(release: Release, source: Source, report: Report, scratc
     in_arches = [
         replace(each, arch=arch)
         for arch, survey in zip(release.arches, by_arch, strict=True)
-        for each in survey.subjects
-        if not survey.lists
+        for each in _of_arch(survey)
     ]
-    proofs = await _proofs([*in_list, *in_arches], scratch)
+    attestations = [each for survey in by_arch for each in survey.subjects if each.listed == UNKNOWN]
+    proofs = await _proofs([*in_list, *in_arches, *attestations], scratch)
     findings += [*_findings(proofs), *_label_differences(proofs)]
     if listed.lists:
         findings += _differences(str(references[0]), in_list, in_arches)
     return _conclude([*listed.lists, *_results(proofs[len(in_list) :])], findings, report)
+
+
+def _of_arch(survey: _Survey) -> list[Subject]:
+    """What an arch's tag leads to: an image, or a list of one image and BuildKit's attestations for it."""
+    if not survey.lists:
+        return survey.subjects
+    images = [each for each in survey.subjects if each.listed != UNKNOWN]
+    return images if len(survey.lists) == 1 == len(images) < len(survey.subjects) else []
 
 
 async def _proofs(subjects: Iterable[Subject], scratch: Path) -> list[Proof]:
@@ -120,11 +133,16 @@ async def _descend(
             raise ImageError(f"size: found {len(manifest.data)} bytes, expected at most {LARGEST_MANIFEST}")
         if entry is not None and entry.size != len(manifest.data):
             raise ImageError(f"size: found {len(manifest.data)} bytes, expected {entry.size} as in the list")
-        parsed = parse_manifest(manifest.data, entry.media_type if entry else manifest.media_type)
+        media_type = entry.media_type if entry else manifest.media_type
+        is_artifact = media_type == ARTIFACT
+        parsed = parse_artifact(manifest.data) if is_artifact else parse_manifest(manifest.data, media_type)
     except (ImageError, PublishError) as error:
         survey.findings.append(Finding(where, str(error)))
         return
     if not isinstance(parsed, tuple):
+        if entry and entry.platform is None and not parsed.artifact:
+            text = "the list's entry has no platform: only config and program are checked"
+            survey.findings.append(Finding(where, text, fault=False))
         platform = entry.platform if entry else None
         survey.subjects.append(Subject(source, reference.repository, name, manifest.digest, parsed, platform))
         return
@@ -138,13 +156,10 @@ async def _descend(
 
 
 async def _follow(source: Source, reference: Reference, survey: _Survey, entry: Descriptor, depth: int) -> None:
-    if entry.media_type not in INDEXES | MANIFESTS:
+    if entry.media_type not in INDEXES | MANIFESTS | {ARTIFACT}:
         text = f"{entry.media_type}: unknown media type: not checked"
         survey.findings.append(Finding(str(reference), text, fault=False))
         return
-    if entry.platform is None and entry.media_type in MANIFESTS:
-        text = "the list's entry has no platform: only config and program are checked"
-        survey.findings.append(Finding(str(reference), text, fault=False))
     key = f"{entry.digest} {entry.platform} {entry.size} {entry.media_type}"
     if key in survey.seen:
         return

@@ -101,7 +101,8 @@ async def push_manifest(images: Sequence[Destinations], scratch: Path) -> list[R
     from build.engines.published import fetch_image
 
     async def listed(to: Destination) -> list[Result]:
-        fetching = {arch: fetch_image(to.store, to.release.arch_tag(arch), arch, scratch) for arch in to.release.arches}
+        tags = {arch: to.release.arch_tag(arch) for arch in to.release.arches}
+        fetching = {arch: fetch_image(to.store, tag, arch, scratch, attested=True) for arch, tag in tags.items()}
         async with started(fetching) as fetched:
             return await publish(to, Unchanged(), fetched, index_of)
 

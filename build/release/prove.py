@@ -14,16 +14,14 @@ from build.errors import BuildError, ImageError, PublishError
 from build.image.reader import LayerReader
 from build.image.rootfs import Files
 from build.oci.descriptor import Blob, Descriptor
-from build.oci.media_types import CONFIGS, LARGEST_MANIFEST
-from build.oci.parse import Config, Manifest, parse_config
-from build.oci.platform import Platform
+from build.oci.media_types import LARGEST_MANIFEST
+from build.oci.parse import NO_CONFIG, Config, Manifest, parse_config
+from build.oci.platform import UNKNOWN, Platform
 from build.oci.reference import Repository
 from build.stores.store import Source
 
 # Bytes.
 _LARGEST_BLOB = 64 << 30
-# The platform that BuildKit gives attestations.
-_UNKNOWN = Platform("unknown", "unknown")
 # Variants that are implied, as in containerd's platforms.Normalize.
 _IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
 
@@ -83,13 +81,18 @@ async def prove(subject: Subject, spool: Path) -> Proof:
 
 async def _prove(subject: Subject, spool: Path, findings: list[Finding]) -> Config | None:
     manifest = subject.manifest
-    blob = await _blob(subject, manifest.config, spool, findings, LARGEST_MANIFEST)
-    if subject.listed == _UNKNOWN or manifest.config.media_type not in CONFIGS:
+    blob = None
+    if manifest.config != NO_CONFIG:
+        blob = await _blob(subject, manifest.config, spool, findings, LARGEST_MANIFEST)
+    if subject.listed == UNKNOWN or manifest.artifact:
         for layer, elsewhere in zip(manifest.layers, manifest.elsewhere, strict=True):
             if not elsewhere:
                 await _blob(subject, layer, spool, findings)
-        what = "an attestation" if subject.listed == _UNKNOWN else f"not an image but {manifest.config.media_type}"
-        findings.append(subject.note(subject.digest, f"{what}: only its digests are checked"))
+        what = "an attestation" if subject.listed == UNKNOWN else f"not an image but {manifest.artifact}"
+        if subject.arch:
+            findings.append(subject.fault(subject.digest, f"{what}, expected an image for arch {subject.arch.name}"))
+        else:
+            findings.append(subject.note(subject.digest, f"{what}: only its digests are checked"))
         return None
     config = None
     if blob is not None:

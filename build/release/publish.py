@@ -105,7 +105,7 @@ async def _publish(
     index = _index(listing, targets)
     notes = await work.notes(targets, index)
     work.refuse_to_move(targets, index, notes)
-    new = [arch for arch, target in targets.items() if target is None or target.digest != current[tags[arch]]]
+    new = [arch for arch, target in targets.items() if target is None or target.tagged != current[tags[arch]]]
     list_is_new = list_tag is not None and (index is None or index.digest != current[list_tag])
     if (new or list_is_new) and not to.dry:
         if not early:
@@ -163,7 +163,7 @@ class _Publication(Generic[T]):
         """Why tags that may not move, or that a plan would move, have another digest, as far as that is known."""
         if not self.to.store.keeps_tags or (self.to.overwrite and not self.to.dry):
             return ()
-        known = [(self.tags[arch], image.digest, image) for arch, image in targets.items() if image]
+        known = [(self.tags[arch], image.tagged, image) for arch, image in targets.items() if image]
         if self.list_tag and index:
             known.append((self.list_tag, index.digest, index.images[0]))
         for tag, digest, image in known:
@@ -176,7 +176,7 @@ class _Publication(Generic[T]):
     ) -> None:
         if not self.to.store.keeps_tags or self.to.overwrite:
             return
-        wanted = {self.tags[arch]: target.digest if target else None for arch, target in targets.items()}
+        wanted = {self.tags[arch]: target.tagged if target else None for arch, target in targets.items()}
         if self.list_tag and index:
             wanted = {self.list_tag: index.digest, **wanted}
         lines = [
@@ -199,7 +199,7 @@ class _Publication(Generic[T]):
 
     async def verify(self, targets: Mapping[Arch, Image | None], index: Index | None) -> None:
         """Read the tags back, because registries have no locks; raise PublishError if another run moved one."""
-        wanted = {self.tags[arch]: image.digest for arch, image in targets.items() if image}
+        wanted = {self.tags[arch]: image.tagged for arch, image in targets.items() if image}
         if self.list_tag and index:
             wanted = {self.list_tag: index.digest, **wanted}
         settled = self.to.store.settled_digest
@@ -226,7 +226,7 @@ class _Publication(Generic[T]):
 
     def _result(self, tag: Tag, target: Image | Index | None, platform: str | None, notes: Sequence[str]) -> Result:
         place = "layout" if tag.repository.on_disk else "registry"
-        digest, current = target.digest if target else None, self.current[tag]
+        digest, current = target.tagged if target else None, self.current[tag]
         if digest and digest == current:
             return Result(str(tag), digest, platform, "kept")
         if not current:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from build.errors import ImageError, all_of
+from build.errors import ImageError, PublishError, all_of
+from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Image
-from build.oci.media_types import LARGEST_MANIFEST, MANIFESTS
+from build.oci.media_types import INDEXES, LARGEST_MANIFEST, MANIFESTS
 from build.oci.parse import Manifest, parse_config, parse_manifest
+from build.oci.platform import UNKNOWN
 from build.oci.reference import Repository
 from build.stores.store import Source, Store
 
@@ -16,12 +18,19 @@ from build.stores.store import Source, Store
 _SENT_TWICE = 1 << 16
 
 
-async def fetch(source: Source, repository: Repository, reference: str, spool: Path) -> Image | None:
+async def fetch(
+    source: Source, repository: Repository, reference: str, spool: Path, *, attested: bool = False
+) -> Image | None:
     """The image that a tag or digest refers to, or None; large layers are files in `spool`.
 
-    Raises PublishError if a part is missing, and ImageError if it is not an image.
+    If `attested`, that may be an index of one image and BuildKit's attestations for it. Raises PublishError if a part
+    is missing, and ImageError if it is not an image.
     """
-    manifest = await source.manifest(repository, reference)
+    manifest, index, entry = await source.manifest(repository, reference), "", None
+    if manifest and attested and (entry := _attested(manifest)):
+        index, manifest = manifest.digest, await source.manifest(repository, entry.digest)
+        if manifest is None:
+            raise PublishError(f"{index}: its image {entry.digest} is missing")
     if manifest is None:
         return None
     if manifest.media_type not in MANIFESTS:
@@ -32,7 +41,18 @@ async def fetch(source: Source, repository: Repository, reference: str, spool: P
     if parsed.config.size > LARGEST_MANIFEST:
         raise ImageError(f"config: found {parsed.config.size} bytes, expected at most {LARGEST_MANIFEST}")
     config, *layers = await all_of(source.blob(repository, each, spool) for each in (parsed.config, *parsed.layers))
-    return Image(parse_config(config.data).platform, manifest, config, tuple(layers))
+    image = Image(parse_config(config.data).platform, manifest, config, tuple(layers), index)
+    if entry and entry != image.descriptor:
+        raise ImageError(f"{index}: found the entry {entry.fields()}, expected {image.descriptor.fields()}")
+    return image
+
+
+def _attested(manifest: Blob) -> Descriptor | None:
+    """The only image of an index with BuildKit's attestations, or None."""
+    parsed = parse_manifest(manifest.data, manifest.media_type) if manifest.media_type in INDEXES else ()
+    entries = parsed if isinstance(parsed, tuple) else ()
+    images = [each for each in entries if not (each.attests and each.platform == UNKNOWN)]
+    return images[0] if len(images) == 1 < len(entries) else None
 
 
 async def transfer(

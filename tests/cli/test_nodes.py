@@ -15,6 +15,7 @@ from tests.support.checkout import Checkout, Run, results
 from tests.support.components import need
 from tests.support.reading import inspect, skopeo
 from tests.support.registries import Recorder
+from tests.support.strangers import Shelf
 
 PROGRAMS = ["containerd 2", "containerd 1", "CRI-O", "podman", "kubelet"]
 
@@ -138,3 +139,34 @@ def test_one_arch_is_no_release(checkout: Checkout, recorder: Recorder) -> None:
     skopeo("copy", *insecure, f"{team}/pause-arm:3.1", f"{team}/pause:4.0")
     message = checkout.refuses(1, "use", "--tag", "4.0", REGISTRY=f"{recorder.host}/team")
     assert message.rstrip().endswith("expected a manifest list")
+
+
+def test_any_reference_is_used_by_digest_and_with_its_own_command(
+    checkout: Checkout, recorder: Recorder, tmp_path: Path
+) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    settings = {"Entrypoint": ["/sleep"], "Cmd": ["infinity"]}
+    image = shelf.image("linux/arm64", settings=settings)
+    index = shelf.index({**shelf.image("windows/amd64"), "platform": {"os": "windows", "architecture": "amd64"}}, image)
+    for tag, made in (("image", image), ("list", index)):
+        name = f"{recorder.host}/any/one:{tag}"
+        skopeo("copy", "--all", "--dest-tls-verify=false", shelf.tag(tag, made), f"docker://{name}")
+        for asked in (name, f"{name}@{made['digest']}", f"{recorder.host}/any/one@{made['digest']}"):
+            found = {each["program"]: each for each in results(checkout("use", asked, "--json"))}
+            assert list(found) == PROGRAMS
+            assert {each["reference"] for each in found.values()} == {f"{recorder.host}/any/one@{made['digest']}"}
+            assert toml(found["CRI-O"])["crio"]["image"]["pause_command"] == "/sleep infinity"
+    release = checkout("all-push", REGISTRY=recorder.host)
+    name = next(iter(release.digests))
+    assert checkout("use", name).stdout == checkout("use", REGISTRY=recorder.host).stdout
+
+
+def test_references_that_are_not_used(checkout: Checkout, recorder: Recorder, tmp_path: Path) -> None:
+    nothing = f"{recorder.host}/any/one:1"
+    assert checkout.refuses(1, "use", nothing) == f"{nothing}: not found\n"
+    shelf = Shelf(tmp_path / "shelf")
+    signature = shelf.manifest(shelf.json({"rootfs": {}}, "config"), [shelf.put(b"{}", "text/x")])
+    skopeo("copy", "--dest-tls-verify=false", shelf.tag("1", signature), f"docker://{nothing}")
+    assert checkout.refuses(1, "use", nothing) == f"{nothing}: found text/x, expected an image\n"
+    assert "is a folder" in checkout.refuses(2, "use", "oci:dist/pause:3.1")
+    assert "--tag selects a part of the release" in checkout.refuses(2, "use", nothing, "--tag", "3")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -310,7 +311,25 @@ def test_the_task_builds_a_toolchain(
     assert run.digests == {"pause-tests/made:1": docker.image("pause-tests/made:1")["Id"]}
     assert "Step 2/2 : RUN" in run.stderr
     assert list(checkout(*BUILD, "--arch", "s390x", **ours).digests) == ["bin/pause-s390x"]
-    docker("rmi", "pause-tests/made:1", "debian:bookworm-slim")
+    docker("rmi", "pause-tests/made:1")
+    unnamed = {"DOCKER_HOST": docker.host}
+    run = checkout("kube-cross", **unnamed)
+    assert run.digests == {"localhost/kube-cross:latest": docker.image("localhost/kube-cross:latest")["Id"]}
+    [words] = re.findall(r"^note: to compile with it: export (.*)$", run.stderr, re.MULTILINE)
+    named = dict(word.split("=") for word in words.split())
+    assert list(checkout(*BUILD, "--arch", "s390x", **unnamed, **named).digests) == ["bin/pause-s390x"]
+    assert docker("images", "--quiet", SETTINGS.defaults.kube_cross_image) == ""
+    docker("rmi", "localhost/kube-cross:latest", "debian:bookworm-slim")
+
+
+def test_the_task_never_takes_the_name_of_the_published_image(released: tuple[Checkout, Run]) -> None:
+    checkout, _ = released
+    published = SETTINGS.defaults.kube_cross_image
+    assert checkout("--dry", "kube-cross").stdout == "made    localhost/kube-cross:latest\n"
+    assert checkout("--dry", "kube-cross", KUBE_CROSS_VERSION="2").stdout == "made    localhost/kube-cross:2\n"
+    for words, variables in (([], {"KUBE_CROSS_IMAGE": published}), (["--kube-cross-image", published], {})):
+        message = checkout.refuses(2, "kube-cross", *words, **variables)
+        assert message.startswith(f"{published!r} is the published toolchain image")
 
 
 def test_a_toolchain_whose_base_cant_be_had(checkout: Checkout, toolchain: dict[str, str]) -> None:

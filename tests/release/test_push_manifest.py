@@ -12,6 +12,7 @@ import pytest
 from tests.support.checkout import RELEASE, Checkout, Run, ended
 from tests.support.reading import digest, inspect, skopeo
 from tests.support.registries import Recorder
+from tests.support.strangers import Json, Shelf
 
 Released = tuple[Checkout, Run]
 
@@ -162,3 +163,87 @@ def test_a_damaged_blob_is_refused(checkout: Checkout) -> None:
     layer.unlink()
     checkout("push", "--arch", "arm")
     checkout("push-manifest")
+
+
+# --- images that BuildKit pushed, with attestations ---
+
+
+def attested(shelf: Shelf, images: int = 1, **changes: object) -> Json:
+    """An index as BuildKit makes it of the image under 3.1, and attestations for it."""
+    [tagged] = shelf_index(shelf)
+    image = {"mediaType": tagged["mediaType"], "digest": tagged["digest"], "size": tagged["size"]}
+    config = shelf.read(shelf.read(image)["config"])
+    platform = {name: config[name] for name in ("os", "architecture", "variant") if name in config}
+    unknown = {"os": "unknown", "architecture": "unknown", "rootfs": {"type": "layers", "diff_ids": []}}
+    statement = shelf.put(b'{"_type":"https://in-toto.io/Statement/v1"}', "application/vnd.in-toto+json")
+    annotations = {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": image["digest"]}
+    manifest = shelf.manifest(shelf.json(unknown, "config"), [statement])
+    mark = {"annotations": annotations, "platform": {"architecture": "unknown", "os": "unknown"}}
+    return shelf.index(*[{**image, "platform": platform}] * images, {**manifest, **mark, **changes})
+
+
+def shelf_index(shelf: Shelf) -> list[Json]:
+    entries: list[Json] = json.loads((shelf.folder / "index.json").read_bytes())["manifests"]
+    return entries
+
+
+def test_the_image_is_taken_out_of_an_index_with_attestations(
+    released: Released, checkout: Checkout, recorder: Recorder
+) -> None:
+    """The list is the one of the images alone; the arches' tags keep their attestations, and `check` accepts both."""
+    _, elsewhere = released
+    checkout("all-push-images")
+    indexes = {}
+    for arch in RELEASE:
+        shelf = Shelf(checkout.root / "dist" / f"pause-{arch}")
+        layout = shelf.tag("3.1", attested(shelf) if arch != "s390x" else shelf_index(shelf)[0])
+        insecure_copy("--all", layout, f"docker://{recorder.host}/pause-{arch}:3.1")
+        indexes[f"{recorder.host}/pause-{arch}:3.1"] = shelf_index(shelf)[0]["digest"]
+    recorder.forget()
+    plan = checkout("--dry", "push-manifest", REGISTRY=recorder.host)
+    assert {each.method for each in recorder.exchanges} <= {"HEAD", "GET"}
+    run = checkout("push-manifest", REGISTRY=recorder.host)
+    name = f"{recorder.host}/pause:3.1"
+    assert run.digests == plan.digests == {name: elsewhere.digests["oci:dist/pause:3.1"], **indexes}
+    for reference, wanted in run.digests.items():
+        assert inspect(f"docker://{reference}", "--raw")[0] == wanted
+    recorder.forget()
+    assert checkout("push-manifest", REGISTRY=recorder.host).stdout == run.stdout
+    assert {each.method for each in recorder.exchanges} == {"HEAD", "GET"}
+    checkout("check", REGISTRY=recorder.host)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        lambda shelf: attested(shelf, images=2),
+        lambda shelf: attested(shelf, images=0),
+        lambda shelf: attested(shelf, annotations={}),
+        lambda shelf: attested(shelf, platform={"os": "linux", "architecture": "arm64"}),
+        lambda shelf: shelf.index(shelf.read(attested(shelf))["manifests"][0]),
+    ],
+    ids=["two images", "no image", "not marked", "of a platform", "no attestation"],
+)
+def test_any_other_index_is_refused(checkout: Checkout, index: Callable[[Shelf], Json]) -> None:
+    checkout("push", "--arch", "arm64")
+    shelf = Shelf(checkout.root / "dist/pause-arm64")
+    shelf.tag("3.1", index(shelf))
+    message = checkout.refuses(1, "push-manifest", "--arch", "arm64")
+    assert "found application/vnd.oci.image.index.v1+json, expected an image manifest" in message
+
+
+def test_an_index_that_describes_its_image_otherwise_is_refused(checkout: Checkout) -> None:
+    checkout("push", "--arch", "arm64")
+    shelf = Shelf(checkout.root / "dist/pause-arm64")
+    image, attestation = shelf.read(attested(shelf))["manifests"]
+    shelf.tag("3.1", shelf.index({**image, "platform": {"os": "linux", "architecture": "s390x"}}, attestation))
+    message = checkout.refuses(1, "push-manifest", "--arch", "arm64")
+    assert "found the entry {" in message
+    assert "'architecture': 's390x'" in message
+
+
+def test_copy_changes_no_tag_and_so_refuses_such_an_index(checkout: Checkout) -> None:
+    checkout("all-push")
+    shelf = Shelf(checkout.root / "dist/pause-arm64")
+    shelf.tag("3.1", attested(shelf))
+    assert "expected an image manifest" in checkout.refuses(1, "copy", "oci:dist", f"oci:{checkout.side}/copy")

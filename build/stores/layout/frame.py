@@ -48,9 +48,10 @@ def check_entry(folder: Path, entry: Mapping[str, Any], manifest: bytes) -> None
         raise PublishError(f"{where}: mediaType: found {shown(found)}, expected {expected}{_MEND}")
 
 
-def _declared(manifest: bytes) -> object:
-    """The `mediaType` in a manifest, if there is one; whoever parses the manifest says what else is wrong."""
+def _declared(manifest: bytes) -> str | None:
+    """The `mediaType` in a manifest, if there is one; whoever parses the manifest says what is wrong with it."""
     try:
-        return parse(manifest, MANIFEST).get("mediaType")
+        found = parse(manifest, MANIFEST).get("mediaType")
     except ImageError:
         return None
+    return found if isinstance(found, str) else None

@@ -6,14 +6,14 @@ import re
 
 from build.errors import PublishError
 from build.oci.descriptor import Blob
-from build.oci.media_types import INDEXES, MANIFESTS
+from build.oci.media_types import ARTIFACT, INDEXES, MANIFESTS
 from build.oci.parse import media_type_of
 from build.oci.reference import Repository
 from build.stores.http.client import Request
 from build.stores.http.failures import NotVisibleError
 from build.stores.registry.session import STORED, Session, told_digest
 
-ACCEPT = ", ".join(sorted(MANIFESTS | INDEXES))
+ACCEPT = ", ".join(sorted(MANIFESTS | INDEXES | {ARTIFACT}))
 # Codes for what a manifest refers to (distribution-spec, "Error Codes"). It was stored just before.
 _UNKNOWN = re.compile(r"\b(MANIFEST_BLOB_UNKNOWN|MANIFEST_UNKNOWN|BLOB_UNKNOWN|NAME_UNKNOWN)\b")
 
