@@ -81,9 +81,9 @@ def parse_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | Man
 
 def parse_artifact(data: bytes) -> Manifest:
     """The parsed artifact manifest (image-spec 1.1.0-rc2, artifact.md); `layers` are its blobs."""
-    members = _object(data)
+    members = parse(data, MANIFEST)
     if members.get("mediaType") != ARTIFACT:
-        raise ImageError(f"media type: found {_shown(members.get('mediaType'))}, expected {ARTIFACT!r}")
+        raise ImageError(f"media type: found {shown(members.get('mediaType'))}, expected {ARTIFACT!r}")
     blobs, kind = _optional(members, "blobs", list, []), _required(members, "artifactType", str)
     return _manifest(NO_CONFIG, blobs, "blobs", kind)
 

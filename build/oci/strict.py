@@ -30,7 +30,7 @@ _DESCRIPTOR = _shape("mediaType digest size urls data artifactType", platform=_P
 MANIFEST = _shape(
     "schemaVersion mediaType artifactType",
     annotations=FREE,
-    **dict.fromkeys(("config", "layers", "manifests", "subject"), _DESCRIPTOR),
+    **dict.fromkeys(("config", "layers", "manifests", "blobs", "subject"), _DESCRIPTOR),
 )
 _SETTINGS = _shape(
     "User Env Entrypoint Cmd WorkingDir StopSignal ArgsEscaped Healthcheck OnBuild Shell",
