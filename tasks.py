@@ -31,7 +31,7 @@ from build.errors import BuildError, UsageError
 ROOT = Path(__file__).resolve().parent
 
 if "--complete" in sys.argv:
-    complete_values(ROOT / "arches.yaml")
+    complete_values()
 
 if isinstance(sys.stdout, TextIOWrapper):  # stderr does so by itself
     sys.stdout.reconfigure(errors="backslashreplace")

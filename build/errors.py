@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
-from typing import TypeVar
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Self, TypeVar
 
 T = TypeVar("T")
 
 
 class BuildError(Exception):
-    """A failure that the user can understand and act on; shown as one message, never as a traceback."""
+    """A failure that the user can understand and act on; shown as one message, never as a traceback.
+
+    `reason` is what the failures of several requests have in common; by default, the whole message.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
+
+    def at(self, where: str) -> Self:
+        """The same failure, with `where` in front of its message."""
+        return type(self)(f"{where}: {self}", self.reason if self.reason != str(self) else "")
 
 
 class UsageError(BuildError):
@@ -35,8 +46,8 @@ class PublishError(BuildError):
 async def all_of(parts: Iterable[Awaitable[T]]) -> list[T]:
     """The results of all parts, in their order, once none is running.
 
-    Raises the first failure; if several parts failed for different reasons, its message lists them all. Anything but a
-    BuildError cancels the other parts.
+    Raises the first failure; if several parts failed for different reasons, its message has one of each, and how many
+    more there are. Anything but a BuildError cancels the other parts.
     """
 
     import asyncio
@@ -55,5 +66,21 @@ async def all_of(parts: Iterable[Awaitable[T]]) -> list[T]:
     outcomes = [task.result() for task in tasks]
     failures = [each for each in outcomes if isinstance(each, BuildError)]
     if failures:
-        raise type(failures[0])("\n  ".join(dict.fromkeys(map(str, failures)))) from None
+        raise _joined(failures) from None
     return [each for each in outcomes if not isinstance(each, BuildError)]
+
+
+def _joined(failures: Sequence[BuildError]) -> BuildError:
+    told = once((each.reason, str(each)) for each in failures)
+    return type(failures[0])("\n  ".join(told), "\n  ".join(dict.fromkeys(each.reason for each in failures)))
+
+
+def once(failures: Iterable[tuple[str, str]]) -> list[str]:
+    """Of messages with the same reason, the first one and how many more there are; each failure is reason, message."""
+    by_reason: dict[str, dict[str, None]] = {}
+    for reason, message in failures:
+        by_reason.setdefault(reason, {})[message] = None
+    return [
+        first + (f"\n  {len(more)} more failed for the same reason" if more else "")
+        for first, *more in by_reason.values()
+    ]

@@ -135,15 +135,21 @@ async def copy(options: Options) -> list[Result]:
     """Copy releases from SRC to DST."""
     from build.oci.reference import archive_file, check_registry
     from build.release import pipeline
-    from build.release.copy import Destination
+    from build.release.copy import Destination, contents
     from build.system import scratch
 
     source, target = (check_registry(options.flags[side]) for side in ("src", "dst"))
-    origins, targets = zip(*setup.releases(options, [source, target]), strict=True)
+    origins = [origin for origin, _ in setup.releases(options, [source, target])]
+    file = archive_file(target)
+    if file:
+        given.expect_folder(options, target, file)
     with scratch(setup.scratch_base(options)) as folder:
         async with setup.stores(options) as store:
             origin = setup.source(options, source, store)
-            if file := archive_file(target):
+            if not options.any("image", "arch", "all_arch", "tag"):
+                origins = await contents(origin, source, origins, setup.settings(options))
+            targets = [replace(each, registry=target) for each in origins]
+            if file:
                 overwrite = bool(options.flags.get("overwrite"))
                 to = Destination(options.root / file, overwrite, options.dry, options.report)
                 return await pipeline.pack(origins, origin, targets, to, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,10 @@ class Options:
         """The flag, else the environment variable (name in upper case), else the default; empty values are ignored."""
         return self.flags.get(name) or self.environment.get(name.upper()) or default
 
+    def any(self, *names: str) -> bool:
+        """Whether the user gave one of these flags, or its environment variable."""
+        return any(self.flags.get(name) or self.environment.get(name.upper()) for name in names)
+
     def one_of(self, name: str, default: str, known: Mapping[str, Any]) -> Any:
         """The value in `known` that the option selects; raise UsageError with the nearest name for an unknown one."""
         from build.config.arches import nearest
@@ -57,6 +62,16 @@ def registries(options: Options, default: str) -> list[str]:
     return checked
 
 
+def expect_folder(options: Options, place: str, path: str) -> None:
+    """Raise UsageError if `path`, for the user's `place`, is outside the checkout in a folder that does not exist.
+
+    In the checkout, folders are created; elsewhere, a path that is not there is more likely misspelled or not mounted.
+    """
+    folder = Path(os.path.abspath(options.root / path)).parent
+    if not folder.exists() and not folder.is_relative_to(options.root):
+        raise UsageError(f"{place!r}: no such folder: {folder}\n  create it first: mkdir -p {shlex.quote(str(folder))}")
+
+
 def timeout(options: Options) -> float:
     """The limit in seconds for all requests to registries; raise UsageError unless it is a positive integer."""
     return _positive(options, "timeout", str(TIMEOUT), "seconds") or TIMEOUT
@@ -76,10 +91,11 @@ def _positive(options: Options, name: str, default: str, unit: str) -> int | Non
 
 def insecure(options: Options) -> frozenset[str]:
     """The hosts of --insecure-registry; raise UsageError for an invalid host."""
-    from build.oci.reference import HOST
+    from build.oci.reference import HOST, check_port
 
     given = options.flags.get("insecure_registry") or ()
     for host in given:
+        check_port(host, host)
         if not HOST.fullmatch(host):
             raise UsageError(f"--insecure-registry {host!r}: expected HOST[:PORT], for example registry.site:5000")
     return frozenset(given)

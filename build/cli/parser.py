@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -18,6 +19,9 @@ from invoke.exceptions import Exit, ParseError
 from invoke.parser import ParseResult, parser
 from invoke.parser.context import ParserContext
 
+from build.errors import BuildError
+
+_TABLE = Path(__file__).resolve().parents[2] / "arches.yaml"
 # Positional arguments that may be omitted, by their task.
 _OPTIONAL: dict[str, str] = {}
 
@@ -45,7 +49,13 @@ def _quoted(text: str) -> str:
 
 
 class _Machine(parser.ParseMachine):
+    _before = ""
+
     def handle(self, token: str) -> None:
+        # Invoke makes two words of FLAG=VALUE.
+        if not self.waiting_for_flag_value and f"{self._before}={token}" in sys.argv:
+            self._refuse(f"{self._before}={token}: {self._before} takes no value")
+        self._before = token
         core = self.initial.flags if self.initial else {}
         ours = self.context.flags if self.context else {}
         if token.startswith("-") and not self.waiting_for_flag_value and token not in {**core, **ours}:
@@ -91,8 +101,22 @@ class _Machine(parser.ParseMachine):
     def error(self, msg: str) -> NoReturn:
         if msg.startswith("No idea"):
             word = _quoted(msg)
+            if self.context and self.context.name:
+                self._refuse_extra(word)
             self._refuse(f"unknown task {word!r}", word, self.contexts)
         self._refuse(msg)
+
+    def _refuse_extra(self, word: str) -> NoReturn:
+        """Refuse a word after a task's own: it may be meant for a flag, as its value or as itself, or be a task."""
+        from difflib import get_close_matches
+
+        flags = [flag for flag in (*self.context.flags, *self.initial.flags) if flag.startswith("--")]
+        with suppress(BuildError):  # the task reports what is wrong with the table
+            for flag, values in _values().items():
+                if flag in flags and word in values():
+                    self._refuse(f"found {word!r}, expected a flag or a task: did you mean {flag} {word}?")
+        close = get_close_matches(f"--{word}", flags, n=1, cutoff=0.7) or get_close_matches(word, self.contexts, n=1)
+        self._refuse(f"found {word!r}, expected a flag or a task" + (f": did you mean {close[0]}?" if close else ""))
 
     def _refuse(self, message: str, word: str = "", known: Iterable[str] = ()) -> NoReturn:
         close = ""
@@ -112,14 +136,14 @@ parser.ParseMachine = _Machine  # type: ignore[misc]
 program.ParseError = _UsageError  # type: ignore[assignment, attr-defined]
 
 
-def complete_values(arches_yaml: Path) -> None:
+def complete_values() -> None:
     """Have completion offer the names in the tables, and built-in ones, after a flag that takes one of them."""
 
     def complete(names: list[str], core: ParseResult, **others: Any) -> Exit:
         words = re.sub(rf"^({'|'.join(map(re.escape, names))}) ", "", core.remainder).split()
         # The last word is the flag, or the beginning of its value: the shell does not say which.
         flag = next((word for word in reversed(words[-2:]) if word.startswith("--")), "")
-        known = _values(arches_yaml)
+        known = _values()
         if flag in known:
             _print("\n".join(known[flag]()))
             raise Exit
@@ -128,14 +152,14 @@ def complete_values(arches_yaml: Path) -> None:
     program.complete = complete  # type: ignore[attr-defined, assignment]
 
 
-def _values(arches_yaml: Path) -> Mapping[str, Callable[[], Iterable[str]]]:
+def _values() -> Mapping[str, Callable[[], Iterable[str]]]:
     from build.config.arches import ENGINES
     from build.config.parse import read_settings
     from build.oci.media_types import FORMATS
 
     return {
-        "--arch": lambda: ["all", *read_settings(arches_yaml).arches],
-        "--image": lambda: read_settings(arches_yaml).images,
+        "--arch": lambda: ["all", *read_settings(_TABLE).arches],
+        "--image": lambda: read_settings(_TABLE).images,
         "--engine": lambda: ENGINES,
         "--compiler": lambda: ("zig", "kube-cross", "host"),
         "--format": lambda: FORMATS,

@@ -140,6 +140,8 @@ async def stores(options: Options) -> AsyncIterator[Stores]:
     opened: dict[str, Store] = {}
 
     def store(registry: str) -> Store:
+        if registry.startswith("oci:") and (options.root / registry.removeprefix("oci:")).is_file():
+            raise UsageError(f"{registry!r}: found a file, expected a folder of image layouts, or none")
         host = registry.partition("/")[0]
         if host not in opened:
             opened[host] = _store(options, access, registry)
@@ -174,9 +176,12 @@ def _store(options: Options, access: Access, registry: str) -> Store:
 
 
 def destinations(options: Options, images: Sequence[Release], store: Stores) -> list[Destination]:
-    """The destination of each release."""
+    """The destination of each release; raise UsageError for a layout in a folder that is refused."""
     from build.release.publish import Destination
 
+    for each in images:
+        if each.registry.startswith("oci:"):
+            given.expect_folder(options, each.registry, each.registry.removeprefix("oci:"))
     overwrite = bool(options.flags.get("overwrite"))
     return [
         Destination(each, store(each.registry), options.report, overwrite=overwrite, dry=options.dry) for each in images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -142,5 +143,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     names = list(known)
+    parts = [part for part in re.split(r"[\s,;]+", name) if part in names]
+    if len(parts) > 1:
+        return f"\n  for several, repeat the flag; in a variable, separate them by blanks: {' '.join(parts)}"
     close = get_close_matches(name, names, n=1, cutoff=0.5)
     return (f": did you mean {close[0]!r}?" if close else "") + f"\n  known: {', '.join(names)}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from build.config.arches import nearest
 from build.errors import UsageError
 
 Scalar = TypeVar("Scalar", int, str)
@@ -96,7 +97,8 @@ class Node:
         fields = {}
         for name, value in self.items():
             if name not in known:
-                raise value.error(f"unknown key {name!r}", f"one of {', '.join(known)}")
+                close, _, names = nearest(name, known).partition("\n  known: ")
+                raise value.error(f"unknown key {name!r}{close}", f"one of {names}")
             fields[name] = value
         for name in required:
             self.require(name in fields, f"no key {name!r}", f"a value for {f'{self.key}.{name}'.lstrip('.')}")

@@ -44,7 +44,7 @@ async def fetch_image(
         elf.check(found.data, arch.elf, "its program")
         return image
     except BuildError as error:
-        raise type(error)(f"{arch.name}: {tag}: {error}") from None
+        raise error.at(f"{arch.name}: {tag}") from None
 
 
 def entrypoint(config: Config, layers: Sequence[Blob], limit: int, files: Files | None = None) -> Program:

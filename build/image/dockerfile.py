@@ -9,27 +9,34 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any
 
+from build.config.arches import nearest
 from build.errors import ImageError
 from build.oci.platform import Platform
 
 _USE_DOCKER = "build it with --engine docker"
 _COPY = ("COPY", "ADD")
+# What Docker knows and the embedded engine does not.
+_DOCKERS = ["ARG", "FROM", "HEALTHCHECK", "MAINTAINER", "ONBUILD", "RUN", "SHELL", "VOLUME", "WORKDIR"]
 # One instruction as the parser returns it: instruction, value, startline and endline, counted from 0.
 _Step = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A file that COPY or ADD takes from `source` in the checkout to `target`, an absolute path in the image."""
+    """A file that COPY or ADD takes from `source` in the checkout to `target`, an absolute path in the image.
+
+    `where` is the instruction, with its line, for error messages.
+    """
 
     source: str
     target: str
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,10 @@ class Dockerfile:
     instructions: tuple[str, ...]
 
 
-def parse(text: str, name: str, arch: str = "") -> Dockerfile:
+def parse(text: str, name: str, arch: str = "", line_of: Callable[[int], int] = lambda line: line) -> Dockerfile:
     """Parse a rendered Dockerfile; `name` and `arch` are for error messages.
+
+    `line_of` gives the line of its template for a line of `text`, both counted from 1.
 
     Raises ImageError with line and instruction for what is not supported.
     """
@@ -51,7 +60,7 @@ def parse(text: str, name: str, arch: str = "") -> Dockerfile:
     suffix = f" ({arch})" if arch else ""
 
     def location(line: int) -> str:
-        return f"{name}:{line + 1}{suffix}: "
+        return f"{name}:{line_of(line + 1)}{suffix}: "
 
     parser = DockerfileParser(fileobj=BytesIO(text.encode()), env_replace=False)
     steps = [step for step in parser.structure if step["instruction"] != "COMMENT"]
@@ -66,6 +75,9 @@ def parse(text: str, name: str, arch: str = "") -> Dockerfile:
             copies += _copies(value, where)
         elif instruction in _CONFIG:
             _CONFIG[instruction](config, value, where)
+        elif instruction not in _DOCKERS:
+            hint = nearest(instruction, sorted({*_COPY, *_CONFIG, *_DOCKERS}))
+            raise ImageError(f"{location(step['startline'])}unknown instruction {instruction!r}{hint}")
         else:
             raise ImageError(f"{where} is not supported by the embedded engine\n  {_USE_DOCKER}, or remove it")
     _check_complete(parser.structure, text, location)
@@ -136,7 +148,7 @@ def _copies(value: str, where: str) -> Iterable[Copy]:
             raise ImageError(f"{where} {source}: expected a file inside the checkout")
         if len(sources) > 1 and not target.endswith("/"):
             raise ImageError(f"{where} {value}: the target of several sources must end with /")
-        yield Copy(str(path), str(PurePosixPath("/", target, path.name if target.endswith("/") else "")))
+        yield Copy(str(path), str(PurePosixPath("/", target, path.name if target.endswith("/") else "")), where)
 
 
 def _exec_form(value: str, where: str) -> tuple[str, ...]:

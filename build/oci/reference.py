@@ -44,11 +44,16 @@ class Repository:
                 )
             return cls("", folder)
         host, _, name = text.partition("/")
+        check_port(host, text)
         if not _is_host(host):
+            several = (
+                "\n  for several, repeat the flag: --registry A --registry B" if re.search(r"[\s,;]", text) else ""
+            )
             hub = f"\n  on Docker Hub: docker.io/{host}; on a host of that name: {host}:PORT"
             raise UsageError(
                 f"{text!r}: {host!r} is not a registry's host"
                 "\n  expected HOST[:PORT][/PATH], for example registry.example/team or localhost:5000, or oci:FOLDER"
+                + several
                 + (hub if NAME.fullmatch(host) else "")
             )
         if not NAME.fullmatch(name) or len(text) > MAX_LENGTH:
@@ -71,6 +76,13 @@ class Repository:
 
 def _is_host(text: str) -> bool:
     return bool(HOST.fullmatch(text) and re.search(r"[.:]|^localhost$", text))
+
+
+def check_port(host: str, text: str) -> None:
+    """Raise UsageError, with the whole `text`, if HOST:PORT has a port that no host can have."""
+    name, colon, port = host.rpartition(":")
+    if colon and HOST.fullmatch(name) and port.isdecimal() and (len(port) > 5 or not 0 < int(port) < 1 << 16):
+        raise UsageError(f"{text!r}: found port {port}, expected 1 to 65535")
 
 
 def archive_file(registry: str) -> str:
@@ -144,9 +156,10 @@ class Reference:
 def check_tag(text: str) -> str:
     """Return `text` if it is a tag; raise UsageError otherwise."""
     if not TAG.fullmatch(text):
-        raise UsageError(
-            f"{text!r} is not a tag\n  expected letters, digits, _ . or -, not . or - first, at most 128 characters"
-        )
+        expected = "expected letters, digits, _ . or -, not . or - first, at most 128 characters"
+        if len(parts := text.split(",")) > 1 and all(map(TAG.fullmatch, parts)):
+            expected = "expected one: for several, run it once for each"
+        raise UsageError(f"{text!r} is not a tag\n  {expected}")
     return text
 
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from build.config.release import Release
 from build.engines.moves import REVISION, same_commit
-from build.errors import ImageError, PublishError, all_of
+from build.errors import ImageError, PublishError, all_of, once
 from build.oci.descriptor import Descriptor
 from build.oci.media_types import ARTIFACT, INDEXES, LARGEST_MANIFEST, MANIFESTS
 from build.oci.parse import parse_artifact, parse_manifest
@@ -137,7 +137,7 @@ async def _descend(
         is_artifact = media_type == ARTIFACT
         parsed = parse_artifact(manifest.data) if is_artifact else parse_manifest(manifest.data, media_type)
     except (ImageError, PublishError) as error:
-        survey.findings.append(Finding(where, str(error)))
+        survey.findings.append(Finding(where, str(error), reason=error.reason))
         return
     if not isinstance(parsed, tuple):
         if entry and entry.platform is None and not parsed.artifact:
@@ -257,8 +257,9 @@ def _conclude(results: list[Result], findings: Iterable[Finding], report: Report
     for finding in distinct:
         if not finding.fault:
             report(Event(f"note: {finding}", note=True))
-    faults = [str(finding).replace("\n", "\n  ") for finding in distinct if finding.fault]
+    faults = [finding for finding in distinct if finding.fault]
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise ImageError("\n  ".join([f"{count} in what is published", *faults]))
+        told = once((each.reason or str(each), str(each)) for each in faults)
+        raise ImageError("\n".join([f"{count} in what is published", *told]).replace("\n", "\n  "))
     return results

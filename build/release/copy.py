@@ -5,26 +5,87 @@ from __future__ import annotations
 import asyncio
 import filecmp
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from build.config.arches import Arch, ImageSettings, Settings
 from build.config.release import Release
 from build.engines.moves import other_revision
 from build.engines.published import fetch_image
 from build.errors import ImageError, PublishError, all_of
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Image, Index
-from build.oci.media_types import FORMATS, OCI
+from build.oci.media_types import FORMATS, INDEXES, OCI
 from build.oci.parse import parse_config, parse_manifest
-from build.oci.reference import Tag
+from build.oci.reference import NAME, TAG, Tag, archive_file
 from build.oci.tar import LARGEST
 from build.report import Report, Result
 from build.stores.archive.archive import Archive
 from build.stores.archive.write import Entry, write_archive
 from build.stores.store import Source
 from build.system import replacing
+
+
+async def contents(source: Source, registry: str, origins: Sequence[Release], settings: Settings) -> list[Release]:
+    """What to copy from `registry` if nothing is selected; `origins` are the releases of the image table there.
+
+    From an archive, that is every release in it; from a layout, `origins` and the images that the table does not have.
+    Of the latter, the images for the arches are NAME-ARCH. Raises ImageError for what belongs to no such release.
+    """
+    in_table = {image.repository: image for image in settings.images.values()}
+    is_archive, listing = bool(archive_file(registry)), source.listing(registry)
+    found = [] if is_archive else list(origins)
+    for name, tag in listing:
+        template = f"{{registry}}/{name}"
+        if NAME.fullmatch(name) and TAG.fullmatch(tag) and (is_archive or template not in in_table):
+            image = in_table.get(template) or _unknown_image(name, tag)
+            with _selectable(f"{registry}: {name}:{tag}"):
+                arches = await _arches(source, Release(image, (), registry, tag), settings.arches.values())
+            found += [Release(image, arches, registry, tag)] if arches else []
+    with _selectable(registry):
+        there = {f"{name}:{tag}" for name, tag in listing}
+        taken = {_name(tag) for each in found for tag in (each.list_tag(), *map(each.arch_tag, each.arches))}
+        if is_archive and found and (left := sorted(there - taken)):
+            raise ImageError(f"found {', '.join(left)}, expected only manifest lists and their images")
+    return found or list(origins)
+
+
+def _unknown_image(name: str, tag: str) -> ImageSettings:
+    template = f"{{registry}}/{name}"
+    return ImageSettings(
+        name, tag, template, f"{template}-{{arch}}", "", (), {}, (), "", (), {}, libc=False, verify=None
+    )
+
+
+@contextmanager
+def _selectable(where: str) -> Iterator[None]:
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"{where}: {error}\n  to copy only a part, select it with --image or --tag") from None
+
+
+async def _arches(source: Source, release: Release, known: Iterable[Arch]) -> tuple[Arch, ...]:
+    """The arches of a manifest list; none if the release's tag is that of an image."""
+    tag = release.list_tag()
+    manifest = await source.manifest(tag.repository, tag.name)
+    if manifest is None or manifest.media_type not in INDEXES:
+        return ()
+    by_platform = {arch.platform: arch for arch in known}
+    entries = parse_manifest(manifest.data, manifest.media_type)
+    platforms = dict.fromkeys(each.platform for each in entries) if isinstance(entries, tuple) else {}
+    unknown = [str(each or "no platform") for each in platforms if each not in by_platform]
+    if unknown:
+        raise ImageError(f"found an image for {', '.join(unknown)}, expected the platforms in arches.yaml only")
+    return tuple(by_platform[each] for each in platforms if each)
+
+
+def _name(tag: Tag) -> str:
+    """NAME:TAG of a tag in an archive."""
+    return f"{tag.repository.name}:{tag.name}"
 
 
 async def fetch_release(source: Source, release: Release, spool: Path) -> Index:
@@ -58,11 +119,13 @@ def _check_list(manifest: Blob, images: Sequence[Image]) -> None:
     if found != expected:
         lines = [f"  found {line}" for line in found if found.count(line) != expected.count(line)]
         lines += [f"  expected {line}" for line in expected if line not in found]
-        raise ImageError(
-            "the manifest list has other images than the arches' tags\n"
-            + "\n".join(lines)
-            + "\n  publish it again with invoke push-manifest, or select its arches with --arch"
-        )
+        remedy = "publish it again with invoke push-manifest"
+        if set(expected) < set(found):
+            remedy = (
+                "a list is copied whole, because its digest stays the same: select all of its arches with --arch"
+                "\n  for a part: copy each image with skopeo, then make a new list: invoke push-manifest --arch …"
+            )
+        raise ImageError(f"the manifest list has other images than the arches' tags\n{chr(10).join(lines)}\n  {remedy}")
     if any(each.manifest.media_type != form.manifest for each in images):
         raise ImageError(f"the manifest list has format {form.name}, its images have another")
 
@@ -95,7 +158,7 @@ async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destin
     for release, index in zip(releases, indexes, strict=True):
         wanted.append((release.list_tag(), index))
         wanted += zip(map(release.arch_tag, release.arches), index.images, strict=True)
-    entries = [Entry(each, *[f"{tag.repository.name}:{tag.name}"] * 2) for tag, each in wanted]
+    entries = [Entry(each, *[_name(tag)] * 2) for tag, each in wanted]
     time = max(_created(image) for index in indexes for image in index.images)
     packed = spool / "packed.tar"
     size = await asyncio.to_thread(_pack, entries, time, packed)

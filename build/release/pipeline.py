@@ -128,7 +128,7 @@ async def copy(origins: Sequence[Release], source: Source, to: Sequence[Destinat
         async with started({arch: _known(image) for arch, image in images.items()}) as known:
             return await publish(target, Unchanged(), known, lambda _: index)
 
-    parts = {origin.image.name: copied(origin, target) for origin, target in zip(origins, to, strict=True)}
+    parts = {f"{each.image.name}:{each.tag}": copied(each, target) for each, target in zip(origins, to, strict=True)}
     return await each_separately("images", parts, to[0].report)
 
 

@@ -28,11 +28,15 @@ _IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault in published content or, if `fault` is false, a note about something that was not checked."""
+    """A fault in published content or, if `fault` is false, a note about something that was not checked.
+
+    Faults with the same `reason` are shown once.
+    """
 
     where: str
     text: str
     fault: bool = True
+    reason: str = ""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.text}"

@@ -32,6 +32,9 @@ class Source(Protocol):
         The file is the source's own, or a new one in the folder `spool`.
         """
 
+    def listing(self, registry: str) -> list[tuple[str, str]]:
+        """Name and tag of everything in `registry`; empty where that can't be listed, as in registries."""
+
     async def close(self) -> None:
         """Close connections and files that are kept open."""
 

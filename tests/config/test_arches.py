@@ -66,7 +66,10 @@ def test_every_machine_is_in_the_elf_specification() -> None:
 # Each edit replaces text that occurs once in the shipped file; § marks the position that the message must give.
 ERRORS = [
     pytest.param("images:\n", "§x: 1\nimages:\n", "x: found unknown key 'x'", "one of arches,", id="top"),
-    pytest.param("    qemu: arm\n", "    §qmeu: arm\n", "arches.arm.qmeu: found unknown key", "qemu", id="row"),
+    pytest.param(
+        "    qemu: arm\n", "    §qmeu: arm\n", "arches.arm.qmeu: found unknown key 'qmeu': did you mean 'qemu'?", "qemu",
+        id="row",
+    ),
     pytest.param("EM_ARM,", "EM_ARM, §bits: 1,", "elf.bits: found unknown key", "one of machine,", id="elf"),
     pytest.param('    user: "', '    §usr: "', "pause.usr: found unknown key", "user", id="image"),
     pytest.param("  format:", "  §fromat:", "defaults.fromat: found unknown key", "format", id="default"),

@@ -41,6 +41,10 @@ class Archive:
         """See `Source`: a large blob is copied to a file in `spool`."""
         return await asyncio.to_thread(read_blob, self._members, descriptor, spool)
 
+    def listing(self, registry: str) -> list[tuple[str, str]]:  # noqa: ARG002
+        """See `Source`."""
+        return [(name, tag) for name, _, tag in (each.rpartition(":") for each in map(name_of, self._members.index))]
+
     async def close(self) -> None:
         """Nothing is kept open."""
 

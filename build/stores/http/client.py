@@ -70,14 +70,19 @@ class Response:
 
 
 def refusal(request: Request, response: Response) -> str:
-    """One line for an unexpected response, with the registry's own code and message if it sent any."""
+    """One line for an unexpected response: the request, and `answered`."""
+    return f"{request}: {answered(response)}"
+
+
+def answered(response: Response) -> str:
+    """The status of a response, and the registry's own code and message if it sent any."""
     try:
         errors = json.loads(response.data)["errors"]
         words = "; ".join(f"{each.get('code')}: {each.get('message')}" for each in errors)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         words = response.reason
     shown = "".join(each if each.isprintable() else " " for each in words)
-    return f"{request}: {response.status} {' '.join(shown.split())[:_LONGEST]}".rstrip()
+    return f"{response.status} {' '.join(shown.split())[:_LONGEST]}".rstrip()
 
 
 class Http:
@@ -124,7 +129,7 @@ class Http:
     async def _once(self, request: Request) -> Response:
         self.access.check(request.url)
         if (left := self.retries.left()) <= 0:
-            raise UnavailableError(f"{request}: not sent")
+            raise UnavailableError(f"{request}: not sent", f"{host_of(request.url)}: not sent")
         proxy = proxy_for(self.access, request.url)
         what = f"{request}" + (f" through the proxy {redacted(proxy)}" if proxy else "")
         began = monotonic()
@@ -140,7 +145,8 @@ class Http:
             raise PublishError(f"{what}: {proxy_refusal(request.url, proxy, f'407 {response.reason}')}")
         if response.status in _BUSY and (request.method, response.status) != ("HEAD", 501):
             wait = retry_after(response.headers.get("retry-after", ""))
-            raise UnavailableError(refusal(request, response), wait, response.status)
+            reason = f"{host_of(request.url)}: {answered(response)}"
+            raise UnavailableError(refusal(request, response), reason, wait, response.status)
         return response
 
     async def _exchange(self, request: Request) -> tuple[Response, int]:

@@ -30,8 +30,8 @@ class TransientError(PublishError):
     # How often it is retried at most, while there is time.
     tries = TRIES
 
-    def __init__(self, message: str, wait: float | None = None, status: int = 0) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, reason: str = "", wait: float | None = None, status: int = 0) -> None:
+        super().__init__(message, reason)
         self.wait, self.status = wait, status
 
 
@@ -51,19 +51,23 @@ class PlainHTTPError(PublishError):
 
 def explained(what: str, url: str, proxy: str | None, error: Exception) -> PublishError:
     """The meaning of an exception during a request to `url`: TransientError if a retry may help."""
-    causes = list(_causes(error))
+    kind, words = _meaning(error, url, proxy)
+    return kind(f"{what}: {words}", f"{host_of(url)}: {words}")
+
+
+def _meaning(error: Exception, url: str, proxy: str | None) -> tuple[type[PublishError], str]:
+    causes, host = list(_causes(error)), host_of(url)
     if breaks_protocol(error):
-        return TransientError(f"{what}: the answer is not HTTP: {_line(causes[-1])}")
+        return TransientError, f"the answer is not HTTP: {_line(causes[-1])}"
     if type(error).__name__ == "RemoteProtocolError" and not any(word in str(e) for e in causes for word in _ENDED):
-        return TransientError(f"{what}: the answer is not HTTP: {_line(error)}")
+        return TransientError, f"the answer is not HTTP: {_line(error)}"
     if type(error).__name__ == "LocalProtocolError":
-        return PublishError(f"{what}: can't be sent: {_line(error)}")
+        return PublishError, f"can't be sent: {_line(error)}"
     if any(isinstance(each, ssl.SSLError) and each.reason in _NOT_TLS for each in causes):
-        host = host_of(url)
-        return PlainHTTPError(f"{what}: {host} speaks plain HTTP\n  if that is intended: --insecure-registry {host}")
+        return PlainHTTPError, f"{host} speaks plain HTTP\n  if that is intended: --insecure-registry {host}"
     if words := _permanent(causes, url, proxy):
-        return PublishError(f"{what}: {words}")
-    return UnavailableError(f"{what}: {_words(causes)}")
+        return PublishError, words
+    return UnavailableError, _words(causes)
 
 
 def breaks_protocol(error: Exception) -> bool:
@@ -135,6 +139,8 @@ def _words(causes: list[BaseException]) -> str:
     if any(isinstance(error, TimeoutError) for error in causes) or any("Timeout" in name for name in names):
         return "no connection in time" if {"ConnectTimeout"} & names else "no answer in time"
     for error in causes:
+        if isinstance(error, socket.gaierror):
+            return f"no name server answers: {error.strerror}"
         if type(error).__name__ == "ProxyError":
             return f"the proxy refuses: {error}"
         if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:

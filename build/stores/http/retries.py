@@ -83,10 +83,10 @@ class Retries:
                     if self.left() <= wait:
                         asked = f"; it asks to wait {wait:.0f} s" if wait else ""
                         late = f"timed out: --timeout {self.timeout:g} (seconds)"
-                        raise PublishError(f"{last}{spent}{asked}\n  {late}")
+                        raise PublishError(f"{last}{spent}{asked}\n  {late}", last.reason)
                     if tried >= last.tries:
                         hint = "check that the registry is running, then retry: finished work is kept"
-                        raise PublishError(f"{last}{spent}\n  {hint}")
+                        raise PublishError(f"{last}{spent}\n  {hint}", last.reason)
                     wait = min(max(wait, _backoff(tried)), self.left())
                     self._tell(last, monotonic() + wait - start)
                     trace_retry(last, wait)

@@ -45,6 +45,14 @@ class Layout:
         """See `Store`: a large blob is the layout's own file."""
         return await asyncio.to_thread(read_blob, self._folder(repository), descriptor)
 
+    def listing(self, registry: str) -> list[tuple[str, str]]:
+        """See `Store`: of the layouts that are folders in that of `registry`."""
+        found = []
+        for path in sorted((self.base / Repository.parse(registry).name).glob("*/oci-layout")):
+            entries = read_index(path.parent)["manifests"]
+            found += [(path.parent.name, name) for name in map(name_of, entries) if name]
+        return found
+
     async def settled_digest(self, repository: Repository, name: str, wanted: str, before: str | None) -> str | None:  # noqa: ARG002
         """See `Store`: a file can be seen as soon as it is written."""
         return await self.digest(repository, name)

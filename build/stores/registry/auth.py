@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from build.errors import PublishError
 from build.oci.reference import Repository
-from build.stores.http.client import Http, Request, Response, refusal
+from build.stores.http.client import Http, Request, Response, answered, refusal
 from build.stores.http.urls import redacted, resolved
 from build.stores.registry.credentials import Credentials, Logins
 
@@ -100,9 +100,9 @@ class Authenticator:
             return known.basic
         if asked.scheme != "bearer":
             found = f"found {known}" if known else f"found none in {self._places}"
+            what = f"{self._host} requires {asked.scheme[:_LONGEST] or 'unknown'} credentials"
             raise PublishError(
-                f"{self._host} requires {asked.scheme[:_LONGEST] or 'unknown'} credentials for {repository.name}:"
-                f" {found}\n  log in first: docker login {self._host}"
+                f"{what} for {repository.name}: {found}\n  log in first: docker login {self._host}", f"{what}: {found}"
             )
         if known and known.registry_token:
             return f"Bearer {known.registry_token}"
@@ -117,7 +117,8 @@ class Authenticator:
                 break
         if given.status // 100 != 2:
             status = 401 if given.status == 400 else given.status  # an identity token that has expired (RFC 6749, 5.2)
-            raise PublishError(refusal(request, given) + self.explained(repository, status))
+            reason = f"{self._host}: {answered(given)}"
+            raise PublishError(refusal(request, given) + self.explained(repository, status), reason)
         try:
             found = json.loads(given.data)
             token = str(found.get("token") or found["access_token"])

@@ -45,7 +45,7 @@ async def push_manifest(session: Session, repository: Repository, reference: str
         try:
             stored = await session.send(repository, request, STORED)
         except PublishError as error:
-            raise NotVisibleError(str(error)) if _UNKNOWN.search(str(error)) else error from None
+            raise NotVisibleError(str(error), error.reason) if _UNKNOWN.search(str(error)) else error from None
         session.agree(repository, path, told_digest(stored), manifest.digest)
 
     await session.http.retries.retried(push)

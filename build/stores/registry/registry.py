@@ -47,6 +47,10 @@ class Registry:
         """See `Store`."""
         return await pull_blob(self._session, repository, descriptor, spool)
 
+    def listing(self, registry: str) -> list[tuple[str, str]]:  # noqa: ARG002
+        """See `Store`."""
+        return []
+
     def will_write(self, repositories: Iterable[Repository]) -> None:
         """Ask for tokens to push with, from the first one on."""
         self._session.to_write.update(repositories)

@@ -10,7 +10,7 @@ from build.errors import PublishError
 from build.oci.descriptor import DIGEST
 from build.oci.reference import Repository
 from build.stores.http.access import Access
-from build.stores.http.client import Http, Request, Response, refusal
+from build.stores.http.client import Http, Request, Response, answered, refusal
 from build.stores.http.failures import PlainHTTPError, TransientError
 from build.stores.http.urls import host_of, is_loopback, origin_of, redacted
 from build.stores.registry.auth import Authenticator
@@ -37,6 +37,7 @@ class Session:
         scheme = "http" if is_loopback(host) and not access.is_insecure(host) else "https"
         self._scheme_known = not access.may_be_plain(host)
         self.origin = f"{scheme}://{_HUB.get(host, host)}"
+        self._is_registry = False
         # By repository. Two requests may both ask for a token: the second one is kept.
         self._authorizations: dict[str, str] = {}
         # Those that will be written: a token for reading only may be refused, or hide a repository that is yet to be.
@@ -71,6 +72,7 @@ class Session:
             if response.status == 400 and origin.startswith("http:") and await self._switched(origin):
                 response = await send()
         self._scheme_known = True
+        await self._refuse_pages(response)
         url = self.url(repository, request.url)
         if response.status == 401 and self._is_own(response.url):
             # Sent from here: another request's token, for a mount, may be the one that is kept by now.
@@ -80,8 +82,25 @@ class Session:
             response = await send(token)
         if response.status not in expected:
             explained = self._authenticator.explained(repository, response.status) if self._is_own(response.url) else ""
-            raise PublishError(refusal(replace(request, url=url), response) + explained)
+            reason = f"{self._host}: {answered(response)}"
+            raise PublishError(refusal(replace(request, url=url), response) + explained, reason)
         return response
+
+    async def _refuse_pages(self, response: Response) -> None:
+        """Raise PublishError if `response` is a web page, and what every registry has is one, too.
+
+        That is /v2/ (distribution-spec, "Determining Support"). A page there may also ask to log in.
+        """
+        if self._is_registry or response.status not in (200, 404, 405) or not _is_page(response):
+            return
+        base = Request("GET", f"{self.origin}/v2/")
+        found = await self.http.request(base)
+        if _is_page(found) and "www-authenticate" not in found.headers:
+            raise PublishError(
+                f"{self._host} is not a registry: {base}: found {answered(found)}, a web page"
+                "\n  check HOST[:PORT]; a registry answers there with JSON"
+            )
+        self._is_registry = True
 
     def agree(self, repository: Repository, path: str, found: str | None, expected: str | None) -> None:
         """Raise TransientError if two digests, both of which are known, differ."""
@@ -114,6 +133,10 @@ class Session:
 
     def _is_own(self, url: str) -> bool:
         return origin_of(url) == origin_of(self.origin)
+
+
+def _is_page(response: Response) -> bool:
+    return response.headers.get("content-type", "").lower().startswith(("text/html", "application/xhtml"))
 
 
 def told_digest(response: Response) -> str | None:
