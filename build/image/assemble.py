@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 
 from build.cache.cache import Cache
 from build.cache.inputs import Inputs
@@ -16,6 +18,9 @@ from build.oci.descriptor import Blob, digest_of
 from build.oci.image import Image, dump, image_of
 from build.oci.platform import Platform
 from build.oci.tar import File
+
+if TYPE_CHECKING:
+    from build.image.dockerfile import Copy, Dockerfile
 
 # Packages, with the name on PyPI if it differs. Their versions are inputs, because they affect or check the image.
 _LIBRARIES = (("jinja2",), ("dockerfile_parse",), ("elftools", "pyelftools"))
@@ -129,26 +134,59 @@ def _other_files(entry: bytes) -> Mapping[str, str]:
 
 def _is_current(spec: Spec, entry: bytes) -> bool:
     states = _other_files(entry).items()
-    return all(_state(_read(spec, path), _mode(spec, path)) == state for path, state in states)
+    return all(
+        (spec.root / path).is_file() and _state(_read(spec, path), _mode(spec, path)) == state for path, state in states
+    )
 
 
 def _assemble(spec: Spec, binary: bytes) -> tuple[Image, Mapping[str, bytes], Mapping[str, str]]:
     """The image, the content of its files by path, and their states except the binary's."""
-    from build.image.dockerfile import image_config, parse
+    from build.image.dockerfile import image_config
 
-    dockerfile = parse(rendered(spec), spec.settings.dockerfile, spec.arch.name)
+    dockerfile = _parsed(spec)
     files, other_files, contents = [], {}, {}
     for copy in dockerfile.copies:
         if copy.source == spec.binary_path:
             files.append(File(copy.target, 0o755, binary))
             contents[copy.source] = binary
             continue
-        data, mode = _read(spec, copy.source), _mode(spec, copy.source)
+        data, mode = _copied(spec, copy), _mode(spec, copy.source)
         other_files[copy.source] = _state(data, mode)
         files.append(File(copy.target, mode, data))
         contents[copy.source] = data
     config = image_config(dockerfile, spec.arch.platform, spec.revision.created)
     return image_of(config, [layer(files, spec.revision.time)], spec.form), contents, other_files
+
+
+def _parsed(spec: Spec) -> Dockerfile:
+    from build.image.dockerfile import parse
+
+    text, name = rendered(spec), spec.settings.dockerfile
+    try:
+        return parse(text, name, spec.arch.name)
+    except ImageError:
+        return parse(text, name, spec.arch.name, partial(_template_line, spec))  # the same error, with the line
+
+
+def _template_line(spec: Spec, line: int) -> int:
+    from build.image.template import template_line
+
+    return template_line(_template(spec), variables(spec), line)
+
+
+def _copied(spec: Spec, copy: Copy) -> bytes:
+    """The content of a file that the Dockerfile copies; raise ImageError if it can't be read."""
+    path = spec.root / copy.source
+    try:
+        return path.read_bytes()
+    except IsADirectoryError:
+        found = "found a folder, expected a file\n  name each file, or build it with --engine docker"
+    except FileNotFoundError:
+        found = "no such file in the checkout"
+    except OSError as error:
+        found = f"can't be read: {error.strerror}"
+    line = _template_line(spec, copy.line)
+    raise ImageError(f"{spec.settings.dockerfile}:{line} ({spec.arch.name}): {copy.source}: {found}")
 
 
 def _state(data: bytes, mode: int) -> str:
@@ -166,6 +204,5 @@ def _read(spec: Spec, path: str) -> bytes:
         return (spec.root / path).read_bytes()
     except OSError as error:
         raise ImageError(
-            f"{path} ({spec.arch.name}): can't be read: {error.strerror}"
-            f"\n  it is named in {'arches.yaml' if path == spec.settings.dockerfile else spec.settings.dockerfile}"
+            f"{path} ({spec.arch.name}): can't be read: {error.strerror}\n  it is named in arches.yaml"
         ) from None

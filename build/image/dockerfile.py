@@ -31,12 +31,12 @@ _Step = Mapping[str, Any]
 class Copy:
     """A file that COPY or ADD takes from `source` in the checkout to `target`, an absolute path in the image.
 
-    `where` is the instruction, with its line, for error messages.
+    `line` is that of the instruction, counted from 1.
     """
 
     source: str
     target: str
-    where: str = field(default="", compare=False)
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def parse(text: str, name: str, arch: str = "", line_of: Callable[[int], int] = 
         where = location(step["startline"]) + instruction
         _check_no_variables(value, where)
         if instruction in _COPY:
-            copies += _copies(value, where)
+            copies += _copies(value, where, step["startline"] + 1)
         elif instruction in _CONFIG:
             _CONFIG[instruction](config, value, where)
         elif instruction not in _DOCKERS:
@@ -128,7 +128,7 @@ def _check_no_variables(value: str, where: str) -> None:
         raise ImageError(f"{where} {value}: found $ or \\\n  expected plain text; use template variables instead")
 
 
-def _copies(value: str, where: str) -> Iterable[Copy]:
+def _copies(value: str, where: str, line: int) -> Iterable[Copy]:
     words = _exec_form(value, where) if value.startswith("[") else tuple(value.split())
     if any(word.startswith(("--", "<<")) for word in words):
         raise ImageError(
@@ -148,7 +148,7 @@ def _copies(value: str, where: str) -> Iterable[Copy]:
             raise ImageError(f"{where} {source}: expected a file inside the checkout")
         if len(sources) > 1 and not target.endswith("/"):
             raise ImageError(f"{where} {value}: the target of several sources must end with /")
-        yield Copy(str(path), str(PurePosixPath("/", target, path.name if target.endswith("/") else "")), where)
+        yield Copy(str(path), str(PurePosixPath("/", target, path.name if target.endswith("/") else "")), line)
 
 
 def _exec_form(value: str, where: str) -> tuple[str, ...]:

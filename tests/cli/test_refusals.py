@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import shutil
 import socket
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from tests.support.checkout import RELEASE, Checkout
-from tests.support.registries import Recorder
+from tests.support.model_registry import Model, model_registry
+from tests.support.registries import Recorder, serving
+
+
+@pytest.fixture
+def model() -> Iterator[Model]:
+    """A registry whose headers can be changed."""
+    with model_registry() as made:
+        yield made
 
 
 @pytest.mark.parametrize(
@@ -26,6 +36,16 @@ from tests.support.registries import Recorder
         ([], {"FORMAT": "xml"}, ["unknown format 'xml'", "known: oci, docker"]),
         ([], {"CFLAGS": "'"}, ["CFLAGS"]),
         ([], {"IMAGE": "paws"}, ["unknown image 'paws'", "did you mean 'pause'"]),
+        ([], {"REGISTRY": "localhost:99999"}, ["'localhost:99999/pause'", "found port 99999, expected 1 to 65535"]),
+        ([], {"REGISTRY": "localhost:0/team"}, ["found port 0, expected 1 to 65535"]),
+        (["--insecure-registry", "localhost:654321"], {}, ["found port 654321, expected 1 to 65535"]),
+        ([], {"REGISTRY": "oci:README.md"}, ["'oci:README.md': found a file, expected a folder"]),
+        (
+            [],
+            {"REGISTRY": "oci:../no/there"},
+            ["'oci:../no/there': no such folder: ", "/no\n  create it", "mkdir -p /"],
+        ),
+        ([], {"REGISTRY": "oci:/no/such/place"}, ["no such folder: /no/such\n", "mkdir -p /no/such"]),
         (["--arch", "amr64"], {}, ["unknown arch 'amr64'", "did you mean 'arm64'", ", ".join(RELEASE)]),
         ([], {"ALL_ARCH": "amd64 sparc"}, ["unknown arch 'sparc'"]),
     ],
@@ -90,10 +110,16 @@ def test_a_registry_that_is_not_there(checkout: Checkout) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
         host = f"127.0.0.1:{bound.getsockname()[1]}"
-        message = checkout.refuses(1, "all-push", REGISTRY=host)
+        message = checkout.refuses(1, "all-push", "--timeout", "20", REGISTRY=host)
         assert host in message
-        assert "refused" in message
-        assert host in checkout.refuses(1, "push-manifest", REGISTRY=host)
+        assert message.count("refused") == 1
+        assert "5 more failed for the same reason" in message
+        message = checkout.refuses(1, "push-manifest", "--timeout", "10", REGISTRY=host)
+        assert message.count(host) == 1
+        for task in ("check", "copy {host} oci:there"):
+            words = task.format(host=host).split()
+            message = checkout.refuses(1, *words, "--timeout", "10", **({"REGISTRY": host} if task == "check" else {}))
+            assert message.count("http://") == 1
 
 
 def test_a_registry_that_no_name_server_knows(checkout: Checkout) -> None:
@@ -101,17 +127,42 @@ def test_a_registry_that_no_name_server_knows(checkout: Checkout) -> None:
     assert "registry.invalid" in message
 
 
+@pytest.mark.parametrize("status", [200, 404, 405])
+def test_a_web_server_that_is_no_registry(checkout: Checkout, status: int) -> None:
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"<html>Welcome</html>"
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else body)
+
+        do_HEAD = do_POST = do_GET  # noqa: N815
+
+    with serving(Pages) as host:
+        for words in (["push", "--registry", host], ["check", f"{host}/some/image:1"], ["copy", host, "oci:there"]):
+            message = checkout.refuses(1, *words)
+            assert message.count(f"{host} is not a registry: GET http://{host}/v2/: found {status} ") == 1
+            assert "a web page" in message
+
+
+def test_a_registry_may_say_with_a_page_that_there_is_nothing(checkout: Checkout, model: Model) -> None:
+    model.headers = lambda asked, headers: [("Content-Type", "text/html")] * ("manifests/" in asked.path) + headers
+    assert "not found" in checkout.refuses(1, "check", f"{model.host}/some/image:1")
+
+
 def test_a_registry_that_answers_nonsense(checkout: Checkout, recorder: Recorder) -> None:
     recorder.upstream = "127.0.0.1:1"  # then the recorder breaks off
     assert recorder.host in checkout.refuses(1, "push", REGISTRY=recorder.host)
 
 
-@pytest.mark.parametrize("path", ["bin", "dist", ".cache", "dist/pause-arm"])
-def test_a_file_where_a_folder_should_be(checkout: Checkout, path: str) -> None:
+@pytest.mark.parametrize(("path", "code"), [("bin", 1), ("dist", 2), (".cache", 1), ("dist/pause-arm", 1)])
+def test_a_file_where_a_folder_should_be(checkout: Checkout, path: str, code: int) -> None:
     (checkout.root / path).parent.mkdir(exist_ok=True)
     (checkout.root / path).write_text("mine")
-    message = checkout.refuses(1, "all-push")
-    assert path in message
+    message = checkout.refuses(code, "all-push")
+    assert message.count(path) == 1
     assert (checkout.root / path).read_text() == "mine"
 
 
@@ -145,6 +196,27 @@ def test_without_git_the_message_says_what_to_set(checkout: Checkout) -> None:
     for word in ("REV=", "SOURCE_DATE_EPOCH="):
         assert word in message
     checkout("all-push", REV="v3.1", SOURCE_DATE_EPOCH="0")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("COPY nosuch /a", "nosuch: no such file in the checkout"),
+        ("COPY docs /a", "docs: found a folder, expected a file"),
+        ("ENTYPOINT x", "unknown instruction 'ENTYPOINT': did you mean 'ENTRYPOINT'?"),
+    ],
+)
+def test_a_mistake_in_the_dockerfile_is_located_in_its_template(checkout: Checkout, line: str, found: str) -> None:
+    checkout.edit("Dockerfile.j2", "USER ", "{% for _ in [1, 2] %}\nLABEL a=b\n{% endfor %}\n" + line + "\nUSER ")
+    number = (checkout.root / "Dockerfile.j2").read_text().splitlines().index(line) + 1
+    assert f"Dockerfile.j2:{number} (amd64): {found}" in checkout.refuses(1, "container")
+
+
+def test_a_copied_file_that_is_gone_is_named(checkout: Checkout) -> None:
+    checkout.edit("Dockerfile.j2", "USER ", "COPY README.md /a\nUSER ")
+    checkout("container")
+    (checkout.root / "README.md").unlink()
+    assert "Dockerfile.j2:4 (amd64): README.md: no such file" in checkout.refuses(1, "container")
 
 
 def test_what_the_dockerfile_may_not_say_is_named(checkout: Checkout) -> None:

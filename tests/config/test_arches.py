@@ -67,7 +67,10 @@ def test_every_machine_is_in_the_elf_specification() -> None:
 ERRORS = [
     pytest.param("images:\n", "§x: 1\nimages:\n", "x: found unknown key 'x'", "one of arches,", id="top"),
     pytest.param(
-        "    qemu: arm\n", "    §qmeu: arm\n", "arches.arm.qmeu: found unknown key 'qmeu': did you mean 'qemu'?", "qemu",
+        "    qemu: arm\n",
+        "    §qmeu: arm\n",
+        "arches.arm.qmeu: found unknown key 'qmeu': did you mean 'qemu'?",
+        "qemu",
         id="row",
     ),
     pytest.param("EM_ARM,", "EM_ARM, §bits: 1,", "elf.bits: found unknown key", "one of machine,", id="elf"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from build.errors import ImageError
 from build.image.dockerfile import Copy, image_config, parse
-from build.image.template import quoted, render
+from build.image.template import quoted, render, template_line
 from build.oci.platform import Platform
 from tests.support.properties import examples
 
@@ -60,6 +60,16 @@ def test_an_error_in_a_template_is_located(template: str, message: str) -> None:
     with pytest.raises(ImageError) as raised:
         render(template, "D.j2", {"tag": "3.1", "rev": "1"})
     assert str(raised.value).startswith(message)
+
+
+def test_a_rendered_line_is_traced_to_its_template() -> None:
+    template = (
+        "FROM scratch\n{% for each in names %}\nCOPY {{ each }} /\n{% endfor %}\n{%- if tag %}\nUSER 1\n{% endif %}\nX"
+    )
+    known = {"names": ["a", "b\nc"], "tag": "1"}
+    lines = render(template, "D.j2", known).split("\n")
+    for text, line in (("FROM scratch", 1), ("COPY a /", 3), ("COPY b", 3), ("c /", 3), ("USER 1", 6), ("X", 8)):
+        assert template_line(template, known, lines.index(text) + 1) == line
 
 
 # All characters of a label except those on which builders differ.
@@ -139,8 +149,8 @@ def test_history_adds_one_layer(settings: str) -> None:
 
 @pytest.mark.parametrize(
     "instruction",
-    ["RUN x", "VOLUME /x", "WORKDIR /x", "HEALTHCHECK NONE", "SHELL [\"a\"]", "ONBUILD USER 1", "MAINTAINER x", "ARG a",
-     "WHATEVER x"],
+    ["RUN x", "VOLUME /x", "WORKDIR /x", "HEALTHCHECK NONE", "SHELL [\"a\"]", "ONBUILD USER 1", "MAINTAINER x",
+     "ARG a"],
 )  # fmt: skip
 def test_other_instructions_are_refused(instruction: str) -> None:
     message = refusal(f"{HEAD}\n{instruction}\n")
@@ -185,6 +195,11 @@ def test_other_instructions_are_refused(instruction: str) -> None:
         pytest.param(HEAD + "ENV a=1 b", "Dockerfile:3: ENV a=1 b: ", id="ENV second no value"),
         pytest.param(HEAD + "LABEL =a", "expected NAME=VALUE", id="LABEL no name"),
         pytest.param(HEAD + 'LABEL a="b', "with every quote closed", id="open quote"),
+        pytest.param(
+            HEAD + "ENTYPOINT x",
+            "Dockerfile:3: unknown instruction 'ENTYPOINT': did you mean 'ENTRYPOINT'?\n  known: ADD, ",
+            id="misspelled",
+        ),
         pytest.param(HEAD + "RUN", "Dockerfile:3: RUN: expected an instruction and its value", id="no value"),
         pytest.param(HEAD + "USER 1 \\", "Dockerfile:3: USER 1 \\: expected", id="continued nowhere"),
     ],

@@ -137,6 +137,70 @@ def test_some_arches_of_another_tag(checkout: Checkout) -> None:
     assert not (checkout.root / "there").exists()
 
 
+OTHER = """  other:
+    tag: "1.0"
+    repository: "{registry}/other"
+    arch-repository: "{registry}/other-{arch}"
+    dockerfile: Dockerfile.j2
+    sources: [pause.c]
+    user: "1"
+    entrypoint: [/other]
+
+defaults:
+"""
+
+
+def test_images_that_this_table_does_not_have_are_copied(checkout: Checkout) -> None:
+    table = (checkout.root / "arches.yaml").read_text()
+    checkout.edit("arches.yaml", "defaults:\n", OTHER)
+    two = ("--arch", "amd64", "--arch", "arm")
+    made = [name.partition("/")[2] for name in checkout("all-push", *two, REGISTRY="oci:part").digests]
+    assert "other-arm:1.0" in made
+    checkout("copy", "oci:part", "oci-archive:both.tar", *two)
+    checkout("all-push", "--image", "other", REGISTRY="oci:whole")
+    (checkout.root / "arches.yaml").write_text(table)
+    # An archive: every release, each with the arches that it has. A layout: the table's images, and what it lacks.
+    for target in ("oci:there", "oci-archive:there.tar"):
+        run = checkout("copy", "oci-archive:both.tar", target)
+        assert [name.removeprefix(target)[1:] for name in run.digests] == made
+    assert (checkout.root / "there.tar").read_bytes() == (checkout.root / "both.tar").read_bytes()
+    checkout("all-push", REGISTRY="oci:whole")
+    names = list(checkout("copy", "oci:whole", "oci:third").digests)
+    assert {f"oci:third/{name}" for name in (*NAMES, "other:1.0", "other-s390x:1.0")} <= set(names)
+    assert len(list(checkout("copy", "oci:whole", "oci:fourth", "--image", "pause").digests)) == len(NAMES)
+
+
+def test_what_no_list_of_an_archive_has_is_an_error(layouts: str, checkout: Checkout) -> None:
+    checkout("copy", layouts, "oci-archive:release.tar")
+    checkout("push", "--arch", "arm", "--tag", "stray")
+    unpacked = checkout.root / "unpacked"
+    with tarfile.open(checkout.root / "release.tar") as tape:
+        tape.extractall(unpacked, filter="data")
+    skopeo("copy", "oci:dist/pause-arm:stray", "oci:unpacked:stray-arm:2", cwd=checkout.root)
+    with tarfile.open(checkout.root / "more.tar", "w") as tape:
+        tape.add(unpacked, ".")
+    message = checkout.refuses(1, "copy", "oci-archive:more.tar", "oci:there")
+    assert "oci-archive:more.tar: found stray-arm:2, expected only manifest lists and their images" in message
+    assert "--image or --tag" in message
+    checkout("copy", "oci-archive:more.tar", "oci:there", "--image", "pause")
+
+
+def test_a_part_of_a_list_is_refused_with_a_way_out(layouts: str, checkout: Checkout) -> None:
+    message = checkout.refuses(1, "copy", layouts, "oci:there", "--arch", "arm")
+    for word in ("a list is copied whole", "select all of its arches", "skopeo", "invoke push-manifest --arch"):
+        assert word in message
+    assert not (checkout.root / "there").exists()
+
+
+def test_folders_outside_the_checkout_are_not_made_unasked(layouts: str, checkout: Checkout) -> None:
+    missing = checkout.side / "no"
+    for target in (f"oci:{missing}/there", f"oci-archive:{missing}/release.tar", "oci:../no/there"):
+        assert "create it first: mkdir -p /" in checkout.refuses(2, "copy", layouts, target)
+    assert not missing.exists()
+    checkout("copy", layouts, f"oci:{missing}")
+    checkout("copy", layouts, "oci:new/folders/here")
+
+
 def test_a_tag_moves_only_with_overwrite(
     layouts: str, digests: list[str], checkout: Checkout, recorder: Recorder
 ) -> None:
