@@ -220,15 +220,18 @@ def own_toolchain(options: Options) -> tuple[str, str]:
     return image, options.text("kube_cross_version", "latest")
 
 
-def connection(options: Options) -> Connect:
-    """A function that connects to the daemon on the first call, and returns the same connection afterwards."""
+def connection(options: Options, *instead: str) -> Connect:
+    """A function that connects to the daemon on the first call, and returns the same connection afterwards.
+
+    `instead` is how to do without one, if not as builds do.
+    """
     connecting: list[asyncio.Task[Daemon]] = []
 
     async def connected() -> Daemon:
         from build.daemon.client import connect
 
         if not connecting:
-            connecting.append(asyncio.create_task(connect(options.environment)))
+            connecting.append(asyncio.create_task(connect(options.environment, *instead)))
         return await asyncio.shield(connecting[0])
 
     return connected
@@ -275,10 +278,12 @@ def _logins(options: Options) -> Callable[[Repository], Awaitable[Credentials | 
 
 def verification(options: Options) -> Verification:
     """How programs are run; raise UsageError for an unknown driver, or if no image has the companion `orphan`."""
+    from build.daemon.errors import INSTEAD_OF_DRIVER
     from build.release.verify import ORPHAN, Verification
     from build.verify.drivers import choose
 
-    driver = choose(options.flags.get("with_") or "namespaces", connection(options), scratch_base(options))
+    connect = connection(options, INSTEAD_OF_DRIVER)
+    driver = choose(options.flags.get("with_") or "namespaces", connect, scratch_base(options))
     images = settings(options).images.values()
     found = [image.companions[ORPHAN] for image in images if ORPHAN in image.companions]
     if not found:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from build.daemon.errors import explained, words
+from build.daemon.errors import INSTEAD, explained, words
 from build.errors import BuildError
 from build.report import trace_request
 from build.system import finish
@@ -29,8 +29,11 @@ _UNDO = 5
 _STREAMS = 3
 
 
-async def connect(environment: Mapping[str, str]) -> Daemon:
-    """The daemon of DOCKER_HOST, else of the current docker context; raise BuildError if none answers."""
+async def connect(environment: Mapping[str, str], instead: str = INSTEAD) -> Daemon:
+    """The daemon of DOCKER_HOST, else of the current docker context; raise BuildError if none answers.
+
+    `instead` are the flags to do without one.
+    """
 
     def connected() -> APIClient:
         import docker
@@ -41,7 +44,7 @@ async def connect(environment: Mapping[str, str]) -> Daemon:
         client.ping()
         return client.api
 
-    return Daemon(await _in_thread("the daemon", connected, PATIENCE))
+    return Daemon(await _in_thread("the daemon", connected, PATIENCE, instead))
 
 
 def _read_config_leniently() -> None:
@@ -155,9 +158,9 @@ class Daemon:
         return await self.call(name, inspected)
 
 
-async def _in_thread(doing: str, function: Callable[[], T], timeout: float | None) -> T:
+async def _in_thread(doing: str, function: Callable[[], T], timeout: float | None, instead: str = INSTEAD) -> T:
     def explaining() -> T:
-        with explained(doing):
+        with explained(doing, instead):
             return function()
 
     try:

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from build.errors import BuildError
 from build.report import indented
 
-INSTEAD = "start it, set DOCKER_HOST, or use no daemon: --engine embedded --compiler zig"
+# How to do without a daemon: to build, and to verify.
+INSTEAD = "--engine embedded --compiler zig"
+INSTEAD_OF_DRIVER = "--with namespaces"
 
 
 @contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """Turn what docker-py raises while `doing` something into one BuildError."""
+def explained(doing: str, instead: str = INSTEAD) -> Iterator[None]:
+    """Turn what docker-py raises while `doing` something into one BuildError; `instead` are the flags without it."""
     from docker import errors
     from requests.exceptions import RequestException
     from urllib3.exceptions import HTTPError  # docker-py reads streams past requests
@@ -23,7 +25,7 @@ def explained(doing: str) -> Iterator[None]:
     except errors.APIError as error:
         raise BuildError(f"{doing}: {words(error.explanation or str(error))}") from None
     except (errors.DockerException, RequestException, HTTPError, OSError) as error:
-        raise BuildError(f"{doing}: {_cause(error)}") from None
+        raise BuildError(f"{doing}: {_cause(error, instead)}") from None
 
 
 def words(text: str) -> str:
@@ -32,7 +34,7 @@ def words(text: str) -> str:
     return indented(text) + hint
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException, instead: str) -> str:
     """The system's reason, which docker-py wraps several times over."""
     from urllib3.exceptions import ProtocolError
 
@@ -45,8 +47,9 @@ def _cause(error: BaseException) -> str:
             waiting += [each.__cause__, each.__context__, *each.args]
     if any(isinstance(each, PermissionError) for each in chain):
         return "no permission on the daemon's socket\n  join the group docker, be root, or run rootless: DOCKER_HOST"
+    remedy = f"start it, set DOCKER_HOST, or use no daemon: {instead}"
     if any(isinstance(each, FileNotFoundError | ConnectionRefusedError) for each in chain):
-        return f"no Docker daemon is running\n  {INSTEAD}"
+        return f"no Docker daemon is running\n  {remedy}"
     if any(isinstance(each, ConnectionError | ProtocolError) for each in chain):
         return "the Docker daemon went away\n  see its log, and retry"
-    return f"{indented(str(error))}\n  {INSTEAD}"
+    return f"{indented(str(error))}\n  {remedy}"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from tests.support.checkout import RELEASE, Checkout
+from tests.support.components import lack, need
 from tests.support.model_registry import Model, model_registry
 from tests.support.registries import Recorder, serving
 
@@ -125,6 +129,21 @@ def test_a_registry_that_is_not_there(checkout: Checkout) -> None:
 def test_a_registry_that_no_name_server_knows(checkout: Checkout) -> None:
     message = checkout.refuses(1, "push", REGISTRY="registry.invalid")
     assert "registry.invalid" in message
+
+
+def test_a_machine_without_a_name_server(checkout: Checkout) -> None:
+    """In a mount namespace of its own, where nothing listens at the address of the only name server."""
+    (checkout.side / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    bound = ["sh", "-c", f'mount --bind {checkout.side}/resolv.conf /etc/resolv.conf && exec "$@"', "sh"]
+    namespace = [need("unshare", "util-linux"), "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), *bound]
+    if subprocess.run([*namespace, "true"], check=False, capture_output=True).returncode:
+        lack("this machine makes no mount namespace, or has no /etc/resolv.conf")
+    command = [*namespace, sys.executable, "-m", "invoke", "check", "--registry", "registry.example", "--timeout", "10"]
+    run = subprocess.run(command, cwd=checkout.root, env=checkout.environment(), capture_output=True, text=True)
+    assert run.returncode == 1
+    message = run.stderr.partition("check: ")[2]
+    assert message.count("no name server answers: Temporary failure in name resolution") == 1, run.stderr
+    assert "5 more failed for the same reason" in message
 
 
 @pytest.mark.parametrize("status", [200, 404, 405])
