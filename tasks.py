@@ -15,6 +15,7 @@ import atexit
 import gc
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from inspect import Parameter, Signature
 from io import TextIOWrapper
 from pathlib import Path
@@ -23,10 +24,11 @@ from typing import Any
 from invoke.context import Context
 from invoke.tasks import task
 
+from build.cli import output
 from build.cli.options import Options
-from build.cli.output import show, show_matrix, show_plan, show_published, show_verdicts
 from build.cli.parser import complete_values, make_optional
-from build.errors import BuildError, UsageError
+from build.errors import BuildError
+from build.report import collecting
 
 ROOT = Path(__file__).resolve().parent
 
@@ -81,37 +83,49 @@ POSITIONAL = ("src", "dst", "reference")
 
 
 def _task(
-    name: str, help_text: str, *flags: str, example: str, output: Callable[..., None] = show, default: bool = False
+    name: str,
+    help_text: str,
+    *flags: str,
+    example: str,
+    show: Callable[..., None] = output.show,
+    dry: bool = False,
+    default: bool = False,
 ) -> Any:
-    """The Invoke task for the coroutine of this name in build/cli/commands.py; `output` shows its results."""
+    """The Invoke task for the coroutine of this name in build/cli/commands.py; `show` shows its results.
+
+    A `dry` task changes nothing, even without --dry.
+    """
 
     def body(c: Context, **given: Any) -> None:
-        exit_on_signals(name)
+        results: list[Any] = []
+        is_dry = dry or c.config.run.dry
+        document = partial(output.document, name, is_dry, results)
+        exit_on_signals(name, document if given.get("json") else None)
         from build.cli.progress import to, watching
 
-        async def main() -> tuple[Any, Options]:
+        async def main() -> Options:
             from build.cli import commands
 
             async with watching(sys.stderr, os.environ, *(bool(given.get(flag)) for flag in PROGRESS)) as report:
-                options = Options(ROOT, given, os.environ, c.config.run.dry, report)
-                return await getattr(commands, name.replace("-", "_"))(options), options
+                options = Options(ROOT, given, os.environ, is_dry, collecting(report, results))
+                results[:] = await getattr(commands, name.replace("-", "_"))(options)
+                return options
 
+        failures: list[tuple[int, str]] = []
         try:
-            output(name, *run(main))
-            return
-        except UsageError as error:
-            status, message = 2, str(error)
-        except BuildError as error:
-            status, message = 1, str(error)
-        except UnicodeEncodeError as error:
-            lacking = f"{error.object[error.start : error.end]!a} does not exist in {error.encoding}"
-            status, message = 1, f"{lacking}, the encoding of file names here\n  set LC_ALL=C.UTF-8"
-        except OSError as error:
-            status, message = 1, f"{error.filename or 'system'}: {error.strerror or error}"
-        except Interrupted as error:
-            status, message = error.status, str(error)
-        to(sys.stderr)(f"{name}: {message}")  # Invoke's Exit would end in a traceback if stderr can't be written
-        end(status)
+            show(name, results, run(main))
+        except (BuildError, UnicodeEncodeError, OSError, Interrupted) as error:
+            failures.append(output.failure(error))
+        if given.get("json"):
+            exit_on_signals(name)
+            try:
+                output.write(document(*(failures[0] if failures else ())))
+            except BuildError as error:
+                failures.append(output.failure(error))
+        for _, message in failures:
+            to(sys.stderr)(f"{name}: {message}")  # Invoke's Exit would end in a traceback if stderr can't be written
+        if failures:
+            end(failures[0][0])
 
     # Invoke copies the flags of every task at each start, but it only needs those of the tasks that are named.
     wanted = (*flags, *PROGRESS) if name in sys.argv or "--complete" in sys.argv else ()
@@ -135,14 +149,15 @@ plan = _task(
     "Show what all-push would do, and why.",
     *(*ASSEMBLE, *REMOTE, "overwrite"),
     example="plan --registry registry.example/team",
-    output=show_plan,
+    show=output.show_plan,
+    dry=True,
 )
 verify = _task(
     "verify",
     "Run every arch of the release the way pods do.",
     *(*COMPILE, *RUN),
     example="verify --arch arm64 --arch s390x",
-    output=show_verdicts,
+    show=output.show_verdicts,
 )
 orphan = _task("orphan", "Compile the test helper bin/orphan-A.", *COMPILE, example="orphan --arch all")
 container = _task("container", "Build bin/pause-A.tar, an image to load.", *ASSEMBLE, example="container --arch arm64")
@@ -158,35 +173,35 @@ push = _task(
     "Publish REGISTRY/pause-A:TAG.",
     *PUBLISH,
     example="push --arch arm64 --registry registry.example/team",
-    output=show_published,
+    show=output.show_published,
 )
 all_push_images = _task(
     "all-push-images",
     "Publish every arch of the release.",
     *PUBLISH,
     example="all-push-images --registry registry.example/team",
-    output=show_published,
+    show=output.show_published,
 )
 push_manifest = _task(
     "push-manifest",
     "Publish REGISTRY/pause:TAG, the manifest list.",
     *(*RELEASE, "overwrite"),
     example="push-manifest --registry registry.example/team",
-    output=show_published,
+    show=output.show_published,
 )
 all_push = _task(
     "all-push",
     "Publish every arch, then the manifest list.",
     *PUBLISH,
     example="all-push --registry registry.example/team --verify",
-    output=show_published,
+    show=output.show_published,
 )
 check = _task(
     "check",
     "Verify what is published, byte by byte.",
     *("reference", *RELEASE),
     example="check registry.example/team/pause:3.1",
-    output=show_published,
+    show=output.show_published,
 )
 make_optional("check", "reference")
 copy = _task(
@@ -194,14 +209,14 @@ copy = _task(
     "Copy a release: registry, layout or archive.",
     *("src", "dst", "arch", "image", *REMOTE, "tag", "overwrite", "json"),
     example="copy registry.example/team oci-archive:release.tar",
-    output=show_published,
+    show=output.show_published,
 )
 matrix = _task(
     "matrix",
     "Print a matrix of CI jobs as JSON.",
     *("arch", "image", "for_", "json"),
     example="matrix --for gitlab",
-    output=show_matrix,
+    show=output.show_matrix,
 )
 bake = _task(
     "bake",

@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Protocol
 
 # The stages of an arch. After DONE another stage may follow, after FAILED none.
 WAIT, COMPILE, IMAGE, VERIFY, PUSH, DONE, FAILED = "wait", "compile", "image", "verify", "push", "done", "failed"
@@ -22,11 +23,19 @@ LOG = logging.getLogger("pause")
 LOG.propagate = False
 
 
+class Entry(Protocol):
+    """A result of a task."""
+
+    def fields(self) -> Mapping[str, object]:
+        """The result in the document of --json, as in docs/output.schema.json."""
+
+
 @dataclass(frozen=True)
 class Event:
     """A line of progress (`text`), or the stage that an arch of an image has reached, with or without a line.
 
     `size` is the number of bytes that a store has received since the last event. A `note` is shown even with --quiet.
+    `result` is what is finished, whatever becomes of the rest.
     """
 
     text: str = ""
@@ -35,6 +44,7 @@ class Event:
     stage: str = ""
     size: int = 0
     note: bool = False
+    result: Entry | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -69,12 +79,37 @@ def silent(_: str | Event) -> None:
     """A Report that discards everything."""
 
 
+def collecting(report: Report, results: list[Entry]) -> Report:
+    """`report`, which also appends the results of the events to `results`."""
+
+    def collect(event: str | Event) -> None:
+        if isinstance(event, Event) and event.result:
+            results.append(event.result)
+        report(event)
+
+    return collect
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image is stored: HOST[:PORT] (empty for a layout), the repository, and the tag, which may be empty."""
+
+    registry: str
+    repository: str
+    tag: str
+
+    def fields(self) -> Mapping[str, str | None]:
+        """The members of a result in the document of --json."""
+        return {name: value or None for name, value in asdict(self).items()}
+
+
 @dataclass(frozen=True)
 class Result:
     """One result of a task: its name (a path or a reference), digest and platform (None for a manifest list).
 
     The digest is None only where the Docker daemon has yet to choose it. `change` is what was done, or would be done by
-    a dry run: "made", "pushed", "moved", "kept" or "refused"; `why` gives the reasons.
+    a dry run: "made", "pushed", "moved", "kept", "refused" or "verified"; `why` gives the reasons. Images in a store
+    have a `place`, files a `size` in bytes; what has neither is an image in the daemon, and the digest is its ID.
     """
 
     name: str
@@ -82,6 +117,19 @@ class Result:
     platform: str | None
     change: str
     why: tuple[str, ...] = ()
+    arch: str | None = None
+    place: Place | None = None
+    size: int | None = None
+
+    def fields(self) -> Mapping[str, object]:
+        """The result in the document of --json."""
+        named: dict[str, object] = {"kind": "daemon-image", "reference": self.name}
+        if self.place:
+            named |= {"kind": "image" if self.platform else "list", **self.place.fields()}
+        elif self.size is not None:
+            named = {"kind": "file", "path": self.name, "size_bytes": self.size}
+        about = {"arch": self.arch, "platform": self.platform, "digest": self.digest}
+        return {**named, **about, "change": self.change, "reasons": self.why}
 
     def __str__(self) -> str:
         return f"{self.name}@{self.digest}" if self.digest else self.name

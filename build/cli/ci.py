@@ -25,6 +25,10 @@ class Job:
     arch: str
     platform: str
 
+    def fields(self) -> Mapping[str, object]:
+        """The result in the document of --json."""
+        return {"kind": "job", "arch": self.arch, "platform": self.platform}
+
 
 def fan_out(arches: Iterable[Arch]) -> list[Job]:
     """One job for each arch."""
@@ -67,17 +71,30 @@ def write_published(task: str, results: Sequence[Result], output: str, summary: 
 
 def _published(results: Sequence[Result]) -> Mapping[str, str]:
     """`digests` of all results; `digest` and `reference` of the manifest lists, or of a single image, one a line."""
-    outputs = {"digests": json.dumps({each.name: each.digest for each in results}, separators=(",", ":"))}
+    outputs = {"digests": json.dumps(_digests(results), separators=(",", ":"))}
     chosen = [each for each in results if each.platform is None] or (results if len(results) == 1 else [])
     if chosen:
         outputs["digest"] = "\n".join(str(each.digest) for each in chosen)
-        # Without the tag: not every client takes a tag and a digest.
-        outputs["reference"] = "\n".join(f"{_untagged(each.name)}@{each.digest}" for each in chosen)
+        outputs["reference"] = "\n".join(map(_by_digest, chosen))
     return outputs
 
 
-def _untagged(name: str) -> str:
-    return name.partition("@")[0].rpartition(":")[0]
+def _digests(results: Sequence[Result]) -> Mapping[str, str | None]:
+    """Digests by reference; images without a tag by reference and platform, or by their digest if that is ambiguous."""
+    keys = [f"{each.name} {each.platform}" if each.platform and not _tag(each) else each.name for each in results]
+    return {
+        f"{each.name}@{each.digest}" if keys.count(key) > 1 else key: each.digest
+        for key, each in zip(keys, results, strict=True)
+    }
+
+
+def _tag(result: Result) -> str:
+    return result.place.tag if result.place else ""
+
+
+def _by_digest(result: Result) -> str:
+    """The reference without the tag: not every client takes a tag and a digest."""
+    return f"{result.name.removesuffix(f':{_tag(result)}')}@{result.digest}"
 
 
 def _outputs(values: Mapping[str, str]) -> str:

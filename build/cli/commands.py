@@ -66,8 +66,7 @@ all_push = partial(_push, every_arch=True, with_list=True)
 
 
 async def plan(options: Options) -> list[Result]:
-    """Show what `all_push` would do."""
-    options = replace(options, dry=True)
+    """Show what `all_push` would do, with dry `options`."""
     async with setup.builds(options, every_arch=True) as builds, setup.stores(options) as store:
         from build.release import pipeline
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING
 from build.errors import ImageError, PublishError, UsageError
 from build.oci.media_types import INDEXES
 from build.oci.parse import Manifest, parse_config, parse_manifest
+from build.oci.reference import Reference
 from build.stores.store import SMALL
 
 if TYPE_CHECKING:
     from build.config.release import Release
-    from build.oci.reference import Reference
     from build.stores.store import Store
 
 
@@ -39,6 +40,21 @@ class Setting:
     def __str__(self) -> str:
         notes = "".join(f"# {line}\n" for line in self.note.splitlines())
         return f"# {self.program}: {self.file}\n{notes}# then: {self.apply}\n{self.text}\n"
+
+    def fields(self) -> Mapping[str, object]:
+        """The result in the document of --json."""
+        reference = Reference.parse(self.reference)
+        return {
+            "kind": "setting",
+            "reference": self.reference,
+            **reference.place.fields(),
+            "digest": reference.digest,
+            "program": self.program,
+            "path": self.file,
+            "text": self.text,
+            "apply": self.apply,
+            "note": self.note,
+        }
 
 
 async def settings(release: Release, store: Store) -> list[Setting]:

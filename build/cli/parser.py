@@ -125,8 +125,12 @@ class _Machine(parser.ParseMachine):
 
             close = nearest(word, sorted(name for name in known if name))
         task = self.context.name if self.context else None
-        more = f"\n  see invoke --help {task}" if task else "\n  see invoke --list"
-        raise _UsageError(f"{task or 'invoke'}: {message}{close}{more}", self.context)
+        message += close + (f"\n  see invoke --help {task}" if task else "\n  see invoke --list")
+        if task and "--json" in sys.argv and "--json" in self.context.flags and "--complete" not in sys.argv:
+            from build.cli.output import document
+
+            _print(document(task, not {"plan", "--dry", "-R"}.isdisjoint(sys.argv), (), _UsageError.code, message))
+        raise _UsageError(f"{task or 'invoke'}: {message}", self.context)
 
 
 # Invoke's state machines keep these by class.

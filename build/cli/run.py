@@ -35,17 +35,24 @@ class Interrupted(BaseException):
         self.status = 128 + number
 
 
-def exit_on_signals(name: str) -> None:
-    """Let each of SIGNALS end the process with one message that begins with `name`, wherever nothing needs undoing."""
+def exit_on_signals(name: str, document: Callable[[int, str], str] | None = None) -> None:
+    """Let each of SIGNALS end the process with one message that begins with `name`, wherever nothing needs undoing.
+
+    `document` makes the text for stdout from the exit status and the message.
+    """
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         interrupted = Interrupted(number)
-        # Not through sys.stderr: the signal may have come while that was writing.
-        if sys.stderr is not None:
-            with suppress(OSError):
-                os.write(2, f"{name}: {interrupted}\n".encode())
+        # Not through sys.stdout or sys.stderr: the signal may have come while these were writing.
+        for file, stream, text in (
+            (1, sys.stdout, f"{document(interrupted.status, str(interrupted))}\n" if document else ""),
+            (2, sys.stderr, f"{name}: {interrupted}\n"),
+        ):
+            if stream is not None:
+                with suppress(OSError):
+                    os.write(file, text.encode())
         end(interrupted.status)
 
     _handle(interrupt)

@@ -60,27 +60,27 @@ class DockerEngine:
         """Build the image in the daemon under all its names, unless it is there. Raises ElfError or ImageError."""
         elf.check(binary.data, spec.arch.elf, spec.binary_path)
         daemon = await self.connect()
-        name, platform = spec.names[0], str(spec.arch.platform)
+        name, arch, platform = spec.names[0], spec.arch.name, str(spec.arch.platform)
         files = {**allowed(spec.root), spec.binary_path: binary.data}
         dockerfile = rendered(spec)
         context = packed_context(dockerfile, files, spec.revision.time)
         entry = key_of("daemon", context, name, platform)
         known = self.cache.get(entry)
         if known is not None and await _is_unchanged(daemon, spec, known.decode()):
-            result = Result(name, known.decode(), platform, "kept")
+            result = Result(name, known.decode(), platform, "kept", arch=arch)
             self._done(spec, f"{name}: unchanged")
         else:
             used = {path: digest_of(data) for path, data in files.items()}
             now = image_inputs(spec, binary.digest, self.cache, ()).and_files(used)
             why = changes(remembered(self.cache, name), now) or ("not in the daemon",)
             if self.dry:
-                return Built(spec, binary, Result(name, None, platform, "made", why))
+                return Built(spec, binary, Result(name, None, platform, "made", why, arch))
             image_id = await build_image(daemon, context, name, spec.arch.platform)
             archive, of_base = await saved_image(daemon, image_id), await _layers_of_base(daemon, dockerfile)
             await asyncio.to_thread(check_saved, archive, of_base, spec)
             self.cache.put(entry, image_id.encode())
             remember(self.cache, name, now)
-            result = Result(name, image_id, platform, "made", why)
+            result = Result(name, image_id, platform, "made", why, arch)
             self._done(spec, f"{name}: built")
         if not self.dry:
             await all_of(tag_image(daemon, str(result.digest), other) for other in spec.names[1:])

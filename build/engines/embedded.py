@@ -63,7 +63,7 @@ class Embedded:
             used = image_inputs(spec, built.binary.digest, self.cache, before)
             return replace(used, settings={**used.settings, "name in the archive": name})
 
-        result = Result(f"{spec.binary_path}.tar", image.digest, str(image.platform), "made")
+        result = Result(f"{spec.binary_path}.tar", image.digest, str(image.platform), "made", arch=spec.arch.name)
         return keep(spec.root, self.cache, result, packed, inputs, self.dry)
 
     async def archive(self, built: Built, name: str) -> bytes:

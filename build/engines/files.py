@@ -24,12 +24,13 @@ def keep(
     *,
     executable: bool = False,
 ) -> Result:
-    """Write `data` to the file `result.name` in `root` unless it is unchanged; return the result with the reason.
+    """Write `data` to the file `result.name` in `root` unless it is unchanged; return the result with size and reason.
 
     `inputs` returns the current inputs, given the paths of the files that were inputs before. If `dry`, nothing is
     written.
     """
     target, mode = root / result.name, 0o777 if executable else 0o666
+    result = replace(result, size=len(data))
     if not differs(target, data, mode):
         return replace(result, change="kept")
     before = remembered(cache, result.name)

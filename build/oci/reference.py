@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from build.errors import UsageError
 from build.oci.descriptor import DIGEST
+from build.report import Place
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
@@ -144,6 +145,11 @@ class Reference:
         return cls(repository, tag or ("" if digest or repository.on_disk else "latest"), digest)
 
     @property
+    def place(self) -> Place:
+        """The place in results."""
+        return Place(self.repository.host, self.repository.name, self.tag)
+
+    @property
     def wanted(self) -> str:
         """The <reference> of a request: the digest, or else the tag."""
         return self.digest or self.tag
@@ -169,6 +175,11 @@ class Tag:
 
     repository: Repository
     name: str
+
+    @property
+    def place(self) -> Place:
+        """The place in results."""
+        return Place(self.repository.host, self.repository.name, self.name)
 
     def __str__(self) -> str:
         return f"{self.repository}:{self.name}"

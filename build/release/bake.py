@@ -40,7 +40,7 @@ def bake(builds: Sequence[Build], toolchain: str) -> list[Result]:
     changed = differs(build.root / FILE, data)
     if changed and not build.dry:
         write_whole(build.root / FILE, data)
-    return [Result(FILE, digest_of(data), None, "made" if changed else "kept")]
+    return [Result(FILE, digest_of(data), None, "made" if changed else "kept", size=len(data))]
 
 
 def _target_name(build: Build, arch: Arch) -> str:

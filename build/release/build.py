@@ -184,7 +184,11 @@ async def keep_binaries(build: Build, program: Program, binaries: Binaries) -> l
     compiled = dict(zip(build.arches, await all_of(binaries[program, arch] for arch in build.arches), strict=True))
     for arch, binary in compiled.items():
         elf.check(binary.data, arch.elf, binary_path(program.name, arch))
-    return [await keep_binary(build, program, arch, binary) for arch, binary in compiled.items()]
+    results = []
+    for arch, binary in compiled.items():
+        results.append(await keep_binary(build, program, arch, binary))
+        build.report(Event(result=results[-1]))
+    return results
 
 
 async def keep_binary(build: Build, program: Program, arch: Arch, binary: Binary) -> Result:
@@ -196,7 +200,7 @@ async def keep_binary(build: Build, program: Program, arch: Arch, binary: Binary
         settings = {"TAG": build.release.tag, "REV": build.revision.name, **compiled_from.settings}
         return replace(compiled_from, settings={name: value for name, value in settings.items() if name != "VERSION"})
 
-    result = Result(binary_path(program.name, arch), binary.digest, str(arch.platform), "made")
+    result = Result(binary_path(program.name, arch), binary.digest, str(arch.platform), "made", arch=arch.name)
     return keep(build.root, build.cache, result, binary.data, inputs, build.dry, executable=True)
 
 
@@ -225,6 +229,10 @@ async def imaging(builds: Sequence[Build], binaries: Binaries) -> AsyncIterator[
         yield {build: {arch: tasks[at, arch] for arch in build.arches} for at, build in enumerate(builds)}
 
 
-async def export(build: Build, images: Images) -> list[Result]:
-    """Export every image, once all of them are built."""
-    return [await build.engine.export(built) for built in await all_of(images.values())]
+async def export(build: Build, images: Images, report: Report) -> list[Result]:
+    """Export every image, once all of them are built; each result is reported."""
+    results = []
+    for built in await all_of(images.values()):
+        results.append(await build.engine.export(built))
+        report(Event(result=results[-1]))
+    return results

@@ -120,7 +120,8 @@ async def _descend(
     source: Source, reference: Reference, survey: _Survey, entry: Descriptor | None = None, depth: int = 0
 ) -> None:
     """Read a manifest and, if it is a list, its entries; `entry` is the entry of the list that led here."""
-    name = str(replace(reference, digest="")) if entry is None else str(reference.repository)
+    tag = "" if entry else reference.tag
+    name = f"{reference.repository}:{tag}" if tag else str(reference.repository)
     where = str(reference)
     try:
         if entry is not None and entry.size > LARGEST_MANIFEST:
@@ -144,9 +145,10 @@ async def _descend(
             text = "the list's entry has no platform: only config and program are checked"
             survey.findings.append(Finding(where, text, fault=False))
         platform = entry.platform if entry else None
-        survey.subjects.append(Subject(source, reference.repository, name, manifest.digest, parsed, platform))
+        survey.subjects.append(Subject(source, reference.repository, name, manifest.digest, parsed, platform, tag=tag))
         return
-    survey.lists.append(Result(name, manifest.digest, None, "verified"))
+    place = replace(reference, tag=tag).place
+    survey.lists.append(Result(name, manifest.digest, None, "verified", place=place))
     if depth == _DEEPEST:
         survey.findings.append(Finding(where, f"found {depth + 1} nested lists, expected at most {_DEEPEST}"))
         return
@@ -203,9 +205,16 @@ def _findings(proofs: Iterable[Proof]) -> list[Finding]:
 def _results(proofs: Iterable[Proof]) -> list[Result]:
     """A result for every image that has a platform."""
     return [
-        Result(proof.subject.name, proof.subject.digest, str(proof.config.platform), "verified")
-        for proof in proofs
-        if proof.config
+        Result(
+            each.name,
+            each.digest,
+            str(config.platform),
+            "verified",
+            arch=each.arch.name if each.arch else None,
+            place=Reference(each.repository, each.tag).place,
+        )
+        for each, config in ((proof.subject, proof.config) for proof in proofs)
+        if config
     ]
 
 
@@ -252,7 +261,7 @@ def _renamed(proof: Proof, usual: Proof, label: str) -> str:
 
 
 def _conclude(results: list[Result], findings: Iterable[Finding], report: Report) -> list[Result]:
-    """Report the notes, and raise ImageError if there are faults."""
+    """Report the notes and the results, and raise ImageError if there are faults."""
     distinct = list(dict.fromkeys(findings))
     for finding in distinct:
         if not finding.fault:
@@ -262,4 +271,6 @@ def _conclude(results: list[Result], findings: Iterable[Finding], report: Report
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         told = once((each.reason or str(each), str(each)) for each in faults)
         raise ImageError("\n".join([f"{count} in what is published", *told]).replace("\n", "\n  "))
+    for result in results:
+        report(Event(result=result))
     return results

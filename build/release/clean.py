@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,11 @@ class Removed:
 
     def __str__(self) -> str:
         return self.name
+
+    def fields(self) -> Mapping[str, object]:
+        """The result in the document of --json."""
+        unknown = dict.fromkeys(("size_bytes", "arch", "platform", "digest"))
+        return {"kind": "file", "path": self.name, **unknown, "change": self.change, "reasons": ()}
 
 
 def remember(cache: Cache, registries: Iterable[str]) -> None:

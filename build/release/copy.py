@@ -154,11 +154,11 @@ async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destin
 
     Raises PublishError if the file exists with other content and `overwrite` is false.
     """
-    wanted: list[tuple[Tag, Image | Index]] = []
+    wanted: list[tuple[Tag, Arch | None, Image | Index]] = []
     for release, index in zip(releases, indexes, strict=True):
-        wanted.append((release.list_tag(), index))
-        wanted += zip(map(release.arch_tag, release.arches), index.images, strict=True)
-    entries = [Entry(each, *[_name(tag)] * 2) for tag, each in wanted]
+        wanted.append((release.list_tag(), None, index))
+        wanted += zip(map(release.arch_tag, release.arches), release.arches, index.images, strict=True)
+    entries = [Entry(each, *[_name(tag)] * 2) for tag, _, each in wanted]
     time = max(_created(image) for index in indexes for image in index.images)
     packed = spool / "packed.tar"
     size = await asyncio.to_thread(_pack, entries, time, packed)
@@ -176,8 +176,15 @@ async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destin
     outcome = "unchanged" if change == "kept" else f"{'would be ' if to.dry else ''}{change}"
     to.report(f"{releases[0].registry}: {outcome}, {size} bytes")
     return [
-        Result(str(tag), each.digest, str(each.platform) if isinstance(each, Image) else None, change)
-        for tag, each in wanted
+        Result(
+            str(tag),
+            each.digest,
+            str(arch.platform) if arch else None,
+            change,
+            arch=arch.name if arch else None,
+            place=tag.place,
+        )
+        for tag, arch, each in wanted
     ]
 
 

@@ -16,7 +16,7 @@ from build.oci.image import Image, Index, index_of
 from build.release.build import Build, Images, compiling, export, imaging, keep_binaries
 from build.release.publish import Destination, no_condition, publish
 from build.release.side_by_side import each_separately, started
-from build.report import Result, silent
+from build.report import Event, Result, silent
 from build.stores.store import Source
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def companions(builds: Sequence[Build]) -> list[Result]:
 async def container(builds: Sequence[Build]) -> list[Result]:
     """`build`, then export the image of every arch to `bin/NAME-ARCH.tar` or the daemon."""
     async with compiling(builds, [b.program() for b in builds]) as binaries, imaging(builds, binaries) as images:
-        return await each_image(builds, {build: export(build, images[build]) for build in builds})
+        return await each_image(builds, {build: export(build, images[build], build.report) for build in builds})
 
 
 async def push(
@@ -61,7 +61,7 @@ async def push(
 
                 condition = gate(build, verification, built, one_at_a_time)
             destinations = [replace(each, before_tags=condition) for each in to[build]]
-            async with started({"export": export(build, built)}) as exporting:
+            async with started({"export": export(build, built, silent)}) as exporting:
                 listing = index_of if with_list else None
                 parts = {each.release.registry: publish(each, build.engine, built, listing) for each in destinations}
                 try:
@@ -84,7 +84,7 @@ async def plan(builds: Sequence[Build], to: Mapping[Build, Destinations]) -> lis
 
         async def planned(build: Build) -> list[Result]:
             steps = await keep_binaries(build, build.program(), binaries)
-            exported = await export(build, images[build])
+            exported = await export(build, images[build], build.report)
             parts = {each.release.registry: _plan_publish(each, build, images[build]) for each in to[build]}
             tags = await each_separately("registries", parts, build.report)
             order = [*(str(arch.platform) for arch in build.arches), None]
@@ -170,7 +170,10 @@ async def _plan_publish(to: Destination, build: Build, images: Images) -> list[R
     """The results of a dry `publish`; without --overwrite, "refused" for tags that would have to move."""
     results = await publish(replace(to, overwrite=True, report=silent), build.engine, images, index_of)
     refused = to.store.keeps_tags and not to.overwrite
-    return [replace(each, change="refused") if refused and each.change == "moved" else each for each in results]
+    steps = [replace(each, change="refused") if refused and each.change == "moved" else each for each in results]
+    for each in steps:
+        to.report(Event(result=each))
+    return steps
 
 
 async def _known(image: Image) -> Image:

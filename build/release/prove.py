@@ -47,7 +47,7 @@ class Subject:
     """A published image to check.
 
     `name` is the reference without the digest, `listed` the platform in the list's entry, and `arch` the arch that the
-    image should be for, if there is one.
+    image should be for, if there is one. `tag` is empty if only a list led here.
     """
 
     source: Source = field(repr=False)
@@ -57,6 +57,7 @@ class Subject:
     manifest: Manifest
     listed: Platform | None = None
     arch: Arch | None = None
+    tag: str = ""
 
     def fault(self, digest: str, text: str) -> Finding:
         """A fault in the blob with this digest."""

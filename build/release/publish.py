@@ -107,6 +107,11 @@ async def _publish(
     work.refuse_to_move(targets, index, notes)
     new = [arch for arch, target in targets.items() if target is None or target.tagged != current[tags[arch]]]
     list_is_new = list_tag is not None and (index is None or index.digest != current[list_tag])
+    for arch, target in targets.items():
+        if to.dry or arch not in new:
+            work.reached(arch, target, notes)
+    if list_tag and (to.dry or not list_is_new):
+        work.reached(None, index, notes)
     if (new or list_is_new) and not to.dry:
         if not early:
             known = [(arch, image) for arch, image in targets.items() if image]
@@ -188,13 +193,17 @@ class _Publication(Generic[T]):
             raise not_moved([*lines, *notes])
 
     async def publish(self, arch: Arch, built: T) -> Image:
-        return await self.publisher.publish(built, self.tags[arch], self.to.store, self.current[self.tags[arch]])
+        tag = self.tags[arch]
+        image = await self.publisher.publish(built, tag, self.to.store, self.current[tag])
+        self.reached(arch, image)
+        return image
 
     async def publish_list(self, index: Index | None) -> Index | None:
         if self.list_tag and index:
             self.refuse_to_move({}, index)
             if index.digest != self.current[self.list_tag]:
                 await self.to.store.put_tag(self.list_tag.repository, self.list_tag.name, index)
+            self.reached(None, index)
         return index
 
     async def verify(self, targets: Mapping[Arch, Image | None], index: Index | None) -> None:
@@ -214,24 +223,27 @@ class _Publication(Generic[T]):
                 + "\n  to decide the winner, rerun it with --overwrite"
             )
 
-    def results(self, targets: Mapping[Arch, Image | None], index: Index | None, notes: Sequence[str]) -> list[Result]:
-        results = []
-        if self.list_tag:
-            results.append(self._result(self.list_tag, index, None, notes))
-            self.to.report(_line(results[-1], self.to.dry))
-        for arch, target in targets.items():
-            results.append(self._result(self.tags[arch], target, str(arch.platform), notes))
-            self.to.stage(arch, DONE, _line(results[-1], self.to.dry))
-        return results
+    def reached(self, arch: Arch | None, target: Image | Index | None, notes: Sequence[str] = ()) -> None:
+        """Report that the tag of an arch, or of the list (None), is as it should be, or in a dry run would be."""
+        result = self._result(arch, target, notes)
+        name, stage = (arch.name, DONE) if arch else ("", "")
+        self.to.report(Event(_line(result, self.to.dry), self.to.release.image.name, name, stage, result=result))
 
-    def _result(self, tag: Tag, target: Image | Index | None, platform: str | None, notes: Sequence[str]) -> Result:
-        place = "layout" if tag.repository.on_disk else "registry"
+    def results(self, targets: Mapping[Arch, Image | None], index: Index | None, notes: Sequence[str]) -> list[Result]:
+        listed = [self._result(None, index, notes)] if self.list_tag else []
+        return listed + [self._result(arch, target, notes) for arch, target in targets.items()]
+
+    def _result(self, arch: Arch | None, target: Image | Index | None, notes: Sequence[str]) -> Result:
+        tag = self.tags[arch] if arch else self.to.release.list_tag()
+        store = "layout" if tag.repository.on_disk else "registry"
         digest, current = target.tagged if target else None, self.current[tag]
+        change, why = "moved", (f"the {store} has another digest: {current}", *notes)
         if digest and digest == current:
-            return Result(str(tag), digest, platform, "kept")
-        if not current:
-            return Result(str(tag), digest, platform, "pushed", (f"not in the {place}",))
-        return Result(str(tag), digest, platform, "moved", (f"the {place} has another digest: {current}", *notes))
+            change, why = "kept", ()
+        elif not current:
+            change, why = "pushed", (f"not in the {store}",)
+        name, platform = (arch.name, str(arch.platform)) if arch else (None, None)
+        return Result(str(tag), digest, platform, change, why, arch=name, place=tag.place)
 
 
 def _is_large(image: Image) -> bool:

@@ -14,7 +14,7 @@ from build.engines.engine import Built
 from build.errors import all_of
 from build.release.build import Binaries, Build, Images, compiling, imaging
 from build.release.side_by_side import each_separately
-from build.report import indented
+from build.report import Event, indented
 from build.verify.driver import Driver, Method, Subject
 from build.verify.verdicts import Verdict, plain, refuse
 from build.verify.verify import methods, run_checks, unverified
@@ -54,10 +54,14 @@ def gate(
     """A condition for publishing: it raises VerifyError unless every arch passes. The programs run only once."""
     runs: list[list[Verdict]] = []
 
+    def progress(event: str | Event) -> None:
+        """The results of the run are tags."""
+        build.report(event if isinstance(event, str) else replace(event, result=None))
+
     async def passed() -> None:
         async with one_at_a_time:
             if not runs:
-                runs.append(await _checked(build, verification, images))
+                runs.append(await _checked(replace(build, report=progress), verification, images))
                 if runs[0]:
                     build.report(f"{build.release.image.name}, run the way pods do:\n  {indented(plain(runs[0]))}")
         refuse(runs[0], verification.allow_not_run)

@@ -26,6 +26,10 @@ NAMED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 REST = [number for number in range(1, 65) if number not in {*ENDINGS, signal.SIGKILL, signal.SIGSTOP, 32, 33}]
 
 
+# What a check found, for the table, and the same as numbers whose names have the unit.
+Figure = tuple[str, Mapping[str, float]]
+
+
 class FailedError(Exception):
     """A check failed; the message fits into a line."""
 
@@ -82,15 +86,15 @@ class Trial:
         return FailedError(f"exited unexpectedly: {await running.ended(self.patience)}")
 
 
-async def _cpu(trial: Trial) -> str:
+async def _cpu(trial: Trial) -> Figure:
     try:
         elf.check(trial.subject.program, trial.subject.arch.elf, "its program")
     except ElfError as error:
         raise FailedError(str(error)) from None
-    return trial.subject.arch.elf.machine
+    return trial.subject.arch.elf.machine, {}
 
 
-async def _version(trial: Trial) -> str:
+async def _version(trial: Trial) -> Figure:
     expected = Ended(0, f"{trial.subject.version}\n", "")
     async with trial.site.start("-v") as running:
         ended = await running.ended(trial.patience)
@@ -98,29 +102,29 @@ async def _version(trial: Trial) -> str:
         raise FailedError(f"-v: still running after {trial.patience:g} s")
     if ended != expected:
         raise FailedError(f"-v: found {ended}, expected {expected}")
-    return trial.subject.version.split()[-1]
+    return trial.subject.version.split()[-1], {}
 
 
-async def _silent(trial: Trial) -> str:
+async def _silent(trial: Trial) -> Figure:
     async with trial.site.start() as running:
         await trial.wait_until_idle(running)
         ended = await running.kill()
     _expect("output as PID 1", (ended.stdout, ended.stderr), ("", ""))
-    return "yes"
+    return "yes", {}
 
 
-async def _warns(trial: Trial) -> str:
+async def _warns(trial: Trial) -> Figure:
     async with trial.site.start(first=False) as running:
         await trial.wait_until_idle(running)
         ended = await running.kill()
     _expect("output with another PID", (ended.stdout, ended.stderr), ("", WARNING))
-    return "yes"
+    return "yes", {}
 
 
-def _ends_on(number: signal.Signals) -> Callable[[Trial], Awaitable[str]]:
+def _ends_on(number: signal.Signals) -> Callable[[Trial], Awaitable[Figure]]:
     """Only native programs without an engine in between are held to PROMPT, and fail if they are slow every time."""
 
-    async def check(trial: Trial) -> str:
+    async def check(trial: Trial) -> Figure:
         is_timed = trial.direct and trial.method.native
         best = float("inf")
         for _ in range(ATTEMPTS if is_timed else 1):
@@ -129,7 +133,7 @@ def _ends_on(number: signal.Signals) -> Callable[[Trial], Awaitable[str]]:
                 break
         if is_timed and best > PROMPT:
             raise FailedError(f"took {best * 1000:.0f} ms, expected at most {PROMPT * 1000:.0f} ms")
-        return f"{best * 1000:.1f} ms"
+        return f"{best * 1000:.1f} ms", {"seconds": round(best, 6)}
 
     async def _seconds(trial: Trial) -> float:
         async with trial.site.start() as running:
@@ -143,7 +147,7 @@ def _ends_on(number: signal.Signals) -> Callable[[Trial], Awaitable[str]]:
     return check
 
 
-async def _survives_others(trial: Trial) -> str:
+async def _survives_others(trial: Trial) -> Figure:
     """With an emulator each signal gets a new program.
 
     An emulator takes the signal, tries to die of it, and hangs for good, because PID 1 can't die of a signal.
@@ -161,7 +165,7 @@ async def _survives_others(trial: Trial) -> str:
             if trial.method.native:
                 ended, _ = await trial.terminate(running, signal.SIGTERM)
                 _expect("exit status after other signals", ended.status, 0)
-    return f"{len(sent)} of {len(sent)}"
+    return f"{len(sent)} of {len(sent)}", {"signals": len(sent)}
 
 
 def _is_delivered(running: Running) -> bool:
@@ -169,7 +173,7 @@ def _is_delivered(running: Running) -> bool:
     return running.process.ended() or not int(status.get("ShdPnd", "0"), 16) | int(status.get("SigPnd", "0"), 16)
 
 
-async def _reaps_orphans(trial: Trial) -> str:
+async def _reaps_orphans(trial: Trial) -> Figure:
     async with trial.site.start() as running:
         await trial.wait_until_idle(running)
         for count in (1, STORM):
@@ -181,29 +185,30 @@ async def _reaps_orphans(trial: Trial) -> str:
                 raise FailedError(f"{states.count('Z')} of {count} orphans are zombies")
             if running.process.ended():
                 raise await trial.exited(running)
-    return str(1 + STORM)
+    return str(1 + STORM), {"orphans": 1 + STORM}
 
 
-async def _rests(trial: Trial) -> str:
+async def _rests(trial: Trial) -> Figure:
     async with trial.site.start() as running:
         await trial.wait_until_idle(running)
         before = running.process.activity()
         await trial.wait_until_idle(running, polls=200)
         _expect("state, context switches and CPU time", running.process.activity(), before)
-    return "yes"
+    return "yes", {}
 
 
-async def _memory(trial: Trial) -> str:
+async def _memory(trial: Trial) -> Figure:
     async with trial.site.start() as running:
         await trial.wait_until_idle(running)
         resident = running.process.resident()
     if not resident:
         raise FailedError("/proc does not show it")
-    return f"{resident} kB" + ("" if trial.method.native else " with emulator")
+    figure = f"{resident} kB" + ("" if trial.method.native else " with emulator")
+    return figure, {"resident_bytes": resident * 1024}
 
 
 # In the order of the table.
-CHECKS: Mapping[str, Callable[[Trial], Awaitable[str]]] = {
+CHECKS: Mapping[str, Callable[[Trial], Awaitable[Figure]]] = {
     "cpu": _cpu,
     "version": _version,
     "silent": _silent,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from build.errors import BuildError
 
@@ -16,11 +16,16 @@ class VerifyError(BuildError):
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check of one arch: its figure, or what failed."""
+    """The result of one check of one arch: its figure, or what failed; and the figure as numbers, named with units."""
 
     check: str
     passed: bool
     figure: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    def fields(self) -> Mapping[str, object]:
+        """The check in the document of --json."""
+        return {"name": self.check, "passed": self.passed, "figure": self.figure, **self.numbers}
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,19 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     hint: str = ""
     image: str = ""
+    platform: str = ""
+
+    def fields(self) -> Mapping[str, object]:
+        """The result in the document of --json."""
+        return {
+            "kind": "run",
+            "image": self.image,
+            "arch": self.arch,
+            "platform": self.platform,
+            "method": self.way,
+            "hint": self.hint or None,
+            "checks": [each.fields() for each in self.findings],
+        }
 
     @property
     def failures(self) -> list[Finding]:

@@ -28,9 +28,9 @@ def methods(driver: Driver, arches: Iterable[Arch]) -> dict[Arch, Method | str]:
 def unverified(image: str, methods: Mapping[Arch, Method | str]) -> list[Verdict]:
     """The verdicts of a dry run: how each arch would be run, and no findings."""
     return [
-        Verdict(arch.name, None, hint=method, image=image)
+        Verdict(arch.name, None, hint=method, image=image, platform=str(arch.platform))
         if isinstance(method, str)
-        else Verdict(arch.name, method.name, image=image)
+        else Verdict(arch.name, method.name, image=image, platform=str(arch.platform))
         for arch, method in methods.items()
     ]
 
@@ -53,11 +53,11 @@ async def run_checks(
     async def verify(arch: Arch) -> None:
         async with running:
             report(Event(image=image, arch=arch.name, stage=VERIFY))
-            verdict = replace(await check_arch(subjects[arch], driver), image=image)
+            verdict = replace(await check_arch(subjects[arch], driver), image=image, platform=str(arch.platform))
         verdicts[arch.name] = verdict
         failed = ", ".join(finding.check for finding in verdict.failures)
         text = f"{arch.name}: {f'failed: {failed}' if failed else 'passed'} ({verdict.way})"
-        report(Event(text, image, arch.name, FAILED if failed else DONE))
+        report(Event(text, image, arch.name, FAILED if failed else DONE, result=verdict))
 
     runnable = [arch for arch, method in methods.items() if isinstance(method, Method)]
     if runnable:
@@ -78,7 +78,7 @@ async def check_arch(subject: Subject, driver: Driver, patience: float = 10.0) -
         trial = Trial(subject, site, method, driver.direct, patience)
         for name in subject.checks:
             try:
-                findings.append(Finding(name, True, await CHECKS[name](trial)))
+                findings.append(Finding(name, True, *await CHECKS[name](trial)))
             except FailedError as error:
                 findings.append(Finding(name, False, " ".join(str(error).split())))
                 if name == "cpu":

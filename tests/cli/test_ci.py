@@ -54,7 +54,9 @@ def test_the_matrix_has_the_arches_that_are_asked_for(released: Released) -> Non
     checkout, _ = released
     printed = checkout("matrix", "--for", "gitlab", "--arch", "s390x", "--arch", "386").stdout
     assert json.loads(printed) == {"push": {"parallel": {"matrix": [{"ARCH": ["s390x", "386"]}]}}}
-    assert results(checkout("matrix", "--json", ALL_ARCH="arm")) == [{"arch": "arm", "platform": "linux/arm/v7"}]
+    assert results(checkout("matrix", "--json", ALL_ARCH="arm")) == [
+        {"kind": "job", "arch": "arm", "platform": "linux/arm/v7"}
+    ]
 
 
 def test_a_system_that_is_not_known(released: Released) -> None:

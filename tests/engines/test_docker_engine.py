@@ -178,7 +178,7 @@ def test_nothing_is_done_twice(published: Published, docker: Docker) -> None:
 def test_push_manifest_has_nothing_left_to_do(published: Published) -> None:
     run = published.again("push-manifest", "--json")
     assert {each["change"] for each in results(run)} == {"kept"}
-    assert {each["name"]: each["digest"] for each in results(run)} == published.run.digests
+    assert {each["reference"]: each["digest"] for each in results(run)} == published.run.digests
     assert [line for line in published.recorder.lines if line.startswith(WRITES)] == []
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support.checkout import RELEASE, Checkout, Run, ended
+from tests.support.checkout import RELEASE, Checkout, Run, ended, results
 from tests.support.reading import complete, digest, inspect, layout_reader, skopeo
 from tests.support.registries import Recorder, registry_reader
 
@@ -330,6 +330,6 @@ def test_only_copy_writes_archives(released: Released) -> None:
 
 
 def test_json_has_the_same_digests(layouts: str, digests: list[str], checkout: Checkout) -> None:
-    document = json.loads(checkout("copy", layouts, "oci-archive:release.tar", "--json").stdout)
-    assert [each["digest"] for each in document["results"]] == digests
+    found = results(checkout("copy", layouts, "oci-archive:release.tar", "--json"))
+    assert [each["digest"] for each in found] == digests
     assert digest(skopeo("inspect", "--raw", f"oci-archive:{checkout.root}/release.tar:{NAMES[0]}")) == digests[0]

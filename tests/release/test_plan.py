@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,13 @@ BINARY, ARCHIVE = "bin/pause-amd64", "bin/pause-amd64.tar"
 
 def reasons(run: Run) -> dict[str, str]:
     """What each step that is not `kept` is done for."""
-    return {each["name"]: "; ".join(each["why"]) for each in results(run) if each["change"] != "kept"}
+    return {name(each): "; ".join(each["reasons"]) for each in results(run) if each["change"] != "kept"}
+
+
+def name(result: dict[str, Any]) -> str:
+    """The path or the reference."""
+    found: str = result["path"] if result["kind"] == "file" else result["reference"]
+    return found
 
 
 def changes(run: Run) -> list[str]:
@@ -31,10 +38,10 @@ def test_it_shows_every_step_and_does_none(checkout: Checkout, recorder: Recorde
     steps = results(plan)
     assert json.loads(plan.stdout)["dry"] is True
     of_an_arch = [("made", "not built here before")] * 2 + [("pushed", "not in the registry")]
-    assert [(each["change"], *each["why"]) for each in steps] == of_an_arch * len(RELEASE) + of_an_arch[-1:]
-    assert [each["name"] for each in steps[:3]] == [BINARY, ARCHIVE, f"{recorder.host}/pause-amd64:3.1"]
+    assert [(each["change"], *each["reasons"]) for each in steps] == of_an_arch * len(RELEASE) + of_an_arch[-1:]
+    assert [name(each) for each in steps[:3]] == [BINARY, ARCHIVE, f"{recorder.host}/pause-amd64:3.1"]
 
-    planned = {each["name"]: each["digest"] for each in steps}
+    planned = {name(each): each["digest"] for each in steps}
     done = checkout("all-push", REGISTRY=recorder.host).digests
     for task in ("build", "container"):
         done |= checkout(task, "--arch", "all", REGISTRY=recorder.host).digests
@@ -82,15 +89,15 @@ def test_it_shows_what_changed(
     given = ("--arch", "amd64", "--rev", "old", "--overwrite", *words)
     plan = checkout("plan", *given, "--json", **environment)
     found = reasons(plan)
-    for name, expected in ((BINARY, binary), (ARCHIVE, archive)):
+    for path, expected in ((BINARY, binary), (ARCHIVE, archive)):
         if expected == "*":
-            assert name in found
+            assert path in found
         elif expected:
-            assert set(expected.split("; ")) <= set(found[name].split("; ")) or found[name].startswith(expected)
+            assert set(expected.split("; ")) <= set(found[path].split("; ")) or found[path].startswith(expected)
         else:
-            assert name not in found
+            assert path not in found
     real = checkout("all-push", *given, **environment)
-    assert real.digests.items() <= {each["name"]: each["digest"] for each in results(plan)}.items()
+    assert real.digests.items() <= {name(each): each["digest"] for each in results(plan)}.items()
     assert set(changes(checkout("plan", *given, "--json", **environment))) == {"kept"}
     assert reasons(checkout("plan", *given, "--json", **environment)) == {}
 
@@ -129,7 +136,7 @@ def test_a_tag_that_may_not_move_is_refused(checkout: Checkout, recorder: Record
     assert run.code == 1
     assert "--overwrite" in run.stderr
     assert f"{recorder.host}/pause-amd64:3.1: the registry has another digest: {old}" in run.stderr
-    refused = [each["name"] for each in results(run) if each["change"] == "refused"]
+    refused = [name(each) for each in results(run) if each["change"] == "refused"]
     assert refused == [f"{recorder.host}/pause-amd64:3.1"]
     run = checkout("plan", "--rev", "new", "--overwrite", "--json", REGISTRY=recorder.host)
     assert changes(run).count("moved") == 1
@@ -153,10 +160,10 @@ def test_the_docker_engine_plans(checkout: Checkout, recorder: Recorder, toolcha
     assert set(changes(checkout("plan", *words, "--json", **environment))) == {"kept"}
     checkout.edit("pause.c", "pause.c ", "pause: ")
     binary, image, tag, listed = results(checkout("plan", *words, "--overwrite", "--json", **environment))
-    assert (binary["change"], binary["why"]) == ("made", ["pause.c changed"])
+    assert (binary["change"], binary["reasons"]) == ("made", ["pause.c changed"])
     assert image["change"] == "made"
-    assert "bin/pause-amd64 changed" in image["why"]
+    assert "bin/pause-amd64 changed" in image["reasons"]
     for each in (tag, listed):
         assert each["change"] == "moved"
-        assert each["why"][0].startswith("the registry has another digest: sha256:")
+        assert each["reasons"][0].startswith("the registry has another digest: sha256:")
     assert "refused" in checkout.ends("plan", *words, **environment).stdout

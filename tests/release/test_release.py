@@ -115,7 +115,7 @@ def test_json_has_the_same_results(released: Released, checkout: Checkout) -> No
     _, run = released
     told = checkout("all-push", "--json")
     made = results(told)
-    assert {each["name"]: each["digest"] for each in made} == run.digests
+    assert {each["reference"]: each["digest"] for each in made} == run.digests
     assert [each["platform"] for each in made] == [
         None,
         *("/".join(str(each[key]) for key in ("os", "architecture", "variant") if key in each) for each in PLATFORMS),

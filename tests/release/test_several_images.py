@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -75,7 +74,7 @@ def test_one_run_publishes_both_as_two_runs_would(two: Checkout, recorder: Recor
     assert list(layout.digests.values()) == both
     assert two("check").digests == layout.digests
     complete(layout_reader(two.root / "dist/tools/sleep"), layout.digests["oci:dist/tools/sleep:1.0"])
-    assert [each["name"] for each in results(two("all-push", "--json"))] == list(layout.digests)
+    assert [each["reference"] for each in results(two("all-push", "--json"))] == list(layout.digests)
 
 
 def test_the_first_image_is_unchanged(two: Checkout) -> None:
@@ -185,9 +184,9 @@ def test_a_node_uses_one_image(two: Checkout, recorder: Recorder) -> None:
 def test_verify_names_the_image_that_fails(two: Checkout) -> None:
     # On a machine where nothing can be run the verdict is another, but of the same image.
     run = two.ends("verify", "--arch", "amd64", "--json", "--allow-not-run")
-    verdicts = json.loads(run.stdout)["results"]
+    verdicts = results(run)
     assert [each["image"] for each in verdicts] == ["pause", "sleep"]
-    if all(each["way"] for each in verdicts):
+    if all(each["method"] for each in verdicts):
         assert run.code == 1
         assert "\nsleep: amd64: version: " in run.stderr
         assert "pause: amd64" not in run.stderr

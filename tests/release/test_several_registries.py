@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.checkout import RELEASE, Checkout, Run
+from tests.support.checkout import RELEASE, Checkout, Run, results
 from tests.support.daemons import Docker
 from tests.support.reading import inspect
 from tests.support.registries import Recorder, fetch, recording, registry
@@ -47,7 +46,7 @@ def test_the_same_digests_everywhere(released: Released, checkout: Checkout, thr
     three[0].forget()
     again = checkout("all-push", *to(three[0].host, three[2].host), "--json")
     assert {str(each).partition(" ")[0] for each in three[0].exchanges} == {"HEAD"}
-    changes = [each["change"] for each in json.loads(again.stdout)["results"]]
+    changes = [each["change"] for each in results(again)]
     assert changes == ["kept"] * 6 + ["pushed"] * 6
 
 

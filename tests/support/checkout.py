@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 from build.config.parse import read_settings
 
 SOURCE = Path(__file__).parent.parent.parent
@@ -181,9 +183,31 @@ def _look(path: Path) -> tuple[Any, ...]:
     return (stat.st_mode, stat.st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+def document(run: Run) -> dict[str, Any]:
+    """The one document that --json prints, which must be as its schema says, and agree with how the run ended."""
+    found: dict[str, Any] = json.loads(run.stdout)
+    SCHEMA.validate(found)
+    assert found["ok"] == (run.code == 0)
+    if found["error"]:
+        assert found["error"]["exit_status"] == run.code
+        assert f"{found['task']}: {found['error']['message']}\n" in run.stderr
+    return found
+
+
 def results(run: Run) -> list[dict[str, Any]]:
     """The results in the document that --json prints."""
-    document = json.loads(run.stdout)
-    assert set(document) == {"task", "dry", "results"}
-    found: list[dict[str, Any]] = document["results"]
+    found: list[dict[str, Any]] = document(run)["results"]
     return found
+
+
+def _strict(schema: Any) -> Any:
+    """The schema, with no members but those that it describes."""
+    if isinstance(schema, list):
+        return [_strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {"additionalProperties": False} if "required" in schema else {}
+    return {name: _strict(each) for name, each in schema.items()} | closed
+
+
+SCHEMA = Draft202012Validator(_strict(json.loads((SOURCE / "docs/output.schema.json").read_text())))

@@ -94,7 +94,7 @@ def test_docker_runs_the_images(checkout: Checkout, docker: Docker) -> None:
     images = sorted(docker("images", "--quiet", "--no-trunc").split())
     words = ("verify", "--with", "docker", "--arch", "amd64", "--arch", "arm", "--json")
     verdicts = results(checkout(*words, DOCKER_HOST=docker.host))
-    assert [each["way"] for each in verdicts] == ["docker, native", "docker, binfmt"]
+    assert [each["method"] for each in verdicts] == ["docker, native", "docker, binfmt"]
     checkout.edit("pause.c", REAPER, "")
     run = checkout.ends("verify", "--with", "docker", "--arch", "arm", DOCKER_HOST=docker.host)
     assert run.code == 1
@@ -161,7 +161,7 @@ def test_an_image_that_was_there_stays_in_podman(checkout: Checkout, podman: Pod
 def test_podman_runs_the_images(checkout: Checkout, podman: Podman) -> None:
     words = ("verify", "--with", "podman", "--arch", "amd64", "--arch", "s390x", "--json")
     verdicts = results(checkout(*words, **podman.environment))
-    assert [each["way"] for each in verdicts] == ["podman, native", "podman, binfmt"]
+    assert [each["method"] for each in verdicts] == ["podman, native", "podman, binfmt"]
     checkout.edit("pause.c", REAPER, "")
     run = checkout.ends("verify", "--with", "podman", "--arch", "amd64", **podman.environment)
     assert run.code == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -149,12 +148,12 @@ def test_every_arch_of_the_release_passes(checkout: Checkout) -> None:
     verdicts = results(checkout("verify", "--json"))
     assert [each["arch"] for each in verdicts] == list(RELEASE)
     for each in verdicts:
-        figures = {one["check"]: one["figure"] for one in each["findings"] if one["passed"]}
+        figures = {one["name"]: one["figure"] for one in each["checks"] if one["passed"]}
         assert list(figures) == list(CHECKS)
         assert figures["version"] == checkout.version
         assert figures["orphans"] == "1001"
-        native = each["way"] == "native"
-        assert native or each["way"] == f"qemu-{SETTINGS.arches[each['arch']].qemu}-static"
+        native = each["method"] == "native"
+        assert native or each["method"] == f"qemu-{SETTINGS.arches[each['arch']].qemu}-static"
         assert figures["memory"].endswith("kB" if native else "kB with emulator")
     assert {path.name for path in (checkout.root / "bin").iterdir()} == {f"pause-{arch}" for arch in RELEASE}
     assert list((checkout.side / "tmp").iterdir()) == []
@@ -183,9 +182,7 @@ def test_a_table_for_people(checkout: Checkout, native: str) -> None:
     assert "orphans are zombies" in run.stderr
     run = checkout.ends("verify", "--arch", arch, "--json")
     assert run.code == 1
-    assert [one["check"] for one in json.loads(run.stdout)["results"][0]["findings"] if not one["passed"]] == [
-        "orphans"
-    ]
+    assert [one["name"] for one in results(run)[0]["checks"] if not one["passed"]] == ["orphans"]
 
 
 def test_images_run_side_by_side_and_in_order(programs: Programs, tmp_path: Path) -> None:
