@@ -79,7 +79,7 @@ def test_what_is_printed_is_the_same_and_can_be_pasted(
     parts = re.split(r"^(?=# (?:[\w-]+)(?: \d)?: /)", printed.stdout, flags=re.MULTILINE)[1:]
     for part, setting in zip(parts, settings.values(), strict=True):
         head, *others = part.splitlines()
-        assert head == f"# {setting['program']}: {setting['file']}"
+        assert head == f"# {setting['program']}: {setting['path']}"
         assert f"# then: {setting['apply']}" in others
         lines = [line for line in others if not line.startswith("#")]
         assert "\n".join(lines).strip() == setting["text"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.checkout import Checkout, Run
+from tests.support.checkout import Checkout, Run, document
 
 Released = tuple[Checkout, Run]
 
@@ -34,7 +34,6 @@ Released = tuple[Checkout, Run]
         ("build --timeout 5", ["build: unknown flag '--timeout'"]),
         ("--drry build", ["unknown flag '--drry': did you mean '--dry'?"]),
         ("build --arch", ["build: --arch: found nothing after it"]),
-        ("build --arch --json", ["build: --arch: found nothing after it"]),
         ("build --rev", ["build: --rev: found nothing after it"]),
         ("verify --with", ["verify: --with: found nothing after it"]),
         ("build --rev a --rev b", ["build: --rev is given twice"]),
@@ -52,6 +51,14 @@ def test_wrong_usage(released: Released, words: str, expected: list[str]) -> Non
         assert word in run.stderr
     assert "Traceback" not in run.stderr
     assert checkout.snapshot() == before
+
+
+@pytest.mark.parametrize("words", ["build --aarch arm --json", "build --json --arch", "copy oci:dist --json"])
+def test_wrong_usage_in_the_document(released: Released, words: str) -> None:
+    checkout, _ = released
+    run = checkout.ends(*words.split())
+    found = document(run)
+    assert (run.code, found["task"], found["results"]) == (2, words.split(maxsplit=1)[0], [])
 
 
 @pytest.mark.parametrize(
