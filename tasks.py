@@ -62,7 +62,7 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "kube_cross_version": (None, "tag of the toolchain image [KUBE_CROSS_VERSION]"),
     "format": (None, "media types: oci or docker [FORMAT]"),
     "overwrite": (False, "move tags that exist with another digest"),
-    "reference": (None, "HOST[:PORT]/NAME[:TAG], oci:FOLDER[:TAG] or oci-archive:FILE[:NAME:TAG], each with [@sha256:…]"),
+    "reference": (None, "HOST[:PORT]/NAME[:TAG][@DIGEST], oci:FOLDER[:TAG] or oci-archive:FILE[:NAME:TAG]"),
     "verify": (False, "run every arch the way pods do, before the first tag moves"),
     "with_": (None, "what runs it: namespaces (default), docker or podman"),
     "allow_not_run": (False, "don't fail for arches that can't be run here"),

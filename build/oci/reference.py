@@ -86,6 +86,19 @@ def check_port(host: str, text: str) -> None:
         raise UsageError(f"{text!r}: found port {port}, expected 1 to 65535")
 
 
+def full_name(name: str) -> str:
+    """`name`, [HOST/]NAME[:TAG], with the host and the path of Docker Hub where it leaves them out.
+
+    Container engines complete names like this before they look for an image (distribution/reference, "Normalized").
+    """
+    host, _, rest = name.partition("/")
+    if not _is_host(host) or not rest:
+        host, rest = "docker.io", name
+    if host in ("docker.io", "index.docker.io"):
+        host, rest = "docker.io", rest if "/" in rest else f"library/{rest}"
+    return f"{host}/{rest}"
+
+
 def archive_file(registry: str) -> str:
     """FILE if `registry` is `oci-archive:FILE`, else an empty string."""
     return registry.removeprefix(ARCHIVE) if registry.startswith(ARCHIVE) else ""

@@ -92,7 +92,7 @@ WAYS = {
         environment={"DOCKER_HOST": "unix:///no/socket"},
     ),
     "no such registry": Way("push --registry registry.invalid", 1, "no such host", "registry.invalid", "HTTPS_PROXY"),
-    "no registry there": Way("push --registry localhost:1 --timeout 2", 1, "refused", "localhost:1", "--timeout 2 (seconds)"),
+    "no registry there": Way("push --registry localhost:1 --timeout 2", 1, "refused", "localhost:1", "--timeout 2 ("),
     "no host for a registry": Way("push --registry team/pause", 2, "not a registry's host", "'team'", "expected HOST"),
     "bad tag": Way("push --tag a/b", 2, "not a tag", "'a/b'", "expected letters"),
     "no credentials": Way("push --registry {basic}", 1, "found none", "{basic}", "docker login {basic}"),

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from build.errors import UsageError
-from build.oci.reference import Reference, Repository, check_tag
+from build.oci.reference import Reference, Repository, check_tag, full_name
 from tests.support.properties import examples
 
 # distribution-spec, "Pulling manifests"; hosts as in distribution/reference, regexp.go. Written as generators, not as
@@ -194,3 +194,19 @@ def test_any_text_is_a_reference_or_a_usage_error(text: str) -> None:
     except UsageError:
         return
     assert Reference.parse(str(reference)) == reference
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("pause:3.1", "docker.io/library/pause:3.1"),
+        ("team/pause:3.1", "docker.io/team/pause:3.1"),
+        ("docker.io/pause:3.1", "docker.io/library/pause:3.1"),
+        ("index.docker.io/team/pause:3.1", "docker.io/team/pause:3.1"),
+        ("localhost/pause:3.1", "localhost/pause:3.1"),
+        ("localhost:5000/pause:3.1", "localhost:5000/pause:3.1"),
+        ("registry.example/team/pause:3.1", "registry.example/team/pause:3.1"),
+    ],
+)
+def test_short_names_are_docker_hubs(name: str, full: str) -> None:
+    assert full_name(name) == full

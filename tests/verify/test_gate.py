@@ -147,7 +147,7 @@ def podman() -> Iterator[Podman]:
 @pytest.mark.parametrize("named", [True, False])
 def test_an_image_that_was_there_stays_in_podman(checkout: Checkout, podman: Podman, arch: str, named: bool) -> None:
     checkout("container", "--arch", arch)
-    name = f"localhost/pause-{arch}:3.1"
+    name = f"docker.io/library/pause-{arch}:3.1"
     podman("load", "--input", str(checkout.root / f"bin/pause-{arch}.tar"))
     if not named:
         podman("untag", name, name)

@@ -67,7 +67,7 @@ def test_a_pod_with_our_infra_image(shell: Shell) -> None:
     lines = listed(shell(CREATE))
     assert first(lines) == (1, "/pause")
     assert any(line.command == "sleep 1000" for line in lines)
-    [image] = json.loads(shell("podman image inspect localhost/pause-amd64:3.1"))
+    [image] = json.loads(shell("podman image inspect docker.io/library/pause-amd64:3.1"))
     assert infra(shell, "pod")["Image"] == image["Id"]
     # Podman may end an exec before it has relayed what the orphan writes after its parent has ended.
     shell("podman cp bin/orphan-amd64 app:/orphan; podman exec app sh -c '/orphan >/said'")

@@ -1,4 +1,4 @@
-"""Writes images into one file that `docker load`, `podman load` and skopeo (`oci-archive:`, `docker-archive:`) take.
+"""Writes images into one file for `docker load`, `podman load`, `ctr images import` and skopeo (both kinds of archive).
 
 It is an OCI image layout (image-spec image-layout.md) in a tar archive, with the `manifest.json` of `docker save`
 beside it; both name the same blobs. `docker save` has written the same form since Engine 25.
@@ -14,6 +14,7 @@ from typing import BinaryIO
 from build.oci.descriptor import Blob
 from build.oci.image import Image, Index, dump
 from build.oci.layout import OCI_LAYOUT, REF_NAME, blob_path
+from build.oci.reference import full_name
 from build.oci.tar import write_tar
 
 
@@ -21,7 +22,7 @@ from build.oci.tar import write_tar
 class Entry:
     """An image or a manifest list in an archive.
 
-    `name` is the NAME:TAG that it loads as, `reference` finds it in the layout (annotations.md, "ref.name").
+    `name` is the [HOST/]NAME:TAG that it loads as, `reference` finds it in the layout (annotations.md, "ref.name").
     """
 
     target: Image | Index
@@ -56,14 +57,14 @@ def write_archive(output: BinaryIO, entries: Sequence[Entry], time: int) -> None
 
 
 def _described(entry: Entry) -> dict[str, object]:
-    # containerd requires the whole name.
-    annotations = {"io.containerd.image.name": entry.name, REF_NAME: entry.reference}
+    # containerd takes it as it is: with a short name, Docker finds no image after loading it, and nodes start no pod.
+    annotations = {"io.containerd.image.name": full_name(entry.name), REF_NAME: entry.reference}
     return entry.target.descriptor.fields() | {"annotations": annotations}
 
 
 def _saved(image: Image, name: str) -> dict[str, object]:
     layers = [blob_path(layer.digest) for layer in image.layers]
-    return {"Config": blob_path(image.config.digest), "RepoTags": [name], "Layers": layers}
+    return {"Config": blob_path(image.config.digest), "RepoTags": [full_name(name)], "Layers": layers}
 
 
 def _images(target: Image | Index) -> Sequence[Image]:
