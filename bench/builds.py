@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.running import ROOT, Checkout, run
-from build.cli.setup import CACHE
+from build.cli.options import CACHE
 from build.config.arches import Arch
 from build.config.parse import read_settings
 

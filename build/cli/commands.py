@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from build.cli import options as given
-from build.cli import setup
+from build.cli import setup, tools
 from build.cli.options import Options
 from build.errors import UsageError
 
@@ -54,7 +54,7 @@ async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[
 
         to = {build: setup.destinations(options, build.releases, store) for build in builds}
         setup.remember(options, [each.registry for build in builds for each in build.releases])
-        verification = setup.verification(options) if options.flags.get("verify") else None
+        verification = tools.verification(options) if options.flags.get("verify") else None
         return await pipeline.push(builds, to, verification, with_list=with_list)
 
 
@@ -80,7 +80,7 @@ async def verify(options: Options) -> list[Verdict]:
     async with setup.builds(options, every_arch=True) as builds:
         from build.release.verify import verify
 
-        return await verify(builds, setup.verification(options))
+        return await verify(builds, tools.verification(options))
 
 
 async def push_manifest(options: Options) -> list[Result]:
@@ -88,7 +88,7 @@ async def push_manifest(options: Options) -> list[Result]:
     from build.release import pipeline
     from build.system import scratch
 
-    with scratch(setup.scratch_base(options)) as folder:
+    with scratch(given.scratch_base(options)) as folder:
         async with setup.stores(options) as store:
             images = [setup.destinations(options, releases, store) for releases in setup.releases(options)]
             setup.remember(options, [each.release.registry for to in images for each in to])
@@ -107,12 +107,12 @@ def _reference(options: Options) -> str:
 async def check(options: Options) -> list[Result]:
     """Check a reference or the release; raise UsageError if options select both."""
     from build.oci.reference import Reference
-    from build.release.check import check_reference, check_release
+    from build.release.check.check import check_reference, check_release
     from build.release.side_by_side import each_separately
     from build.system import scratch
 
     text = _reference(options)
-    with scratch(setup.scratch_base(options)) as folder:
+    with scratch(given.scratch_base(options)) as folder:
         async with setup.stores(options) as store:
             if text:
                 reference = Reference.parse(text)
@@ -142,11 +142,11 @@ async def copy(options: Options) -> list[Result]:
     file = archive_file(target)
     if file:
         given.expect_folder(options, target, file)
-    with scratch(setup.scratch_base(options)) as folder:
+    with scratch(given.scratch_base(options)) as folder:
         async with setup.stores(options) as store:
             origin = setup.source(options, source, store)
             if not options.any("image", "arch", "all_arch", "tag"):
-                origins = await contents(origin, source, origins, setup.settings(options))
+                origins = await contents(origin, source, origins, given.settings(options))
             targets = [replace(each, registry=target) for each in origins]
             if file:
                 overwrite = bool(options.flags.get("overwrite"))
@@ -171,13 +171,13 @@ async def bake(options: Options) -> list[Result]:
     async with setup.builds(forced, every_arch=True) as builds:
         from build.release.bake import bake
 
-        return bake(builds, setup.toolchain(options))
+        return bake(builds, tools.toolchain(options))
 
 
 async def use(options: Options) -> list[Setting]:
     """Settings for nodes; raise UsageError for several images or registries, because a node uses only one."""
     from build.cli.nodes import settings, settings_of
-    from build.cli.selection import only
+    from build.cli.options import only
     from build.oci.reference import Reference
 
     if text := _reference(options):
@@ -198,12 +198,12 @@ async def kube_cross(options: Options) -> list[Result]:
     from build.daemon.toolchain import build_toolchain
     from build.report import Event, Result
 
-    image, version = setup.own_toolchain(options)
+    image, version = tools.own_toolchain(options)
     name = f"{image}:{version}"
     if options.dry:
         return [Result(name, None, None, "made")]
     dockerfile = (options.root / "build/compilers/kube-cross.Dockerfile").read_bytes()
-    daemon = await setup.connection(options)()
+    daemon = await tools.connection(options)()
     made = Result(name, await build_toolchain(daemon, dockerfile, name, options.report), None, "made")
     words = f"export KUBE_CROSS_IMAGE={shlex.quote(image)} KUBE_CROSS_VERSION={shlex.quote(version)}"
     options.report(Event(f"note: to compile with it: {words}", note=True))
@@ -217,7 +217,7 @@ async def clean(options: Options) -> list[Removed]:
     from build.release.clean import clean, remembered
     from build.report import Event
 
-    settings = setup.settings(options)
+    settings = given.settings(options)
     selected = given.registries(options, settings.defaults.registry)
 
     def repositories(registry: str) -> list[Repository]:
@@ -229,7 +229,7 @@ async def clean(options: Options) -> list[Removed]:
         ]
         return [Repository.parse(name) for name in dict.fromkeys(names)]
 
-    cache = Cache(options.root / setup.CACHE)
+    cache = Cache(options.root / given.CACHE)
     left = []
     for registry in dict.fromkeys([*selected, *remembered(cache)]):
         if not registry.startswith("oci:"):

@@ -6,7 +6,7 @@ If a run is interrupted, each tag is absent, old or complete, and the next run f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -20,7 +20,7 @@ from build.oci.image import Image, Index
 from build.oci.reference import Tag
 from build.release.side_by_side import started
 from build.report import DONE, FAILED, PUSH, Event, Report, Result
-from build.stores.store import Store
+from build.stores.store import Store, digests_of
 from build.stores.transfer import transfer
 
 T = TypeVar("T")
@@ -50,13 +50,6 @@ class Destination:
     def stage(self, arch: Arch, stage: str, text: str = "", size: int = 0) -> None:
         """Report the stage that an arch has reached."""
         self.report(Event(text, self.release.image.name, arch.name, stage, size))
-
-
-async def digests_of(store: Store, tags: Iterable[Tag], *, certain: bool = False) -> dict[Tag, str | None]:
-    """The current digest of each tag, or None if there is no such tag; see `Source.digest` for `certain`."""
-    wanted = list(tags)
-    found = await all_of(store.digest(tag.repository, tag.name, certain=certain) for tag in wanted)
-    return dict(zip(wanted, found, strict=True))
 
 
 async def publish(

@@ -13,7 +13,7 @@ import pytest
 
 from build.errors import ImageError
 from build.oci.reference import Reference
-from build.release.check import check_reference
+from build.release.check.check import check_reference
 from build.stores.http.access import Access
 from build.stores.registry.registry import Registry
 from tests.support.registries import serving

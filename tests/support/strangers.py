@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from build.oci.reference import Reference
-from build.release.check import check_reference
+from build.release.check.check import check_reference
 from build.stores.layout.layout import Layout
 from tests.support.reading import digest
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from build.errors import PublishError
 from build.oci.descriptor import Blob
-from build.oci.media_types import LARGEST_MANIFEST
 from build.report import trace_failure, trace_request
 from build.stores.http.access import Access
 from build.stores.http.failures import TransientError, UnavailableError, breaks_protocol, explained, proxy_refusal
+from build.stores.http.messages import Request, Response, refusal, size_of
 from build.stores.http.proxies import proxy_for
 from build.stores.http.retries import Retries, retry_after
 from build.stores.http.tls import tls_context
@@ -33,56 +32,6 @@ _CHUNK = 1 << 18
 _BUSY = (408, 429, 500, 501, 502, 503, 504)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HOPS = 5
-# Characters of a server's own words that are shown.
-_LONGEST = 500
-
-Body = bytes | Blob | None
-
-
-@dataclass(frozen=True)
-class Request:
-    """An HTTP request, and at most how many bytes of the answer's body are read.
-
-    The body of a 200 goes to `receive`, chunk by chunk, if that is given. With `secret`, the body contains credentials.
-    """
-
-    method: str
-    url: str
-    body: Body = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    most: int = LARGEST_MANIFEST
-    receive: Callable[[bytes], object] | None = field(default=None, repr=False)
-    secret: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.method} {redacted(self.url)}"
-
-
-@dataclass(frozen=True)
-class Response:
-    """A server's answer: its URL after redirects, headers by lower-case name, its body unless that went elsewhere."""
-
-    url: str
-    status: int
-    reason: str
-    headers: Mapping[str, str]
-    data: bytes = field(repr=False)
-
-
-def refusal(request: Request, response: Response) -> str:
-    """One line for an unexpected response: the request, and `answered`."""
-    return f"{request}: {answered(response)}"
-
-
-def answered(response: Response) -> str:
-    """The status of a response, and the registry's own code and message if it sent any."""
-    try:
-        errors = json.loads(response.data)["errors"]
-        words = "; ".join(f"{each.get('code')}: {each.get('message')}" for each in errors)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        words = response.reason
-    shown = "".join(each if each.isprintable() else " " for each in words)
-    return f"{response.status} {' '.join(shown.split())[:_LONGEST]}".rstrip()
 
 
 class Http:
@@ -140,7 +89,7 @@ class Http:
         except PublishError as failure:
             trace_failure(failure, monotonic() - began)
             raise
-        trace_request(what, response.status, _size(request.body), received, monotonic() - began)
+        trace_request(what, response.status, size_of(request.body), received, monotonic() - began)
         if response.status == 407 and proxy:
             raise PublishError(f"{what}: {proxy_refusal(request.url, proxy, f'407 {response.reason}')}")
         if response.status in _BUSY and (request.method, response.status) != ("HEAD", 501):
@@ -156,7 +105,7 @@ class Http:
         client, body = self._client(request.url, origin), request.body
         headers = {"User-Agent": "pause", **request.headers}
         if body is not None:
-            headers["Content-Length"] = str(_size(body))
+            headers["Content-Length"] = str(size_of(body))
         content = _File(body) if isinstance(body, Blob) else body
         sent = client.build_request(request.method, request.url, content=content, headers=headers)
         began = monotonic()
@@ -242,10 +191,6 @@ class _File:
         with self.blob.open() as file:
             while chunk := file.read(_CHUNK):
                 yield chunk
-
-
-def _size(body: Body) -> int:
-    return body.size if isinstance(body, Blob) else len(body or b"")
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 
 from build.errors import PublishError
 from build.oci.reference import Repository
-from build.stores.http.client import Http, Request, Response, answered, refusal
+from build.stores.http.client import Http
+from build.stores.http.messages import Request, Response, answered, refusal
 from build.stores.http.urls import redacted, resolved
 from build.stores.registry.credentials import Credentials, Logins
 

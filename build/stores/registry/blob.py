@@ -13,8 +13,8 @@ from urllib.parse import quote, urlsplit
 from build.errors import PublishError
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.reference import Repository
-from build.stores.http.client import Body, Request, Response, refusal
 from build.stores.http.failures import TransientError
+from build.stores.http.messages import Body, Request, Response, refusal
 from build.stores.http.urls import host_of, origin_of, redacted, resolved
 from build.stores.registry.session import STORED, Session, told_digest
 from build.stores.store import SMALL

@@ -9,8 +9,8 @@ from build.oci.descriptor import Blob
 from build.oci.media_types import ARTIFACT, INDEXES, MANIFESTS
 from build.oci.parse import media_type_of
 from build.oci.reference import Repository
-from build.stores.http.client import Request
 from build.stores.http.failures import NotVisibleError
+from build.stores.http.messages import Request
 from build.stores.registry.session import STORED, Session, told_digest
 
 ACCEPT = ", ".join(sorted(MANIFESTS | INDEXES | {ARTIFACT}))

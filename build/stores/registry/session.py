@@ -10,8 +10,9 @@ from build.errors import PublishError
 from build.oci.descriptor import DIGEST
 from build.oci.reference import Repository
 from build.stores.http.access import Access
-from build.stores.http.client import Http, Request, Response, answered, refusal
+from build.stores.http.client import Http
 from build.stores.http.failures import PlainHTTPError, TransientError
+from build.stores.http.messages import Request, Response, answered, refusal
 from build.stores.http.urls import host_of, is_loopback, origin_of, redacted
 from build.stores.registry.auth import Authenticator
 from build.stores.registry.credentials import full_name

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from build.oci.reference import Repository
-from build.stores.http.client import Request
 from build.stores.http.failures import NotVisibleError
+from build.stores.http.messages import Request
 from build.stores.registry.manifest import ACCEPT, pull_once
 from build.stores.registry.session import Session, told_digest
 

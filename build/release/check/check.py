@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from build.config.release import Release
-from build.engines.moves import REVISION, same_commit
 from build.errors import ImageError, PublishError, all_of, once
 from build.oci.descriptor import Descriptor
 from build.oci.media_types import ARTIFACT, INDEXES, LARGEST_MANIFEST, MANIFESTS
 from build.oci.parse import parse_artifact, parse_manifest
-from build.oci.platform import UNKNOWN, Platform
+from build.oci.platform import UNKNOWN
 from build.oci.reference import Reference
-from build.release.prove import Finding, Proof, Subject, prove
+from build.release.check.differences import differences, duplicate_platforms, label_differences
+from build.release.check.prove import Finding, Proof, Subject, prove
 from build.report import Event, Report, Result
 from build.stores.store import Listing, Source
 
@@ -25,8 +24,6 @@ from build.stores.store import Listing, Source
 _DEEPEST, _MOST_MANIFESTS = 4, 1000
 # Images that are checked at the same time: each needs disk space for its layers.
 _CONCURRENT = 4
-# The labels that all images of a release have in common.
-_RELEASE_LABELS = ("org.opencontainers.image.version", REVISION)
 
 
 @dataclass(frozen=True)
@@ -85,9 +82,9 @@ async def check_release(release: Release, source: Source, report: Report, scratc
     ]
     attestations = [each for survey in by_arch for each in survey.subjects if each.listed == UNKNOWN]
     proofs = await _proofs([*in_list, *in_arches, *attestations], scratch)
-    findings += [*_findings(proofs), *_label_differences(proofs)]
+    findings += [*_findings(proofs), *label_differences(proofs)]
     if listed.lists:
-        findings += _differences(str(references[0]), in_list, in_arches)
+        findings += differences(str(references[0]), in_list, in_arches)
     return _conclude([*listed.lists, *_results(proofs[len(in_list) :])], findings, report)
 
 
@@ -154,7 +151,7 @@ async def _descend(
         return
     for child in parsed:
         await _follow(source, Reference(reference.repository, "", child.digest), survey, child, depth + 1)
-    survey.findings.extend(_duplicate_platforms(where, parsed))
+    survey.findings.extend(duplicate_platforms(where, parsed))
 
 
 async def _follow(source: Source, reference: Reference, survey: _Survey, entry: Descriptor, depth: int) -> None:
@@ -170,17 +167,6 @@ async def _follow(source: Source, reference: Reference, survey: _Survey, entry: 
         await _descend(source, reference, survey, entry, depth)
     elif len(survey.seen) == _MOST_MANIFESTS + 1:
         survey.findings.append(Finding(str(reference), f"more than {_MOST_MANIFESTS} manifests in one list"))
-
-
-def _duplicate_platforms(where: str, entries: Iterable[Descriptor]) -> Iterable[Finding]:
-    """Platforms that occur twice in a list, except Windows, whose entries differ in `os.version`."""
-    by_platform: dict[Platform, set[str]] = {}
-    for entry in entries:
-        if entry.platform and entry.platform.os not in ("unknown", "windows"):
-            by_platform.setdefault(entry.platform, set()).add(entry.digest)
-    for platform, digests in by_platform.items():
-        if len(digests) > 1:
-            yield Finding(where, f"{len(digests)} images for {platform}: clients may use either", False)
 
 
 async def _tag_notes(source: Source, reference: Reference) -> list[Finding]:
@@ -216,48 +202,6 @@ def _results(proofs: Iterable[Proof]) -> list[Result]:
         for each, config in ((proof.subject, proof.config) for proof in proofs)
         if config
     ]
-
-
-def _differences(name: str, listed: Sequence[Subject], by_arch: Sequence[Subject]) -> Iterable[Finding]:
-    """Differences between a list and the images of the arches."""
-    digests = {each.listed: each.digest for each in listed}
-    for each in by_arch:
-        if each.arch:
-            found = digests.pop(each.arch.platform, None)
-            if found != each.digest:
-                text = f"{each.arch.platform}: found {found or 'no entry'}, expected {each.digest} as in {each.name}"
-                yield Finding(
-                    name, f"{text}\n  if the list is from another release, publish it again: invoke push-manifest"
-                )
-    for platform, digest in digests.items():
-        yield Finding(name, f"{platform or 'no platform'}: found {digest}, expected only the entries of the release")
-
-
-def _label_differences(proofs: Iterable[Proof]) -> Iterable[Finding]:
-    """Images whose labels are from different releases."""
-    for label in _RELEASE_LABELS:
-        by_value: dict[str, list[Proof]] = {}
-        for proof in proofs:
-            if proof.config and proof.subject.arch:
-                value = proof.config.labels.get(label, "none")
-                by_value.setdefault(value, []).append(proof)
-        if len(by_value) > 1:
-            usual = max(by_value, key=lambda value: len(by_value[value]))
-            for value, others in by_value.items():
-                for proof in others if value != usual else ():
-                    name = f"{proof.subject.name}@{proof.subject.digest}"
-                    text = f"label {label}: found {value!a}, expected {usual!a} as in the other images"
-                    yield Finding(name, text + _renamed(proof, by_value[usual][0], label))
-
-
-def _renamed(proof: Proof, usual: Proof, label: str) -> str:
-    """The remedy if git named the same commit differently for two images."""
-    if label != REVISION or not (proof.config and usual.config):
-        return ""
-    if not same_commit(proof.config.labels, usual.config.labels):
-        return ""
-    rev = usual.config.labels.get(REVISION, "")
-    return f"\n  the commit's time is the same: publish it again with --rev {shlex.quote(rev)}, and the list"
 
 
 def _conclude(results: list[Result], findings: Iterable[Finding], report: Report) -> list[Result]:

@@ -1,0 +1,123 @@
+"""Chooses the tools of a run: the toolchain, the daemon, the compiler, the engine, and what runs programs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from build.cli import options as given
+from build.cli.options import Options
+from build.errors import UsageError
+
+if TYPE_CHECKING:
+    from build.cache.cache import Cache
+    from build.compilers.compiler import Compiler
+    from build.daemon.client import Daemon
+    from build.engines.engine import Engine
+    from build.oci.reference import Repository
+    from build.release.verify import Verification
+    from build.stores.registry.credentials import Credentials
+
+Connect = Callable[[], Awaitable["Daemon"]]
+
+
+def toolchain(options: Options) -> str:
+    """The kube-cross image, NAME:TAG."""
+    defaults = given.settings(options).defaults
+    name = options.text("kube_cross_image", defaults.kube_cross_image)
+    return f"{name}:{options.text('kube_cross_version', defaults.kube_cross_version)}"
+
+
+def own_toolchain(options: Options) -> tuple[str, str]:
+    """Name and tag of the toolchain image to build; raise UsageError for the name of an image that others publish.
+
+    The default is on `localhost`, so that nothing from elsewhere can have its name.
+    """
+    published = given.settings(options).defaults.kube_cross_image
+    image = options.text("kube_cross_image", "localhost/kube-cross")
+    if image == published:
+        raise UsageError(
+            f"{image!r} is the published toolchain image, which a build of yours would hide"
+            "\n  unset KUBE_CROSS_IMAGE, or choose another name with --kube-cross-image"
+        )
+    return image, options.text("kube_cross_version", "latest")
+
+
+def connection(options: Options, *instead: str) -> Connect:
+    """A function that connects to the daemon on the first call, and returns the same connection afterwards.
+
+    `instead` is how to do without one, if not as builds do.
+    """
+    connecting: list[asyncio.Task[Daemon]] = []
+
+    async def connected() -> Daemon:
+        from build.daemon.client import connect
+
+        if not connecting:
+            connecting.append(asyncio.create_task(connect(options.environment, *instead)))
+        return await asyncio.shield(connecting[0])
+
+    return connected
+
+
+def compiler(options: Options, default: str, connect: Connect) -> Compiler:
+    """The compiler that --compiler names; raise UsageError for an unknown one."""
+
+    def zig() -> Compiler:
+        from build.cache.cache import Cache
+        from build.compilers.zig import Zig
+
+        return Zig(Cache(options.root / given.CACHE / "zig", keep=not options.dry), options.report)
+
+    def kube_cross() -> Compiler:
+        from build.compilers.kube_cross import KubeCross
+
+        return KubeCross(connect, _logins(options), toolchain(options), options.report, may_pull=not options.dry)
+
+    def host() -> Compiler:
+        from build.compilers.host import Host
+
+        return Host()
+
+    chosen: Compiler = options.one_of("compiler", default, {"zig": zig, "kube-cross": kube_cross, "host": host})()
+    return chosen
+
+
+def engine(options: Options, name: str, build_cache: Cache, connect: Connect, stack: ExitStack) -> Engine:
+    """The engine `name`; what it needs for the time of the run is closed with `stack`."""
+    if name == "docker":
+        from build.engines.docker import DockerEngine
+        from build.system import scratch
+
+        spool = stack.enter_context(scratch(given.scratch_base(options)))
+        return DockerEngine(connect, _logins(options), build_cache, spool, options.report, options.dry)
+    from build.engines.embedded import Embedded
+
+    return Embedded(build_cache, options.dry)
+
+
+def _logins(options: Options) -> Callable[[Repository], Awaitable[Credentials | None]]:
+    from build.stores.registry.credentials import Logins
+
+    return Logins(given.credential_sources(options.environment), partial(given.timeout, options)).find
+
+
+def verification(options: Options) -> Verification:
+    """How programs are run; raise UsageError for an unknown driver, or if no image has the companion `orphan`."""
+    from build.daemon.errors import INSTEAD_OF_DRIVER
+    from build.release.verify import ORPHAN, Verification
+    from build.verify.drivers import choose
+
+    connect = connection(options, INSTEAD_OF_DRIVER)
+    driver = choose(options.flags.get("with_") or "namespaces", connect, given.scratch_base(options))
+    images = given.settings(options).images.values()
+    found = [image.companions[ORPHAN] for image in images if ORPHAN in image.companions]
+    if not found:
+        raise UsageError(
+            f"arches.yaml: images: found no companion {ORPHAN!r}, expected one that creates orphaned processes"
+            f"\n  add it to an image: {ORPHAN}: [{ORPHAN}.c]"
+        )
+    return Verification(cache(driver), found[0], bool(options.flags.get("allow_not_run")))
