@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.checkout import Checkout, Run, origin
 from tests.support.components import lack, need
-from tests.support.daemons import Docker, any_daemon, toolchain_root
+from tests.support.daemons import Docker, any_daemon, machines, newer_docker, private, toolchain_root
 from tests.support.logins import PASSWORD, USER, basic_registry, bearer_registry
 from tests.support.pidns import until
 from tests.support.registries import Recorder, recording, registry
@@ -97,6 +97,15 @@ def bearer(tmp_path: Path, tokens: TokenServer) -> Iterator[str]:
 def docker() -> Iterator[Docker]:
     """One daemon for all tests that are marked with xdist_group("docker")."""
     with any_daemon() as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def containerd_store() -> Iterator[Docker]:
+    """A daemon with Docker's containerd image store."""
+    if machines():
+        pytest.skip("a second daemon without a bridge would take the one of the machine's daemon")
+    with private(root=newer_docker(), features={"containerd-snapshotter": True}) as daemon:
         yield daemon
 
 

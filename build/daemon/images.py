@@ -1,4 +1,4 @@
-"""Images in the daemon: built, checked, tagged and pushed by docker-py's classic builder.
+"""Images in the daemon: built by docker-py's classic builder or loaded, checked, tagged and pushed.
 
 The daemon's own reports are verified: the image is inspected, and the registry is asked.
 """
@@ -6,8 +6,8 @@ The daemon's own reports are verified: the image is inspected, and the registry 
 from __future__ import annotations
 
 import io
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+import re
+from collections.abc import Awaitable, Callable
 
 from build.daemon.client import Daemon, Line
 from build.errors import ImageError, PublishError
@@ -15,6 +15,23 @@ from build.oci.platform import Platform
 from build.oci.reference import Repository, Tag
 from build.report import Report
 from build.stores.registry.credentials import Credentials
+
+# The last line of a push. Docker's containerd store does not also send it as `aux`.
+_PUSHED = re.compile(r": digest: (sha256:[0-9a-f]{64}) size: ")
+
+
+async def has_containerd_store(daemon: Daemon) -> bool:
+    """Whether the daemon keeps images in containerd's store, the default of new installations since Engine 29."""
+    information = await daemon.call("docker info", lambda api: api.info())
+    return ["driver-type", "io.containerd.snapshotter.v1"] in (information.get("DriverStatus") or ())
+
+
+async def load_image(daemon: Daemon, archive: bytes, name: str) -> str:
+    """Load an archive with the image `name`; return the name that the daemon gives it, or its id."""
+    doing = f"{name}: docker load"
+    lines = await daemon.stream(doing, lambda api: api.load_image(archive))  # type: ignore[no-untyped-call]
+    # "Loaded image: NAME", or "Loaded image ID: DIGEST"
+    return "".join(str(line.get("stream", "")) for line in lines).strip().partition(": ")[2]
 
 
 async def build_image(daemon: Daemon, context: bytes, name: str, platform: Platform) -> str:
@@ -81,10 +98,10 @@ async def push_image(daemon: Daemon, tag: Tag, credentials: Credentials | None, 
         ),
         progress,
     )
-    digests = [aux["Digest"] for line in lines if "Digest" in (aux := _aux(line))]
+    digests = [found[1] for line in lines if (found := _PUSHED.search(str(line.get("status"))))]
     if not digests:
         raise PublishError(f"{doing}: the daemon ended without a digest\n  see its log, and retry")
-    return str(digests[-1])
+    return digests[-1]
 
 
 async def pull_image(
@@ -110,10 +127,6 @@ async def pull_image(
 async def saved_image(daemon: Daemon, image_id: str) -> bytes:
     """The archive of an image, without a name (docker save)."""
     return await daemon.call(f"{image_id}: docker save", lambda api: b"".join(api.get_image(image_id)))
-
-
-def _aux(line: Line) -> Mapping[str, Any]:
-    return line.get("aux") or {}
 
 
 def _auth_config(credentials: Credentials | None) -> dict[str, str]:

@@ -1,10 +1,15 @@
-"""The docker engine: images are built, tagged and pushed by the daemon, through docker-py's classic builder."""
+"""The docker engine: images are built, tagged and pushed by the daemon, through docker-py's classic builder.
+
+On Docker's containerd image store that builder drops the variant of a platform (moby#47823) and mixes media types, and
+BuildKit needs a session, which docker-py can't hold. There, images are assembled here and loaded.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -14,19 +19,30 @@ from build.compilers import elf
 from build.compilers.binary import Binary
 from build.daemon.client import Daemon
 from build.daemon.ignore import allowed
-from build.daemon.images import build_image, checked_image, push_image, saved_image, tag_image, was_pushed
+from build.daemon.images import (
+    build_image,
+    checked_image,
+    has_containerd_store,
+    load_image,
+    push_image,
+    saved_image,
+    tag_image,
+    was_pushed,
+)
 from build.engines.engine import Built
 from build.engines.published import fetch_image
-from build.engines.startable import check_saved
+from build.engines.startable import check_assembled, check_saved
 from build.errors import BuildError, PublishError, UsageError, all_of
-from build.image.assemble import image_inputs, rendered
+from build.image.assemble import assemble, image_inputs, rendered
 from build.image.spec import Spec
 from build.oci.descriptor import digest_of
 from build.oci.image import Image
 from build.oci.media_types import Format
+from build.oci.platform import Platform
 from build.oci.reference import Repository, Tag
 from build.oci.tar import File, tar
 from build.report import DONE, Event, Report, Result
+from build.stores.archive.write import Entry, archive
 from build.stores.registry.credentials import Credentials
 from build.stores.store import Store
 
@@ -60,13 +76,15 @@ class DockerEngine:
         """Build the image in the daemon under all its names, unless it is there. Raises ElfError or ImageError."""
         elf.check(binary.data, spec.arch.elf, spec.binary_path)
         daemon = await self.connect()
+        if await has_containerd_store(daemon):
+            return await self._load(daemon, spec, binary)
         name, arch, platform = spec.names[0], spec.arch.name, str(spec.arch.platform)
         files = {**allowed(spec.root), spec.binary_path: binary.data}
         dockerfile = rendered(spec)
         context = packed_context(dockerfile, files, spec.revision.time)
         entry = key_of("daemon", context, name, platform)
         known = self.cache.get(entry)
-        if known is not None and await _is_unchanged(daemon, spec, known.decode()):
+        if known is not None and await _is_unchanged(daemon, name, spec.arch.platform, known.decode()):
             result = Result(name, known.decode(), platform, "kept", arch=arch)
             self._done(spec, f"{name}: unchanged")
         else:
@@ -86,18 +104,41 @@ class DockerEngine:
             await all_of(tag_image(daemon, str(result.digest), other) for other in spec.names[1:])
         return Built(spec, binary, result)
 
+    async def _load(self, daemon: Daemon, spec: Spec, binary: Binary) -> Built:
+        """Assemble the image and load it under all its names, unless it is there. Raises ImageError."""
+        image = assemble(spec, binary.data, binary.digest, self.cache, partial(check_assembled, spec))
+        name, arch, platform = spec.names[0], spec.arch.name, spec.arch.platform
+        unchanged = [await _is_unchanged(daemon, each, platform, image.digest) for each in spec.names]
+        if all(unchanged):
+            self._done(spec, f"{name}: unchanged")
+            return Built(spec, binary, Result(name, image.digest, str(platform), "kept", arch=arch), image)
+        now = image_inputs(spec, binary.digest, self.cache, ())
+        why = changes(remembered(self.cache, name), now) or ("not in the daemon",)
+        if not self.dry:
+            packed = archive([Entry(image, each, spec.tag) for each in spec.names], spec.revision.time)
+            await load_image(daemon, packed, name)
+            for each in spec.names:
+                await checked_image(daemon, each, platform, image.digest)
+            remember(self.cache, name, now)
+            self._done(spec, f"{name}: built")
+        return Built(spec, binary, Result(name, image.digest, str(platform), "made", why, arch), image)
+
     async def export(self, built: Built) -> Result:
         """The image is in the daemon already."""
         return built.result
 
-    async def archive(self, built: Built, name: str) -> bytes:  # noqa: ARG002
-        """The image as `docker save` writes it, without a name."""
+    async def archive(self, built: Built, name: str) -> bytes:
+        """The image as `docker save` writes it, without a name; if it was assembled here, with `name` (NAME:TAG)."""
+        if built.image:
+            return archive([Entry(built.image, name, name.rpartition(":")[2])], built.spec.revision.time)
         if built.result.digest is None:
             raise BuildError(f"{built.result.name}: the daemon has yet to build it")
         return await saved_image(await self.connect(), built.result.digest)
 
     async def target(self, built: Built, tag: Tag, store: Store, held: str | None) -> Image | None:
         """What the registry has, if this daemon pushed it; otherwise only the next push will tell."""
+        if built.image:
+            return built.image if built.image.digest == held else None
         if held and built.result.digest and await was_pushed(await self.connect(), tag, held):
             return await fetch_image(store, tag, built.spec.arch, self.spool, held)
         return None
@@ -124,9 +165,9 @@ async def _layers_of_base(daemon: Daemon, dockerfile: str) -> int:
     return len(found["RootFS"].get("Layers") or ()) if found else 0
 
 
-async def _is_unchanged(daemon: Daemon, spec: Spec, image_id: str) -> bool:
+async def _is_unchanged(daemon: Daemon, name: str, platform: Platform, image_id: str) -> bool:
     try:
-        return await checked_image(daemon, spec.names[0], spec.arch.platform, None) == image_id
+        return await checked_image(daemon, name, platform, None) == image_id
     except BuildError:
         return False  # removed from the daemon, or replaced there: it is built again
 

@@ -11,7 +11,7 @@ from build.compilers import elf
 from build.compilers.binary import Binary
 from build.engines.engine import Built
 from build.engines.files import keep
-from build.engines.startable import check_entrypoint, check_files
+from build.engines.startable import check_assembled
 from build.errors import ImageError, UsageError
 from build.image.assemble import assemble, image_inputs
 from build.image.spec import Spec
@@ -47,8 +47,7 @@ class Embedded:
 
         def check(image: Image, files: Mapping[str, bytes]) -> None:
             elf.check(binary.data, spec.arch.elf, spec.binary_path)
-            check_files(files, spec)
-            check_entrypoint(image.config.data, image.layers, spec)
+            check_assembled(spec, image, files)
 
         image = assemble(spec, binary.data, binary.digest, self.cache, check)
         return Built(spec, binary, Result(spec.names[0], image.digest, str(image.platform), "made"), image)

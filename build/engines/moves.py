@@ -1,4 +1,4 @@
-"""Tags that are not moved unasked, and why an image may differ from the published one.
+"""Tags that have moved, or are not moved unasked, and why an image may differ from the published one.
 
 Git may name the same commit differently, so that REV is another. The images tell: their labels have REV and the time
 of the commit.
@@ -11,13 +11,14 @@ import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from build.errors import BuildError, PublishError
+from build.errors import BuildError, PublishError, all_of
 from build.oci.image import Image
 from build.oci.parse import Manifest, parse_config, parse_manifest
-from build.oci.reference import Repository
+from build.oci.reference import Repository, Tag
 from build.report import Result
-from build.stores.store import SMALL, Source
+from build.stores.store import SMALL, Source, Store
 
+Digests = Mapping[Tag, str | None]
 REVISION, CREATED = "org.opencontainers.image.revision", "org.opencontainers.image.created"
 
 
@@ -58,6 +59,24 @@ async def _labels(source: Source, repository: Repository, reference: str, like: 
             break
         reference = entry.digest
     return {}
+
+
+async def digests_of(store: Store, tags: Iterable[Tag], *, certain: bool = False) -> dict[Tag, str | None]:
+    """The current digest of each tag, or None if there is no such tag; see `Source.digest` for `certain`."""
+    wanted = list(tags)
+    found = await all_of(store.digest(tag.repository, tag.name, certain=certain) for tag in wanted)
+    return dict(zip(wanted, found, strict=True))
+
+
+async def moved(store: Store, before: Digests) -> list[str]:
+    """A line for each tag in a registry that no longer has its digest of before, for the message of a failure."""
+    if not store.keeps_tags:
+        return []
+    try:
+        found = await digests_of(store, before)
+    except BuildError:
+        return ["  tags may have moved: compare the registry with invoke plan"]
+    return [f"  {tag}: moved to {found[tag]}" for tag, old in before.items() if found[tag] not in (None, old)]
 
 
 def not_moved(lines: Iterable[str]) -> PublishError:

@@ -11,9 +11,16 @@ from build.compilers import elf, variant
 from build.errors import BuildError
 from build.image.spec import Spec
 from build.oci.descriptor import Blob
+from build.oci.image import Image
 
 # The media types of layers, by the first bytes of a layer.
 _GZIP, _LAYER = b"\x1f\x8b", "application/vnd.oci.image.layer.v1.tar"
+
+
+def check_assembled(spec: Spec, image: Image, files: Mapping[str, bytes]) -> None:
+    """Raise ElfError or ImageError for an image of `files` that could not start, or is for another CPU."""
+    check_files(files, spec)
+    check_entrypoint(image.config.data, image.layers, spec)
 
 
 def check_files(files: Mapping[str, bytes], spec: Spec) -> None:

@@ -13,18 +13,17 @@ from typing import Generic, TypeVar
 from build.config.arches import Arch
 from build.config.release import Release
 from build.engines.engine import Publisher
-from build.engines.moves import not_moved, other_revision
+from build.engines.moves import Digests, digests_of, moved, not_moved, other_revision
 from build.errors import BuildError, PublishError, all_of
 from build.image.validate import validate
 from build.oci.image import Image, Index
 from build.oci.reference import Tag
 from build.release.side_by_side import started
 from build.report import DONE, FAILED, PUSH, Event, Report, Result
-from build.stores.store import Store, digests_of
+from build.stores.store import Store
 from build.stores.transfer import transfer
 
 T = TypeVar("T")
-Digests = Mapping[Tag, str | None]
 Listing = Callable[[Sequence[Image]], Index]
 
 
@@ -110,13 +109,16 @@ async def _publish(
             known = [(arch, image) for arch, image in targets.items() if image]
             await all_of(work.send(arch, image, own=arch in new, listed=list_is_new) for arch, image in known)
         await to.before_tags()
-        published = dict(zip(new, await all_of(work.publish(arch, ready[arch][0]) for arch in new), strict=True))
-        late = [arch for arch in new if targets[arch] is None]
-        targets |= published
-        if list_is_new:
-            await all_of(work.send(arch, published[arch], own=False, listed=True) for arch in late)
-            index = await work.publish_list(_index(listing, targets))
-        await work.verify(targets, index)
+        try:
+            published = dict(zip(new, await all_of(work.publish(arch, ready[arch][0]) for arch in new), strict=True))
+            late = [arch for arch in new if targets[arch] is None]
+            targets |= published
+            if list_is_new:
+                await all_of(work.send(arch, published[arch], own=False, listed=True) for arch in late)
+                index = await work.publish_list(_index(listing, targets))
+            await work.verify(targets, index)
+        except BuildError as error:
+            raise type(error)("\n".join([str(error), *await moved(to.store, current)])) from None
     return work.results(targets, index, notes)
 
 
@@ -207,9 +209,8 @@ class _Publication(Generic[T]):
         settled = self.to.store.settled_digest
         digests = await all_of(settled(t.repository, t.name, digest, self.current[t]) for t, digest in wanted.items())
         found = dict(zip(wanted, digests, strict=True))
-        moved = [tag for tag, digest in wanted.items() if found[tag] != digest]
-        if moved:
-            lines = [f"  {tag}: found {found[tag]}, expected {wanted[tag]}" for tag in moved]
+        lines = [f"  {tag}: found {found[tag]}, expected {want}" for tag, want in wanted.items() if found[tag] != want]
+        if lines:
             raise PublishError(
                 "another run published at the same time and moved these tags\n"
                 + "\n".join(lines)

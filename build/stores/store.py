@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from build.errors import all_of
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Image, Index
-from build.oci.reference import Reference, Repository, Tag
+from build.oci.reference import Reference, Repository
 
 # Bytes. A larger blob is never held in memory: it is streamed to and from a file.
 SMALL = 1 << 20
@@ -79,10 +78,3 @@ class Store(Source, Protocol):
 
     async def put_tag(self, repository: Repository, name: str, target: Image | Index) -> None:
         """Make the tag `name` refer to `target`; what its manifest refers to is stored already."""
-
-
-async def digests_of(store: Store, tags: Iterable[Tag], *, certain: bool = False) -> dict[Tag, str | None]:
-    """The current digest of each tag, or None if there is no such tag; see `Source.digest` for `certain`."""
-    wanted = list(tags)
-    found = await all_of(store.digest(tag.repository, tag.name, certain=certain) for tag in wanted)
-    return dict(zip(wanted, found, strict=True))

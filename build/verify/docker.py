@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from build.config.arches import Arch
 from build.daemon.client import Daemon
-from build.daemon.images import checked_image
+from build.daemon.images import checked_image, load_image
 from build.errors import BuildError
 from build.oci.tar import File, tar
 from build.verify.driver import Ended, Method, Running, Site, Subject
@@ -70,9 +70,9 @@ async def _loaded(daemon: Daemon, archive: bytes, arch: Arch) -> AsyncIterator[s
         # Loading would name an image that has no name, and removing its last name removes the image.
         yield config
     elif not name:
-        yield await _load(daemon, archive, arch)
+        yield await load_image(daemon, archive, arch.name)
     else:
-        loading = _load(daemon, archive, arch)
+        loading = load_image(daemon, archive, arch.name)
         async with daemon.created(loading, f"{name}: docker rmi", lambda client: _remove_name(client, name)) as image:
             yield image
 
@@ -83,16 +83,6 @@ def _identity(archive: bytes) -> tuple[str, str]:
         listing = files.extractfile("manifest.json")
         [entry] = json.load(listing) if listing else [{}]
     return "sha256:" + re.sub(r".*/|\.json", "", entry["Config"]), next(iter(entry.get("RepoTags") or ()), "")
-
-
-async def _load(daemon: Daemon, archive: bytes, arch: Arch) -> str:
-    """Load the archive; return the name of the image, or its id."""
-    lines = await daemon.stream(
-        f"{arch.name}: docker load",
-        lambda client: client.load_image(archive),  # type: ignore[no-untyped-call]
-    )
-    # "Loaded image: NAME", or "Loaded image ID: DIGEST"
-    return "".join(str(line.get("stream", "")) for line in lines).strip().partition(": ")[2]
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,20 +90,41 @@ def machines() -> Docker | None:
     return docker if docker.run("version").returncode == 0 else None
 
 
+# Makes $ROOT the root of this mount namespace; only /run and /tmp can be written. dockerd refuses a plain chroot.
+_PIVOT = """set -e
+mount --bind "$ROOT" "$ROOT"
+mount -o remount,bind,ro "$ROOT"
+for each in proc sys dev tmp; do mount --rbind "/$each" "$ROOT/$each"; done
+mount -t tmpfs tmpfs "$ROOT/run"
+cd "$ROOT"
+pivot_root . mnt
+umount -l /mnt
+exec "$@"
+"""
+
+
 @contextmanager
-def private(data: Path | None = None, bridge: bool = False) -> Iterator[Docker]:
+def private(
+    data: Path | None = None, bridge: bool = False, root: Path | None = None, **settings: object
+) -> Iterator[Docker]:
     """A daemon of our own, in namespaces that contain its processes and mounts; its images are removed with it.
 
     It shares our network, so that it reaches registries on the loopback interface, and has no bridge. With `bridge` it
-    has one, in an isolated network namespace of its own.
+    has one, in an isolated network namespace of its own. It is this machine's dockerd, or that of another `root`;
+    `settings` are those of its daemon.json.
     """
     daemon, unshare = need("dockerd", "docker.io"), need("unshare", "util-linux")
     need("docker", "docker.io")
     if os.geteuid() != 0:
         lack("dockerd: needs root")
     # Paths of sockets have to be short.
-    with TemporaryDirectory(prefix="docker") as folder, Path(folder, "log").open("w") as log:
+    with TemporaryDirectory(prefix="docker", dir="/tmp") as folder, Path(folder, "log").open("w") as log:
+        Path(folder, "daemon.json").write_text(json.dumps(settings))
         command = [unshare, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        if root:
+            need("pivot_root", "util-linux")
+            daemon = "/usr/sbin/dockerd"
+            command += ["env", f"ROOT={root}", "sh", "-c", _PIVOT, "sh"]
         if bridge:
             need("iptables", "iptables")
             up = f'{need("busybox", "busybox-static")} ip link set lo up && exec "$@"'
@@ -110,7 +132,7 @@ def private(data: Path | None = None, bridge: bool = False) -> Iterator[Docker]:
         else:
             command += [daemon, "--bridge=none", "--iptables=false", "--ip6tables=false"]
         command += [f"--data-root={data or f'{folder}/data'}", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"]
-        command += [f"--host=unix://{folder}/s"]
+        command += [f"--host=unix://{folder}/s", f"--config-file={folder}/daemon.json"]
         with subprocess.Popen(command, stdout=log, stderr=log) as process:
             docker = Docker(f"unix://{folder}/s", process)
             try:
@@ -135,18 +157,29 @@ def any_daemon() -> Iterator[Docker]:
 
 def toolchain_root() -> Path:
     """The tar of a Debian with the release's cross compilers, built once per machine."""
-    key = hashlib.sha256("\n".join((*PACKAGES, *UNREAD)).encode()).hexdigest()[:12]
+    return _debian("kube-cross", "bookworm", PACKAGES, UNREAD, ".tar")
+
+
+def newer_docker() -> Path:
+    """The folder of a Debian whose Docker has a containerd image store, built once per machine."""
+    return _debian("docker", "trixie", ("docker.io",), ("share/doc/*", "share/locale/*", "share/man/*"))
+
+
+def _debian(name: str, suite: str, packages: Sequence[str], unread: Sequence[str], suffix: str = "") -> Path:
+    """A Debian with these packages: a tar, or with no `suffix` a folder."""
+    key = hashlib.sha256("\n".join((*packages, *unread)).encode()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pause-image"
-    made = cache / f"kube-cross-{key}.tar"
+    made = cache / f"{name}-{key}{suffix}"
     if not made.exists():
         mmdebstrap = need("mmdebstrap", "mmdebstrap")
         cache.mkdir(parents=True, exist_ok=True)
-        part = cache / f".{made.name}.{os.getpid()}.tar"
-        unread = [f"--dpkgopt=path-exclude=/usr/{path}" for path in UNREAD]
-        command = [mmdebstrap, "--variant=minbase", *unread, f"--include={','.join(PACKAGES)}", "bookworm", str(part)]
+        part = cache / f".{name}-{key}.{os.getpid()}{suffix}"
+        excluded = [f"--dpkgopt=path-exclude=/usr/{path}" for path in unread]
+        command = [mmdebstrap, "--variant=minbase", *excluded, f"--include={','.join(packages)}", suite, str(part)]
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=600)
             os.replace(part, made)
         finally:
+            shutil.rmtree(part, ignore_errors=True)
             part.unlink(missing_ok=True)
     return made

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedReader
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
@@ -174,6 +175,13 @@ def recording(upstream: str = "") -> Iterator[Recorder]:
     recorder = Recorder(upstream)
 
     class Handler(BaseHTTPRequestHandler):
+        def handle(self) -> None:
+            assert isinstance(self.rfile, BufferedReader)
+            if self.rfile.peek(1)[:1] == b"\x16":  # TLS: the answer is that of Go's servers, which daemons know
+                self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+            else:
+                super().handle()
+
         def pass_on(self) -> None:
             exchange, status = recorder.begin(self.command, self.path), 0
             try:

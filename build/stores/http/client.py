@@ -17,7 +17,7 @@ from build.oci.descriptor import Blob
 from build.report import trace_failure, trace_request
 from build.stores.http.access import Access
 from build.stores.http.failures import TransientError, UnavailableError, breaks_protocol, explained, proxy_refusal
-from build.stores.http.messages import Request, Response, refusal, size_of
+from build.stores.http.messages import Request, Response, answered, refusal, size_of
 from build.stores.http.proxies import proxy_for
 from build.stores.http.retries import Retries, retry_after
 from build.stores.http.tls import tls_context
