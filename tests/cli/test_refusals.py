@@ -114,15 +114,15 @@ def test_a_registry_that_is_not_there(checkout: Checkout) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
         host = f"127.0.0.1:{bound.getsockname()[1]}"
-        message = checkout.refuses(1, "all-push", "--timeout", "20", REGISTRY=host)
+        message = checkout.refuses(1, "all-push", "--timeout", "8", REGISTRY=host)
         assert host in message
         assert message.count("refused") == 1
         assert "5 more failed for the same reason" in message
-        message = checkout.refuses(1, "push-manifest", "--timeout", "10", REGISTRY=host)
+        message = checkout.refuses(1, "push-manifest", "--timeout", "8", REGISTRY=host)
         assert message.count(host) == 1
         for task in ("check", "copy {host} oci:there"):
             words = task.format(host=host).split()
-            message = checkout.refuses(1, *words, "--timeout", "10", **({"REGISTRY": host} if task == "check" else {}))
+            message = checkout.refuses(1, *words, "--timeout", "8", **({"REGISTRY": host} if task == "check" else {}))
             assert message.count("http://") == 1
 
 
