@@ -91,7 +91,8 @@ async def push_manifest(options: Options) -> list[Result]:
     with scratch(given.scratch_base(options)) as folder:
         async with setup.stores(options) as store:
             images = [setup.destinations(options, releases, store) for releases in setup.releases(options)]
-            setup.remember(options, [each.release.registry for to in images for each in to])
+            places = [each.release.registry for to in images for each in to]
+            setup.remember(options, places, on_disk_only=True)
             return await pipeline.push_manifest(images, folder)
 
 
