@@ -92,8 +92,9 @@ async def push_manifest(options: Options) -> list[Result]:
         async with setup.stores(options) as store:
             images = [setup.destinations(options, releases, store) for releases in setup.releases(options)]
             places = [each.release.registry for to in images for each in to]
+            results = await pipeline.push_manifest(images, folder)
             setup.remember(options, places, on_disk_only=True)
-            return await pipeline.push_manifest(images, folder)
+            return results
 
 
 def _reference(options: Options) -> str:
@@ -154,8 +155,9 @@ async def copy(options: Options) -> list[Result]:
                 to = Destination(options.root / file, overwrite, options.dry, options.report)
                 return await pipeline.pack(origins, origin, targets, to, folder)
             destinations = setup.destinations(options, targets, store)
+            results = await pipeline.copy(origins, origin, destinations, folder)
             setup.remember(options, [target], on_disk_only=True)
-            return await pipeline.copy(origins, origin, destinations, folder)
+            return results
 
 
 async def matrix(options: Options) -> list[Job]:
