@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from build.config.arches import Arch, ImageSettings, Settings
 from build.errors import UsageError
 from build.report import Report, silent
 
 if TYPE_CHECKING:
+    from build.config.arches import Arch, ImageSettings, Settings
     from build.stores.http.access import Access, Source
 
 # Seconds: the default limit for all requests to registries in a run, including waiting.

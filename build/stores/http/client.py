@@ -38,6 +38,8 @@ class Http:
     """Requests to any number of hosts. Connections are kept; TLS settings and proxies follow from `access`."""
 
     def __init__(self, access: Access) -> None:
+        import httpx2  # noqa: F401  (which takes time, before any is counted)
+
         self.access = access
         self.retries = Retries(access.timeout, access.parallel, access.report)
         self._clients: dict[tuple[str, str], httpx2.AsyncClient] = {}
