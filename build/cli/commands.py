@@ -53,9 +53,10 @@ async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[
         from build.release import pipeline
 
         to = {build: setup.destinations(options, build.releases, store) for build in builds}
-        setup.remember(options, [each.registry for build in builds for each in build.releases])
         verification = tools.verification(options) if options.flags.get("verify") else None
-        return await pipeline.push(builds, to, verification, with_list=with_list)
+        results = await pipeline.push(builds, to, verification, with_list=with_list)
+        setup.remember(options, [each.registry for build in builds for each in build.releases])
+        return results
 
 
 container = partial(_container, every_arch=False)

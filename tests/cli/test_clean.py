@@ -33,7 +33,7 @@ def test_dry_tells_the_digests_that_come(checkout: Checkout, task: str) -> None:
 
 def test_dry_asks_a_registry_and_sends_nothing(checkout: Checkout, recorder: Recorder) -> None:
     plan = checkout("--dry", "all-push", REGISTRY=recorder.host)
-    assert {each.method for each in recorder.exchanges} == {"HEAD"}
+    assert {each.method for each in recorder.exchanges} <= {"HEAD", "GET"}
     checkout("all-push-images", REGISTRY=recorder.host)
     recorder.forget()
     plan_of_list = checkout("--dry", "push-manifest", REGISTRY=recorder.host)

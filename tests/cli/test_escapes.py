@@ -119,7 +119,7 @@ def test_paths(released: Released, tmp_path: Path) -> None:
     root = tmp_path / ("a\x1b[2J\u202e\n::error::x\n##[error]y" + "\u200f")
     checkout = Checkout.clone(released[0].root, root)
     (checkout.root / "dist/pause").mkdir(parents=True)
-    (checkout.root / "dist/pause/index.json").write_text("{}")
+    (checkout.root / "dist/pause/index.json").write_text("[]")
     assert "not the index of an image layout" in refused(checkout, "push-manifest")
     assert "no such file" in refused(checkout, "copy", "oci-archive:none.tar", "oci:to")
 

@@ -83,7 +83,7 @@ def test_what_is_printed_is_the_same_and_can_be_pasted(
         assert f"# then: {setting['apply']}" in others
         lines = [line for line in others if not line.startswith("#")]
         assert "\n".join(lines).strip() == setting["text"]
-        if setting["file"].endswith((".toml", ".conf")):
+        if setting["path"].endswith((".toml", ".conf")):
             assert tomllib.loads(part) == toml(setting)
     dry = checkout("--dry", "use", REGISTRY=f"{recorder.host}/team")
     assert dry.stdout == printed.stdout

@@ -174,7 +174,7 @@ def test_a_registry_may_say_with_a_page_that_there_is_nothing(checkout: Checkout
 
 def test_a_registry_that_answers_nonsense(checkout: Checkout, recorder: Recorder) -> None:
     recorder.upstream = "127.0.0.1:1"  # then the recorder breaks off
-    assert recorder.host in checkout.refuses(1, "push", REGISTRY=recorder.host)
+    assert recorder.host in checkout.refuses(1, "push", "--timeout", "5", REGISTRY=recorder.host)
 
 
 @pytest.mark.parametrize(("path", "code"), [("bin", 1), ("dist", 2), (".cache", 1), ("dist/pause-arm", 1)])

@@ -99,6 +99,7 @@ def test_a_new_arch_is_a_new_row(checkout: Checkout, tmp_path: Path) -> None:
     elf: {machine: EM_ARM, class: 32, order: little}
     qemu: arm
     runtime: arm
+    cpu: arm1176jzf-s
 """
     checkout.edit("arches.yaml", "arches:\n", row)
     checkout.edit("arches.yaml", "release: [amd64,", "release: [armv6, amd64,")

@@ -25,7 +25,7 @@ AMBIGUOUS: dict[str, tuple[bytes, str]] = {
     "NaN": (b'"opaque":NaN,', "found 'NaN', expected a finite number"),
     "Infinity": (b'"opaque":-Infinity,', "found '-Infinity', expected a finite number"),
     "beyond a double": (b'"opaque":1e999,', "found '1e999', expected a finite number"),
-    "a member twice": (b'"opaque":1,"opaque":1,', "found two members 'opaque'"),
+    "a member twice": (b'"opaque":1,"opaque":1,', "found several members 'opaque'"),
     "a member in two cases": (b'"opaque":1,"Opaque":1,', "'Opaque', which some readers take for 'opaque'"),
     "two members within another": (b'"opaque":[{"a":1,"A":1}],', "'A', which some readers take for 'a'"),
     "a known member in another case": (b'"MediaType":"a/b",', "'MediaType', which some readers take for 'mediaType'"),
