@@ -181,11 +181,13 @@ def media_type_of(manifest: bytes, otherwise: str) -> str:
     """
     try:
         members = parse(manifest, MANIFEST)
-        declared: str = _optional(members, "mediaType", str, "")
+        declared = members.get("mediaType")
     except ImageError:  # whoever reads the manifest says why
         return otherwise
-    if declared or otherwise.startswith("application/vnd."):
-        return declared or otherwise
+    if isinstance(declared, str) and declared:
+        return declared
+    if otherwise.startswith("application/vnd."):
+        return otherwise
     if "manifests" in members:
         return OCI.index
     return OCI.manifest if {"config", "layers"} <= members.keys() else otherwise

@@ -56,7 +56,7 @@ def test_malformed_json_gives_one_message(tmp_path_factory: pytest.TempPathFacto
     try:
         proved(shelf.tag("1", top))
     except ImageError as error:
-        assert "@sha256:" in str(error)  # noqa: PT017
+        assert "sha256:" in str(error)  # noqa: PT017
         assert str(error).isprintable() or "\n" in str(error)  # noqa: PT017
 
 

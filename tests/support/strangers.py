@@ -119,4 +119,4 @@ def proved(asked: str) -> tuple[list[str], list[str]]:
                 Layout(Path("/")), Reference.parse(asked), lambda note: notes.append(str(note)), Path(scratch)
             )
         )
-    return [each.platform or "list" for each in made], notes
+    return [each.platform or "list" for each in made], [*filter(None, notes)]
