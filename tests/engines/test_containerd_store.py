@@ -112,5 +112,5 @@ def test_verify_runs_the_image_and_leaves_what_was_there(published: Published, c
     before = sorted(containerd_store(*listing).splitlines())
     words = ("verify", "--with", "docker", *ZIG, "--arch", "amd64", "--json")
     [verdict] = results(published.checkout(*words, **published.environment))
-    assert [one["check"] for one in verdict["findings"] if not one["passed"]] == []
+    assert [one["name"] for one in verdict["checks"] if not one["passed"]] == []
     assert sorted(containerd_store(*listing).splitlines()) == before

@@ -70,7 +70,8 @@ def test_some_arches_only(checkout: Checkout) -> None:
 def test_nothing_published(checkout: Checkout) -> None:
     message = checkout.refuses(1, "check")
     assert "6 faults" in message
-    assert "oci:dist/pause-s390x:3.1: not found" in message
+    assert "oci:dist/pause:3.1: not found\n" in message
+    assert "5 more failed for the same reason" in message
 
 
 def a_mixture(checkout: Checkout) -> list[str]:

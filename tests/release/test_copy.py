@@ -61,7 +61,7 @@ def test_skopeo_copies_list_and_images_from_an_archive(layouts: str, digests: li
         assert inspect(f"oci:{folder}:x", "--raw", cwd=checkout.root)[0] == published
         complete(layout_reader(checkout.root / folder), published)
     listed = json.loads(skopeo("list-tags", "docker-archive:release.tar", cwd=checkout.root))
-    assert listed["Tags"] == NAMES[1:]
+    assert listed["Tags"] == [f"docker.io/library/{name}" for name in NAMES[1:]]
 
 
 def test_an_archive_does_not_depend_on_its_source(layouts: str, checkout: Checkout, recorder: Recorder) -> None:

@@ -132,13 +132,13 @@ def test_a_failure_does_not_affect_the_other_image(two: Checkout, recorder: Reco
     for broken, words in ((lambda: program.write_text("int main"), "pause.c:1"), (program.unlink, "pause.c: no such")):
         broken()
         message = two.refuses(1, "all-push", REGISTRY=recorder.host, REV="same")
-        assert message.startswith("1 of 2 images failed\npause: ")
+        assert message.startswith("1 of 2 images failed\n  pause: ")
         assert words in message
         assert fetch(recorder.host, "pause/manifests/3.1")[0] == 404
         assert fetch(recorder.host, "tools/sleep/manifests/1.0")[0] == 200
-        assert two.refuses(1, "build", REV="same").startswith("1 of 2 images failed\npause: ")
+        assert two.refuses(1, "build", REV="same").startswith("1 of 2 images failed\n  pause: ")
     assert "\nsleep: done\n" in two.ends("all-container", REV="same").stderr
-    assert two.refuses(1, "check", REGISTRY=recorder.host).startswith("1 of 2 images failed\npause: ")
+    assert two.refuses(1, "check", REGISTRY=recorder.host).startswith("1 of 2 images failed\n  pause: ")
     program.write_text(sound)
     changes = [each["change"] for each in results(two("all-push", "--json", REGISTRY=recorder.host, REV="same"))]
     assert changes == ["pushed"] * EACH + ["kept"] * EACH
@@ -151,7 +151,7 @@ def test_two_registries_get_both(two: Checkout, recorder: Recorder) -> None:
     assert list(run.digests) == [*a[:EACH], *b[:EACH], *a[EACH:], *b[EACH:]]
     assert [run.digests[name] for name in a] == [run.digests[name] for name in b]
     message = two.refuses(1, "all-push", "--registry", places[0], "--registry", "localhost:1", "--timeout", "5")
-    assert message.startswith("2 of 2 images failed\npause: 1 of 2 registries failed\nlocalhost:1: ")
+    assert message.startswith("2 of 2 images failed\n  pause: 1 of 2 registries failed\n    localhost:1: ")
     assert message.count("retry: finished work is kept") == 1
 
 
@@ -164,7 +164,7 @@ def test_both_are_copied_through_one_archive(two: Checkout, recorder: Recorder) 
     two("copy", recorder.host, "oci-archive:one.tar", "--image", "sleep")
     assert len(two("copy", "oci-archive:one.tar", "oci:other").digests) == len(run.digests) - EACH
     message = two.refuses(1, "copy", "oci-archive:one.tar", "oci:other", "--image", "pause", "--image", "sleep")
-    assert message.startswith("1 of 2 images failed\npause:3.1: ")
+    assert message.startswith("1 of 2 images failed\n  pause:3.1: ")
     assert inspect("oci:other/tools/sleep:1.0", "--raw", cwd=two.root)[0] == run.digests[names(recorder.host)[EACH]]
 
 
@@ -188,7 +188,7 @@ def test_verify_names_the_image_that_fails(two: Checkout) -> None:
     assert [each["image"] for each in verdicts] == ["pause", "sleep"]
     if all(each["method"] for each in verdicts):
         assert run.code == 1
-        assert "\nsleep: amd64: version: " in run.stderr
+        assert "\n  sleep: amd64: version: " in run.stderr
         assert "pause: amd64" not in run.stderr
 
 
@@ -206,7 +206,7 @@ def test_one_toolchain_container_compiles_both(
     assert list(run.digests) == kept
     (two.root / "pause.c").write_text("int main")
     message = two.refuses(1, *words, "--overwrite", REGISTRY=recorder.host, **toolchain)
-    assert message.startswith("1 of 2 images failed\npause: ")
+    assert message.startswith("1 of 2 images failed\n  pause: ")
 
 
 def toolchains_started(docker: Docker, began: float) -> list[str]:

@@ -55,8 +55,8 @@ def test_a_failure_does_not_affect_the_other_registries(checkout: Checkout, thre
     checkout("push", "--arch", "arm", "--registry", moved, REV="another")
     message = checkout.refuses(1, "all-push", *to(good, moved, gone), "--timeout", "5")
     assert message.startswith("2 of 3 registries failed\n")
-    assert f"\n{moved}: refusing to move an existing tag" in message
-    assert f"\n{gone}: HEAD http://localhost:1/v2/" in message
+    assert f"\n  {moved}: refusing to move an existing tag" in message
+    assert f"\n  {gone}: HEAD http://localhost:1/v2/" in message
     assert "retry: finished work is kept" in message
     assert fetch(good, "pause/manifests/3.1")[0] == 200
     assert fetch(moved, "pause/manifests/3.1")[0] == 404

@@ -124,6 +124,9 @@ def test_a_file_where_a_folder_has_to_be(checkout: Checkout, place: str, words: 
     path.parent.mkdir(exist_ok=True)
     subprocess.run(["rm", "-rf", path], check=True)
     path.touch()
+    if place == "dist" and words != "clean":  # the registry that was asked for
+        assert "'oci:dist': found a file" in checkout.refuses(2, *words.split())
+        return
     message = checkout.refuses(1, *words.split())
     assert f"{path}: found something that is not a folder, expected a folder\n" in message
     assert "File exists" not in message

@@ -98,7 +98,7 @@ def test_docker_runs_the_images(checkout: Checkout, docker: Docker) -> None:
     checkout.edit("pause.c", REAPER, "")
     run = checkout.ends("verify", "--with", "docker", "--arch", "arm", DOCKER_HOST=docker.host)
     assert run.code == 1
-    assert "\narm: orphans: " in run.stderr
+    assert "\n  arm: orphans: " in run.stderr
     assert docker("ps", "--all", "--quiet", "--filter=label=io.k8s.pause.verify") == ""
     assert sorted(docker("images", "--quiet", "--no-trunc").split()) == images
 

@@ -178,7 +178,7 @@ def test_a_table_for_people(checkout: Checkout, native: str) -> None:
     assert run.stderr.count("pause.c: uncommitted changes") == 1
     head, row = run.stdout.splitlines()
     assert row.index("FAILED") == head.index("orphans")
-    assert f"\nverify: 1 of 1 arches did not pass\n{arch}: orphans: " in run.stderr
+    assert f"\nverify: 1 of 1 arches did not pass\n  {arch}: orphans: " in run.stderr
     assert "orphans are zombies" in run.stderr
     run = checkout.ends("verify", "--arch", arch, "--json")
     assert run.code == 1
@@ -243,7 +243,7 @@ def test_a_refusal_names_each_arch_and_check() -> None:
         "2 of 3 arches did not pass\narm: rests: no\ns390x: not run: no emulator\n  install one"
         "\n  or accept arches that can't be run here: --allow-not-run"
     )
-    with pytest.raises(VerifyError, match=r"^1 of 3 arches did not pass\nother: arm: rests: no$"):
+    with pytest.raises(VerifyError, match=r"^1 of 3 arches did not pass\n  other: arm: rests: no$"):
         refuse([passed, replace(failed, image="other"), not_run], allow_not_run=True)
 
 
