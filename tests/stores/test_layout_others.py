@@ -273,7 +273,7 @@ def entered(**changes: object) -> Callable[[Path], None]:
 
 WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "no oci-layout": (no_frame, "oci-layout: No such file"),
-    "oci-layout is no object": (no_object, "oci-layout: found no imageLayoutVersion, expected '1.0.0'"),
+    "oci-layout is no object": (no_object, "oci-layout: found [], expected an object"),
     "version of oci-layout": (another_version, "oci-layout: imageLayoutVersion: found '2.0.0', expected '1.0.0'"),
     "schemaVersion": (edited(schemaVersion=1), "index.json: schemaVersion: found 1, expected 2"),
     "schemaVersion as text": (edited(schemaVersion="2"), "index.json: schemaVersion: found '2', expected 2"),

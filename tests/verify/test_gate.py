@@ -40,7 +40,7 @@ def tags(recorder: Recorder) -> list[str]:
 def test_a_broken_pause_moves_no_tag(checkout: Checkout, recorder: Recorder, arch: str) -> None:
     checkout.edit("pause.c", REAPER, "")
     message = checkout.refuses(1, "all-push", "--verify", "--arch", arch, REGISTRY=recorder.host)
-    assert message.startswith(f"1 of 1 arches did not pass\n{arch}: orphans: ")
+    assert message.startswith(f"1 of 1 arches did not pass\n  {arch}: orphans: ")
     assert tags(recorder) == []
     for name in ("pause", f"pause-{arch}"):
         assert fetch(recorder.host, f"{name}/manifests/3.1")[0] == 404
@@ -165,4 +165,4 @@ def test_podman_runs_the_images(checkout: Checkout, podman: Podman) -> None:
     checkout.edit("pause.c", REAPER, "")
     run = checkout.ends("verify", "--with", "podman", "--arch", "amd64", **podman.environment)
     assert run.code == 1
-    assert "\namd64: orphans: " in run.stderr
+    assert "\n  amd64: orphans: " in run.stderr

@@ -240,7 +240,7 @@ def test_a_refusal_names_each_arch_and_check() -> None:
     with pytest.raises(VerifyError) as refusal:
         refuse([passed, failed, not_run], allow_not_run=False)
     assert str(refusal.value) == (
-        "2 of 3 arches did not pass\narm: rests: no\ns390x: not run: no emulator\n  install one"
+        "2 of 3 arches did not pass\n  arm: rests: no\n  s390x: not run: no emulator\n  install one"
         "\n  or accept arches that can't be run here: --allow-not-run"
     )
     with pytest.raises(VerifyError, match=r"^1 of 3 arches did not pass\n  other: arm: rests: no$"):
@@ -384,9 +384,9 @@ def test_an_image_is_held_to_what_its_row_asks_for(two: Checkout, native: str) -
     asked(two, 'verify: {version: "sleep {version}", checks: [version, cpu]}')
     two.commit("a second image")
     pause, sleep = results(two("verify", "--arch", native, "--json"))
-    assert [one["check"] for one in pause["findings"]] == list(CHECKS)
-    assert [(one["check"], one["passed"]) for one in sleep["findings"]] == [("cpu", True), ("version", True)]
-    assert sleep["findings"][1]["figure"] == f"v1.0-{two.revision}"
+    assert [one["name"] for one in pause["checks"]] == list(CHECKS)
+    assert [(one["name"], one["passed"]) for one in sleep["checks"]] == [("cpu", True), ("version", True)]
+    assert sleep["checks"][1]["figure"] == f"v1.0-{two.revision}"
     assert "orphan compiled" not in two("verify", "--arch", native, "--image", "sleep", "--rev", "new").stderr
 
 
@@ -406,6 +406,6 @@ def test_a_failed_check_is_one_line(two: Checkout, native: str) -> None:
     run = two.ends("verify", "--arch", native, "--image", "sleep")
     assert run.code == 1
     heading, *failures = run.stderr.partition("verify: 1 of 1 arches did not pass\n")[2].splitlines()
-    assert all(line.startswith(f"{native}: ") for line in (heading, *failures)), run.stderr
+    assert all(line.startswith(f"  {native}: ") for line in (heading, *failures)), run.stderr
     assert len(failures) + 1 == run.stdout.count("FAILED")
     assert max(map(len, failures)) < 400
