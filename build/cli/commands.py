@@ -217,8 +217,9 @@ async def kube_cross(options: Options) -> list[Result]:
 async def clean(options: Options) -> list[Removed]:
     """Remove what the tasks created in `bin`, in the cache, and in the selected registries that are layouts."""
     from build.cache.cache import Cache
+    from build.cache.registries import remembered
     from build.oci.reference import Repository
-    from build.release.clean import clean, remembered
+    from build.release.clean import clean
     from build.report import Event
 
     settings = given.settings(options)

@@ -159,7 +159,7 @@ def destinations(options: Options, images: Sequence[Release], store: Stores) -> 
 def remember(options: Options, registries: Sequence[str], *, on_disk_only: bool = False) -> None:
     """Keep in mind where this run publishes, for `clean`; a run that only copies does so of layouts only."""
     from build.cache.cache import Cache
-    from build.release.clean import remember
+    from build.cache.registries import remember
 
     if not options.dry and os.access(options.root, os.W_OK):
         names = [each for each in registries if each.startswith("oci:") or not on_disk_only]

@@ -15,8 +15,6 @@ from build.report import Report
 from build.stores.layout.clean import clean_layout
 from build.system import leftovers, remove_stale
 
-_PLACES = "registries"
-
 
 @dataclass(frozen=True)
 class Removed:
@@ -32,18 +30,6 @@ class Removed:
         """The result in the document of --json."""
         unknown = dict.fromkeys(("size_bytes", "arch", "platform", "digest"))
         return {"kind": "file", "path": self.name, **unknown, "change": self.change, "reasons": ()}
-
-
-def remember(cache: Cache, registries: Iterable[str]) -> None:
-    """Keep in mind where a run publishes, so that `clean` can say what it leaves there."""
-    before = remembered(cache)
-    if new := {*registries} - {*before}:
-        cache.put_note(_PLACES, "\n".join([*before, *sorted(new)]).encode(errors="surrogateescape"))
-
-
-def remembered(cache: Cache) -> list[str]:
-    """The registries that runs have published to since the cache is there, as their users wrote them."""
-    return (cache.get_note(_PLACES) or b"").decode(errors="surrogateescape").splitlines()
 
 
 def clean(
