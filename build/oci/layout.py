@@ -34,10 +34,10 @@ def check_layout(data: bytes) -> None:
 def parse_index(data: bytes) -> dict[str, Any]:
     """The members of an index.json; a list or a mapping that is null is empty. Raises ImageError if it is malformed."""
     index = parse(data, MANIFEST)
-    entries = index.get("manifests", "nothing")
-    index["manifests"] = [] if entries is None else entries
-    if not isinstance(index["manifests"], list):
-        raise ImageError(f"manifests: found {shown(entries)}, expected an array")
+    if "manifests" in index and index["manifests"] is None:
+        index["manifests"] = []
+    if not isinstance(index.get("manifests"), list):
+        raise ImageError(f"manifests: found {shown(index.get('manifests'))}, expected an array")
     for at, entry in enumerate(index["manifests"]):
         if not isinstance(entry, dict) or not isinstance(entry.get("digest"), str):
             raise ImageError(f"manifests[{at}]: found {shown(entry)}, expected a descriptor with a digest")

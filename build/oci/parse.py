@@ -165,8 +165,7 @@ def _strings(members: Mapping[str, Any], name: str) -> list[str]:
 def _required(members: Mapping[str, Any], name: str, kind: type) -> Any:
     value = members.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
-        found = shown(value) if name in members else "nothing"
-        raise ImageError(f"{name}: found {found}, expected {_JSON_TYPES[kind]}")
+        raise ImageError(f"{name}: found {shown(value)}, expected {_JSON_TYPES[kind]}")
     return value
 
 

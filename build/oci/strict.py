@@ -69,7 +69,9 @@ def parse(data: bytes, shape: Shape) -> dict[str, Any]:
 
 
 def shown(value: object) -> str:
-    """A value in a message: ASCII, and not too long."""
+    """A value in a message: ASCII, and not too long; the word nothing for a member that is absent or null."""
+    if value is None:
+        return "nothing"
     text = ascii(value)
     return text if len(text) <= 80 else text[:80] + "…"
 

@@ -110,9 +110,9 @@ ANSWERS: dict[str, Callable[[socket.socket], None]] = {
 @pytest.mark.parametrize("name", ANSWERS)
 def test_registries_and_proxies(released: Released, name: str) -> None:
     with raw_server(ANSWERS[name]) as server:
-        refused(released[0], "check", f"{server.host}/some/one:1", "--timeout", "3")
+        refused(released[0], "check", f"{server.host}/some/one:1", "--timeout", "2")
         proxy = f"http://127.0.0.1:{server.port}"
-        refused(released[0], "check", "r.example/some/one:1", "--timeout", "3", HTTPS_PROXY=proxy)
+        refused(released[0], "check", "r.example/some/one:1", "--timeout", "2", HTTPS_PROXY=proxy)
 
 
 def test_paths(released: Released, tmp_path: Path) -> None:

@@ -279,9 +279,9 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "schemaVersion as text": (edited(schemaVersion="2"), "index.json: schemaVersion: found '2', expected 2"),
     "media type of the index": (edited(mediaType=OCI.manifest), f"expected '{OCI.index}'"),
     "size of an entry": (entered(size=7), "size: found 7, expected "),
-    "no size of an entry": (entered(size=None), "size: found None, expected "),
+    "no size of an entry": (entered(size=None), "size: found nothing, expected "),
     "media type of an entry": (entered(mediaType=OCI.index), f"mediaType: found '{OCI.index}', expected "),
-    "no media type of an entry": (entered(mediaType=None), "mediaType: found None, expected "),
+    "no media type of an entry": (entered(mediaType=None), "mediaType: found nothing, expected "),
 }
 
 
