@@ -114,15 +114,15 @@ def test_a_registry_that_is_not_there(checkout: Checkout) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
         host = f"127.0.0.1:{bound.getsockname()[1]}"
-        message = checkout.refuses(1, "all-push", "--timeout", "8", REGISTRY=host)
+        message = checkout.refuses(1, "all-push", "--timeout", "2", REGISTRY=host)
         assert host in message
         assert message.count("refused") == 1
         assert "5 more failed for the same reason" in message
-        message = checkout.refuses(1, "push-manifest", "--timeout", "8", REGISTRY=host)
+        message = checkout.refuses(1, "push-manifest", "--timeout", "2", REGISTRY=host)
         assert message.count(host) == 1
         for task in ("check", "copy {host} oci:there"):
             words = task.format(host=host).split()
-            message = checkout.refuses(1, *words, "--timeout", "8", **({"REGISTRY": host} if task == "check" else {}))
+            message = checkout.refuses(1, *words, "--timeout", "2", **({"REGISTRY": host} if task == "check" else {}))
             assert message.count("http://") == 1
 
 
@@ -138,7 +138,7 @@ def test_a_machine_without_a_name_server(checkout: Checkout) -> None:
     namespace = [need("unshare", "util-linux"), "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), *bound]
     if subprocess.run([*namespace, "true"], check=False, capture_output=True).returncode:
         lack("this machine makes no mount namespace, or has no /etc/resolv.conf")
-    command = [*namespace, sys.executable, "-m", "invoke", "check", "--registry", "registry.example", "--timeout", "10"]
+    command = [*namespace, sys.executable, "-m", "invoke", "check", "--registry", "registry.example", "--timeout", "4"]
     environment = checkout.environment()
     run = subprocess.run(command, check=False, cwd=checkout.root, env=environment, capture_output=True, text=True)
     assert run.returncode == 1

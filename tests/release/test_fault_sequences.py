@@ -91,7 +91,7 @@ class Shop:
         asyncio.run(self._publish(f"{self.proxy.host}/{place}", self.images[revision]))
 
     async def _publish(self, home: str, images: Mapping[str, Image]) -> None:
-        store = Registry(self.proxy.host, Access(timeout=20))
+        store = Registry(self.proxy.host, Access(timeout=4))
         arches = SETTINGS.select(RELEASE)
         release = Release(SETTINGS.image("pause"), arches, home, "3.1")
 

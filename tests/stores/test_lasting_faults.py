@@ -86,8 +86,8 @@ def shop(compiled: Checkout, tmp_path: Path) -> Iterator[Shop]:
 
 
 NOW = {"Retry_After": "0"}
-TIMEOUT = ("--timeout", "6")
-LATE = "timed out: --timeout 6 (seconds)"
+TIMEOUT = ("--timeout", "3")
+LATE = "timed out: --timeout 3 (seconds)"
 HEAD, POST, PUT = ("HEAD", "/manifests/"), ("POST", UPLOADS), ("PUT", UPLOADS)
 MANIFEST, LIST = ("PUT", "/manifests/sha256:"), ("PUT", "/pause/manifests/3.1")
 LASTING: dict[str, tuple[Fault, tuple[str, str], list[str]]] = {
