@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from build.errors import PublishError
+from build.errors import ImageError, PublishError
 from build.oci.descriptor import DIGEST
 from build.oci.image import dump
 from build.oci.layout import blob_path
+from build.oci.strict import FREE, parse
 from build.report import Event, Report, silent
 from build.stores.layout.blob import read
 from build.stores.layout.index import LOCK, locked, read_index
@@ -100,12 +101,12 @@ def _needed(folder: Path, roots: Iterable[str]) -> tuple[set[str], list[str]]:
     while pending:
         digest = pending.pop()
         try:
-            members = _object(read(folder, digest))
+            members = parse(read(folder, digest), FREE)
             manifests.update(str(each["digest"]) for each in members.get("manifests") or ())
             subjects = DIGEST.findall(json.dumps(members.get("subject")))
             manifests.update(each for each in subjects if (folder / blob_path(each)).exists())
             new = {*DIGEST.findall(json.dumps(members)), *manifests} - seen
-        except (PublishError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        except (PublishError, ImageError, TypeError, LookupError, AttributeError):
             unread.add(digest)
             continue
         seen |= new
@@ -116,20 +117,9 @@ def _needed(folder: Path, roots: Iterable[str]) -> tuple[set[str], list[str]]:
 def _is_foreign(folder: Path, digest: str) -> bool:
     """Whether a blob is a manifest that `put_tag` would not write."""
     try:
-        return bool(_object(read(folder, digest)).keys() & _FOREIGN)
-    except (PublishError, ValueError, AttributeError, RecursionError):
+        return bool(parse(read(folder, digest), FREE).keys() & _FOREIGN)
+    except (PublishError, ImageError):
         return False
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    return dict(json.loads(data, object_pairs_hook=_unique).items())
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError("duplicate member")
-    return members
 
 
 def _carry_out(folder: Path, plan: _Plan) -> None:

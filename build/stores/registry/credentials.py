@@ -136,7 +136,7 @@ def _object(source: Source, document: Mapping[str, Any], member: str) -> Mapping
     return found or {}
 
 
-def full_name(repository: Repository) -> str:
+def api_name(repository: Repository) -> str:
     """<name> in the registry's API: Docker Hub keeps names of one component below `library/`."""
     is_short = repository.host == _HUB_HOSTS[0] and "/" not in repository.name
     return f"library/{repository.name}" if is_short else repository.name
@@ -144,7 +144,7 @@ def full_name(repository: Repository) -> str:
 
 def _keys(repository: Repository) -> list[str]:
     """HOST/NAMESPACE/NAME, HOST/NAMESPACE, HOST: the keys that apply to a repository, the longest first."""
-    parts = [_key(repository.host), *full_name(repository).split("/")]
+    parts = [_key(repository.host), *api_name(repository).split("/")]
     return ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
 
 

@@ -15,7 +15,7 @@ from build.stores.http.failures import PlainHTTPError, TransientError
 from build.stores.http.messages import Request, Response, answered, refusal
 from build.stores.http.urls import host_of, is_loopback, origin_of, redacted
 from build.stores.registry.auth import Authenticator
-from build.stores.registry.credentials import full_name
+from build.stores.registry.credentials import api_name
 
 # Success of a write: the spec has 201, or 202 where an upload starts, and some registries say it with another one.
 STORED = (200, 201, 202, 204)
@@ -46,7 +46,7 @@ class Session:
 
     def url(self, repository: Repository, path: str) -> str:
         """The URL of `path` in a repository; `path` may be a whole URL."""
-        return urljoin(f"{self.origin}/v2/{full_name(repository)}/", path)
+        return urljoin(f"{self.origin}/v2/{api_name(repository)}/", path)
 
     async def send(self, repository: Repository, request: Request, expected: Collection[int]) -> Response:
         """Send a request, whose URL may be a path in the repository, and once more if credentials are required.
