@@ -134,7 +134,11 @@ def test_gzip_members_are_one_stream(shelf: Shelf) -> None:
     assert proved(layered(shelf, data)) == (["linux/amd64"], [])
 
 
-@pytest.mark.parametrize("behind", [bytes(512), b"junk", b"\x1f\x8b", gzip.compress(b"x")[:-1]])
+@pytest.mark.parametrize(
+    "behind",
+    [bytes(512), b"junk", b"\x1f\x8b", gzip.compress(b"x")[:-1]],
+    ids=["zeros", "junk", "the beginning of a member", "a member without its end"],
+)
 def test_what_is_behind_gzip_members_is_a_fault(shelf: Shelf, behind: bytes) -> None:
     with pytest.raises(ImageError, match="not gzip"):
         proved(layered(shelf, gzip.compress(APP) + behind))

@@ -87,9 +87,7 @@ def test_bearer_for_mounts_side_by_side(checkout: Checkout, bearer: str, tokens:
     tokens.mounts = Barrier(2 * len(RELEASE))
     folder = configured(checkout, auths={bearer: encoded(PASSWORD)})
     for number in range(2):
-        checkout(
-            "all-push", REGISTRY=f"{bearer}/{number}", DOCKER_CONFIG=folder, PARALLEL=str(tokens.mounts.parties)
-        )
+        checkout("all-push", REGISTRY=f"{bearer}/{number}", DOCKER_CONFIG=folder, PARALLEL=str(tokens.mounts.parties))
     assert not tokens.mounts.broken
 
 
