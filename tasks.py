@@ -60,6 +60,7 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "libc": (False, "link the compiler's libc instead of build/runtime"),
     "kube_cross_image": (None, "name of the toolchain image [KUBE_CROSS_IMAGE]"),
     "kube_cross_version": (None, "tag of the toolchain image [KUBE_CROSS_VERSION]"),
+    "pull": (None, "when to ask for bases (FROM): always (default), missing or never [PULL]"),
     "format": (None, "media types: oci or docker [FORMAT]"),
     "overwrite": (False, "move tags that exist with another digest"),
     "reference": (None, "HOST[:PORT]/NAME[:TAG][@DIGEST], oci:FOLDER[:TAG] or oci-archive:FILE[:NAME:TAG]"),
@@ -73,10 +74,11 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
 }
 TOOLCHAIN = ("kube_cross_image", "kube_cross_version", "json")
 COMPILE = ("arch", "image", "tag", "rev", "cflags", "engine", "compiler", "libc", *TOOLCHAIN)
-ASSEMBLE = (*COMPILE, "registry", "format")
 REMOTE = ("insecure_registry", "timeout", "parallel")
+BASES = ("pull", *REMOTE)
+ASSEMBLE = (*COMPILE, "registry", "format", *BASES)
 RUN = ("with_", "allow_not_run")
-PUBLISH = (*ASSEMBLE, *REMOTE, "overwrite", "verify", *RUN)
+PUBLISH = (*ASSEMBLE, "overwrite", "verify", *RUN)
 RELEASE = ("arch", "image", "registry", *REMOTE, "tag", "json")
 PROGRESS = ("quiet", "verbose")
 POSITIONAL = ("src", "dst", "reference")
@@ -147,7 +149,7 @@ build = _task("build", "Compile bin/pause-A.", *COMPILE, example="build --arch a
 plan = _task(
     "plan",
     "Show what all-push would do, and why.",
-    *(*ASSEMBLE, *REMOTE, "overwrite"),
+    *(*ASSEMBLE, "overwrite"),
     example="plan --registry registry.example/team",
     show=output.show_plan,
     dry=True,
@@ -155,7 +157,7 @@ plan = _task(
 verify = _task(
     "verify",
     "Run every arch of the release the way pods do.",
-    *(*COMPILE, *RUN),
+    *(*COMPILE, *BASES, *RUN),
     example="verify --arch arm64 --arch s390x",
     show=output.show_verdicts,
 )
@@ -221,7 +223,7 @@ matrix = _task(
 bake = _task(
     "bake",
     "Write docker-bake.json for BuildKit.",
-    *(flag for flag in ASSEMBLE if flag not in ("engine", "compiler")),
+    *(flag for flag in ASSEMBLE if flag not in ("engine", "compiler", *BASES)),
     example="bake --registry registry.example/team",
 )
 use = _task(

@@ -110,6 +110,7 @@ class Result:
     The digest is None only where the Docker daemon has yet to choose it. `change` is what was done, or would be done by
     a dry run: "made", "pushed", "moved", "kept", "refused" or "verified"; `why` gives the reasons. Images in a store
     have a `place`, files a `size` in bytes; what has neither is an image in the daemon, and the digest is its ID.
+    `base` has the members `reference` and `digest`, if there is a base that was resolved here.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Result:
     arch: str | None = None
     place: Place | None = None
     size: int | None = None
+    base: Mapping[str, str] | None = None
 
     def fields(self) -> Mapping[str, object]:
         """The result in the document of --json."""
@@ -129,7 +131,8 @@ class Result:
         elif self.size is not None:
             named = {"kind": "file", "path": self.name, "size_bytes": self.size}
         about = {"arch": self.arch, "platform": self.platform, "digest": self.digest}
-        return {**named, **about, "change": self.change, "reasons": self.why}
+        base = {"base": self.base} if self.base else {}
+        return {**named, **about, **base, "change": self.change, "reasons": self.why}
 
     def __str__(self) -> str:
         return f"{self.name}@{self.digest}" if self.digest else self.name

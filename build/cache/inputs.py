@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 
 from build.cache.cache import Cache, code, key_of
 
-# Characters. Longer values, such as digests and long lists, are reported as "changed" without the values.
-_LONGEST_SHOWN = 60
+# Characters, as many as a digest has. Longer values, such as long lists, are reported as "changed" without the values.
+_LONGEST_SHOWN = len("sha256:") + 64
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 async def build(options: Options) -> list[Result]:
     """Compile the program of every selected image and arch."""
-    async with setup.builds(options, every_arch=False) as builds:
+    async with setup.builds(options, every_arch=False) as (builds, _):
         from build.release import pipeline
 
         return await pipeline.build(builds)
@@ -35,21 +35,21 @@ async def build(options: Options) -> list[Result]:
 
 async def orphan(options: Options) -> list[Result]:
     """Compile the companions of every selected image."""
-    async with setup.builds(options, every_arch=False) as builds:
+    async with setup.builds(options, every_arch=False) as (builds, _):
         from build.release import pipeline
 
         return await pipeline.companions(builds)
 
 
 async def _container(options: Options, *, every_arch: bool) -> list[Result]:
-    async with setup.builds(options, every_arch=every_arch) as builds:
+    async with setup.builds(options, every_arch=every_arch) as (builds, _):
         from build.release import pipeline
 
         return await pipeline.container(builds)
 
 
 async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[Result]:
-    async with setup.builds(options, every_arch=every_arch) as builds, setup.stores(options) as store:
+    async with setup.builds(options, every_arch=every_arch) as (builds, store):
         from build.release import pipeline
 
         to = {build: setup.destinations(options, build.releases, store) for build in builds}
@@ -68,7 +68,7 @@ all_push = partial(_push, every_arch=True, with_list=True)
 
 async def plan(options: Options) -> list[Result]:
     """Show what `all_push` would do, with dry `options`."""
-    async with setup.builds(options, every_arch=True) as builds, setup.stores(options) as store:
+    async with setup.builds(options, every_arch=True) as (builds, store):
         from build.release import pipeline
 
         return await pipeline.plan(
@@ -78,7 +78,7 @@ async def plan(options: Options) -> list[Result]:
 
 async def verify(options: Options) -> list[Verdict]:
     """Run the checks of every arch."""
-    async with setup.builds(options, every_arch=True) as builds:
+    async with setup.builds(options, every_arch=True) as (builds, _):
         from build.release.verify import verify
 
         return await verify(builds, tools.verification(options))
@@ -172,7 +172,7 @@ async def matrix(options: Options) -> list[Job]:
 async def bake(options: Options) -> list[Result]:
     """Write docker-bake.json."""
     forced = replace(options, flags={**options.flags, "compiler": "kube-cross", "engine": "embedded"})
-    async with setup.builds(forced, every_arch=True) as builds:
+    async with setup.builds(forced, every_arch=True) as (builds, _):
         from build.release.bake import bake
 
         return bake(builds, tools.toolchain(options))

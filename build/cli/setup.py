@@ -20,6 +20,7 @@ from build.errors import UsageError
 if TYPE_CHECKING:
     from build.config.release import Release
     from build.config.revision import Revision
+    from build.oci.reference import Repository
     from build.release.build import Build
     from build.release.publish import Destination
     from build.stores.http.access import Access
@@ -48,8 +49,11 @@ def releases(options: Options, registries: Sequence[str] = (), *, every_arch: bo
 
 
 @asynccontextmanager
-async def builds(options: Options, *, every_arch: bool) -> AsyncIterator[list[Build]]:
-    """A Build for each image. Without --arch, it is for every arch of the release or for the default arch."""
+async def builds(options: Options, *, every_arch: bool) -> AsyncIterator[tuple[list[Build], Stores]]:
+    """A Build for each image, and the stores of the run, which have bases, too.
+
+    Without --arch, the builds are for every arch of the release or for the default arch.
+    """
     from build.config.revision import read_revision
 
     epoch = options.environment.get("SOURCE_DATE_EPOCH")
@@ -57,13 +61,16 @@ async def builds(options: Options, *, every_arch: bool) -> AsyncIterator[list[Bu
     try:
         await asyncio.wait({revision}, timeout=0.002)  # let git start before the rest is loaded
         with ExitStack() as stack:
-            yield await _builds(options, revision, every_arch, stack)
+            async with stores(options) as store:
+                yield await _builds(options, revision, every_arch, store, stack), store
     finally:
         revision.cancel()
         await asyncio.gather(revision, return_exceptions=True)  # until git has ended
 
 
-async def _builds(options: Options, revision: Awaitable[Revision], every_arch: bool, stack: ExitStack) -> list[Build]:
+async def _builds(
+    options: Options, revision: Awaitable[Revision], every_arch: bool, store: Stores, stack: ExitStack
+) -> list[Build]:
     from build.cache.cache import Cache
     from build.config.arches import ENGINES
     from build.oci.media_types import FORMATS
@@ -72,13 +79,17 @@ async def _builds(options: Options, revision: Awaitable[Revision], every_arch: b
     table = given.settings(options)
     compiler_name = options.one_of("engine", table.defaults.engine, ENGINES)
     images = releases(options, every_arch=every_arch)
-    given.access(options)  # report errors before anything is compiled
     build_cache = Cache(options.root / given.CACHE, keep=not options.dry)
     connect = tools.connection(options)
     form = options.one_of("format", table.defaults.format, FORMATS)
     cflags = [given.cflags(options, each[0].image) for each in images]
     compiler = tools.compiler(options, compiler_name, connect)
-    engine = tools.engine(options, options.text("engine", table.defaults.engine), build_cache, connect, stack)
+
+    def base_source(repository: Repository) -> Source:
+        return source(options, repository.host or f"oci:{repository.name}", store)
+
+    name = options.text("engine", table.defaults.engine)
+    engine = tools.engine(options, name, build_cache, connect, base_source, stack)
     checked_out = await revision
     return [
         Build(

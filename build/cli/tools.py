@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from build.oci.reference import Repository
     from build.release.verify import Verification
     from build.stores.registry.credentials import Credentials
+    from build.stores.store import Source
 
 Connect = Callable[[], Awaitable["Daemon"]]
 
@@ -86,17 +87,33 @@ def compiler(options: Options, default: str, connect: Connect) -> Compiler:
     return chosen
 
 
-def engine(options: Options, name: str, build_cache: Cache, connect: Connect, stack: ExitStack) -> Engine:
-    """The engine `name`; what it needs for the time of the run is closed with `stack`."""
+def engine(
+    options: Options,
+    name: str,
+    build_cache: Cache,
+    connect: Connect,
+    source: Callable[[Repository], Source],
+    stack: ExitStack,
+) -> Engine:
+    """The engine `name`; what it needs for the time of the run is closed with `stack`. `source` is for bases."""
+    from build.engines.bases import Bases
+    from build.engines.content import Content, Pull
+    from build.system import scratch
+
+    spool = cache(lambda: stack.enter_context(scratch(given.scratch_base(options))))
+    known = {each.value: each for each in Pull}
+    pull: Pull = options.one_of("pull", Pull.ALWAYS.value, known)
+    bases = Bases(Content(source, build_cache, spool, pull, options.report))
     if name == "docker":
         from build.engines.docker import DockerEngine
-        from build.system import scratch
 
-        spool = stack.enter_context(scratch(given.scratch_base(options)))
-        return DockerEngine(connect, _logins(options), build_cache, spool, options.report, options.dry)
+        asked = pull if options.any("pull") else None
+        return DockerEngine(
+            connect, bases, asked, _logins(options), build_cache, spool(), options.report, dry=options.dry
+        )
     from build.engines.embedded import Embedded
 
-    return Embedded(build_cache, options.dry)
+    return Embedded(build_cache, bases, options.dry)
 
 
 def _logins(options: Options) -> Callable[[Repository], Awaitable[Credentials | None]]:

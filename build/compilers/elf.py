@@ -6,6 +6,8 @@ Follows the System V gABI, chapters 4 and 5, and its Linux additions (PT_GNU_STA
 from __future__ import annotations
 
 from io import BytesIO
+from struct import error as StructError  # noqa: N812
+from struct import unpack_from
 from typing import Any
 
 from build.config.arches import ElfHeader
@@ -15,7 +17,7 @@ from build.errors import ElfError
 _IDENT, START = 16, 20
 # ET_EXEC and ET_DYN
 _EXECUTABLE = (2, 3)
-_DF_1_PIE = 0x08000000
+_DF_1_PIE, _PT_INTERP = 0x08000000, 3
 _MAGIC, _ARCHIVE = b"\x7fELF", b"!<arch>\n"
 
 
@@ -44,6 +46,26 @@ def is_program(data: bytes) -> bool:
     Object files are data: a program for BPF, for example, is one.
     """
     return data.startswith(_MAGIC) and (len(data) < START or _kind(data) in _EXECUTABLE)
+
+
+def interpreter(start: bytes) -> str:
+    """The path of the interpreter that a program names, empty if it is static (gABI, chapter 5, "Program Interpreter").
+
+    `start` is the first bytes of a program, at least its program headers.
+    """
+    order, wide = ">" if start[5] == 2 else "<", start[4] == 2
+    address, at, sizes = ("Q", 32, 54) if wide else ("I", 28, 42)
+    place, length = (8, 32) if wide else (4, 16)
+    try:
+        [first], [size, count] = unpack_from(order + address, start, at), unpack_from(f"{order}HH", start, sizes)
+        for header in range(first, first + count * size, size or 1):
+            if unpack_from(f"{order}I", start, header) == (_PT_INTERP,):
+                [offset] = unpack_from(order + address, start, header + place)
+                [bytes_] = unpack_from(order + address, start, header + length)
+                return start[offset : offset + bytes_].rstrip(b"\0").decode("utf-8", "surrogateescape")
+    except StructError:  # it ends before its headers do
+        pass
+    return ""
 
 
 def _kind(start: bytes) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Awaitable, Callable
+from typing import BinaryIO
 
 from build.daemon.client import Daemon, Line
 from build.errors import ImageError, PublishError
@@ -26,7 +27,7 @@ async def has_containerd_store(daemon: Daemon) -> bool:
     return ["driver-type", "io.containerd.snapshotter.v1"] in (information.get("DriverStatus") or ())
 
 
-async def load_image(daemon: Daemon, archive: bytes, name: str) -> str:
+async def load_image(daemon: Daemon, archive: BinaryIO, name: str) -> str:
     """Load an archive with the image `name`; return the name that the daemon gives it, or its id."""
     doing = f"{name}: docker load"
     lines = await daemon.stream(doing, lambda api: api.load_image(archive))  # type: ignore[no-untyped-call]
@@ -34,10 +35,11 @@ async def load_image(daemon: Daemon, archive: bytes, name: str) -> str:
     return "".join(str(line.get("stream", "")) for line in lines).strip().partition(": ")[2]
 
 
-async def build_image(daemon: Daemon, context: bytes, name: str, platform: Platform) -> str:
+async def build_image(daemon: Daemon, context: bytes, name: str, platform: Platform, *, pull: bool) -> str:
     """Build the image `name` (NAME:TAG) from a packed context and return its id.
 
-    Raises ImageError if the image is not for `platform`.
+    The daemon pulls bases that it lacks and, with `pull`, asks for newer ones of those that it has. Raises ImageError
+    if the image is not for `platform`.
     """
     lines = await daemon.stream(
         f"{name}: docker build",
@@ -48,6 +50,7 @@ async def build_image(daemon: Daemon, context: bytes, name: str, platform: Platf
             tag=name,
             platform=str(platform),
             nocache=True,
+            pull=pull,
             rm=True,
             forcerm=True,
             decode=True,

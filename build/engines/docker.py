@@ -7,7 +7,9 @@ BuildKit needs a session, which docker-py can't hold. There, images are assemble
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -29,11 +31,13 @@ from build.daemon.images import (
     tag_image,
     was_pushed,
 )
+from build.engines.bases import Bases
+from build.engines.content import Pull
 from build.engines.engine import Built
 from build.engines.published import fetch_image
 from build.engines.startable import check_assembled, check_saved
-from build.errors import BuildError, PublishError, UsageError, all_of
-from build.image.assemble import assemble, image_inputs, rendered
+from build.errors import BuildError, ImageError, PublishError, UsageError, all_of
+from build.image.assemble import SCRATCH, assemble, image_inputs, plain_base, rendered
 from build.image.spec import Spec
 from build.oci.descriptor import digest_of
 from build.oci.image import Image
@@ -42,19 +46,23 @@ from build.oci.platform import Platform
 from build.oci.reference import Repository, Tag
 from build.oci.tar import File, tar
 from build.report import DONE, Event, Report, Result
-from build.stores.archive.write import Entry, archive
+from build.stores.archive.write import Entry, archive, write_archive
 from build.stores.registry.credentials import Credentials
 from build.stores.store import Store
+from build.system import replacing
 
 
 @dataclass(frozen=True)
 class DockerEngine:
     """Builds and pushes images in a daemon. In a `dry` run nothing is built or pushed.
 
-    `spool` is for large layers of images that are fetched, and has to outlive them.
+    `spool` is for large layers of images that are fetched, and has to outlive them. `bases` are for images that are
+    assembled here; otherwise the daemon finds bases as `docker build` does, and `pull` is what the user asks of it.
     """
 
     connect: Callable[[], Awaitable[Daemon]]
+    bases: Bases
+    pull: Pull | None
     credentials: Callable[[Repository], Awaitable[Credentials | None]]
     cache: Cache
     spool: Path
@@ -72,6 +80,16 @@ class DockerEngine:
     def expect(self, store: Store, repository: Repository) -> None:
         """The daemon pushes by itself."""
 
+    async def prepare(self, specs: Sequence[Spec]) -> None:
+        """See `Engine`. Where the daemon builds, it finds the bases by itself, unless nothing may be pulled."""
+        based = [spec for spec in specs if plain_base(spec) != SCRATCH]
+        if based and await has_containerd_store(await self.connect()):
+            await self.bases.prepare(based)
+        elif based and self.pull is Pull.NEVER:
+            for name in dict.fromkeys(name for spec in based for name in _parents(rendered(spec))):
+                if await (await self.connect()).inspect(name) is None:
+                    raise ImageError(f"FROM {name}: not in the daemon\n  docker pull {name}, or omit --pull never")
+
     async def make(self, spec: Spec, binary: Binary) -> Built:
         """Build the image in the daemon under all its names, unless it is there. Raises ElfError or ImageError."""
         elf.check(binary.data, spec.arch.elf, spec.binary_path)
@@ -83,17 +101,19 @@ class DockerEngine:
         dockerfile = rendered(spec)
         context = packed_context(dockerfile, files, spec.revision.time)
         entry = key_of("daemon", context, name, platform)
-        known = self.cache.get(entry)
+        pulls = self.pull is Pull.ALWAYS and bool(_parents(dockerfile))
+        known = None if pulls else self.cache.get(entry)
         if known is not None and await _is_unchanged(daemon, name, spec.arch.platform, known.decode()):
             result = Result(name, known.decode(), platform, "kept", arch=arch)
             self._done(spec, f"{name}: unchanged")
         else:
             used = {path: digest_of(data) for path, data in files.items()}
             now = image_inputs(spec, binary.digest, self.cache, ()).and_files(used)
-            why = changes(remembered(self.cache, name), now) or ("not in the daemon",)
+            otherwise = "--pull always: its base may have changed" if pulls else "not in the daemon"
+            why = changes(remembered(self.cache, name), now) or (otherwise,)
             if self.dry:
                 return Built(spec, binary, Result(name, None, platform, "made", why, arch))
-            image_id = await build_image(daemon, context, name, spec.arch.platform)
+            image_id = await build_image(daemon, context, name, spec.arch.platform, pull=pulls)
             archive, of_base = await saved_image(daemon, image_id), await _layers_of_base(daemon, dockerfile)
             await asyncio.to_thread(check_saved, archive, of_base, spec)
             self.cache.put(entry, image_id.encode())
@@ -106,17 +126,23 @@ class DockerEngine:
 
     async def _load(self, daemon: Daemon, spec: Spec, binary: Binary) -> Built:
         """Assemble the image and load it under all its names, unless it is there. Raises ImageError."""
-        image = assemble(spec, binary.data, binary.digest, self.cache, partial(check_assembled, spec))
+        base = await self.bases.of(spec)
+        check = partial(check_assembled, spec, base=base)
+        work = partial(assemble, spec, binary.data, binary.digest, self.cache, check, base)
+        image = await asyncio.to_thread(work) if base else work()
         name, arch, platform = spec.names[0], spec.arch.name, spec.arch.platform
         unchanged = [await _is_unchanged(daemon, each, platform, image.digest) for each in spec.names]
         if all(unchanged):
             self._done(spec, f"{name}: unchanged")
             return Built(spec, binary, Result(name, image.digest, str(platform), "kept", arch=arch), image)
-        now = image_inputs(spec, binary.digest, self.cache, ())
+        now = image_inputs(spec, binary.digest, self.cache, (), image.origin)
         why = changes(remembered(self.cache, name), now) or ("not in the daemon",)
         if not self.dry:
-            packed = archive([Entry(image, each, spec.tag) for each in spec.names], spec.revision.time)
-            await load_image(daemon, packed, name)
+            entries = [Entry(image, each, spec.tag) for each in spec.names]
+            packed = self.spool / os.urandom(8).hex()
+            await asyncio.to_thread(_pack, packed, entries, spec.revision.time)
+            with packed.open("rb") as file:
+                await load_image(daemon, file, name)
             for each in spec.names:
                 await checked_image(daemon, each, platform, image.digest)
             remember(self.cache, name, now)
@@ -154,6 +180,20 @@ class DockerEngine:
 
     def _done(self, spec: Spec, text: str) -> None:
         self.report(Event(text, spec.settings.name, spec.arch.name, DONE))
+
+
+def _pack(file: Path, entries: Sequence[Entry], time: int) -> None:
+    with replacing(file) as temporary, temporary.open("wb") as output:
+        write_archive(output, entries, time)
+
+
+def _parents(dockerfile: str) -> list[str]:
+    """The images that FROM names, without stages."""
+    from dockerfile_parse import DockerfileParser
+
+    parsed = DockerfileParser(fileobj=BytesIO(dockerfile.encode()))
+    stages = re.findall(r"(?im)^\s*FROM\s.*\sAS\s+(\S+)\s*$", dockerfile)
+    return [each for each in parsed.parent_images if each not in (SCRATCH, *stages)]
 
 
 async def _layers_of_base(daemon: Daemon, dockerfile: str) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from build.cache.cache import Cache
 from build.cache.inputs import Inputs
 from build.compilers import elf
 from build.compilers.binary import Binary
+from build.engines.bases import Bases
 from build.engines.engine import Built
 from build.engines.files import keep
 from build.engines.startable import check_assembled
@@ -19,7 +22,7 @@ from build.oci.image import Image
 from build.oci.media_types import OCI, Format
 from build.oci.reference import Repository, Tag
 from build.report import Result
-from build.stores.archive.write import Entry, archive
+from build.stores.archive.write import Entry, archive, write_archive
 from build.stores.store import Store
 
 
@@ -28,6 +31,7 @@ class Embedded:
     """Assembles images and publishes them to any store. A `dry` run writes no files."""
 
     cache: Cache
+    bases: Bases
     dry: bool
 
     def accept(self, tag: Tag, form: Format) -> None:
@@ -42,28 +46,39 @@ class Embedded:
         """Images have a layer and a config, as a rule."""
         store.expect(repository, 2)
 
+    async def prepare(self, specs: Sequence[Spec]) -> None:
+        """See `Engine`."""
+        await self.bases.prepare(specs)
+
     async def make(self, spec: Spec, binary: Binary) -> Built:
         """Assemble the image, or take it from the cache. Raises ElfError or ImageError."""
 
+        base = await self.bases.of(spec)
+
         def check(image: Image, files: Mapping[str, bytes]) -> None:
             elf.check(binary.data, spec.arch.elf, spec.binary_path)
-            check_assembled(spec, image, files)
+            check_assembled(spec, image, files, base)
 
-        image = assemble(spec, binary.data, binary.digest, self.cache, check)
+        work = partial(assemble, spec, binary.data, binary.digest, self.cache, check, base)
+        image = await asyncio.to_thread(work) if base else work()
         return Built(spec, binary, Result(spec.names[0], image.digest, str(image.platform), "made"), image)
 
     async def export(self, built: Built) -> Result:
         """Write bin/NAME-ARCH.tar, which loads under the name that the image is published as."""
         spec, image = built.spec, _image(built)
         name = spec.names[0]
-        packed = archive([Entry(image, name, spec.tag)], spec.revision.time)
+        entries = [Entry(image, name, spec.tag)]
 
         def inputs(before: Collection[str]) -> Inputs:
-            used = image_inputs(spec, built.binary.digest, self.cache, before)
+            used = image_inputs(spec, built.binary.digest, self.cache, before, image.origin)
             return replace(used, settings={**used.settings, "name in the archive": name})
 
         result = Result(f"{spec.binary_path}.tar", image.digest, str(image.platform), "made", arch=spec.arch.name)
-        return keep(spec.root, self.cache, result, packed, inputs, self.dry)
+        if image.origin:  # its layers may be large
+            result = replace(result, base=image.origin.fields())
+            write = partial(write_archive, entries=entries, time=spec.revision.time)
+            return await asyncio.to_thread(keep, spec.root, self.cache, result, write, inputs, self.dry)
+        return keep(spec.root, self.cache, result, archive(entries, spec.revision.time), inputs, self.dry)
 
     async def archive(self, built: Built, name: str) -> bytes:
         """An archive that loads as `name` (NAME:TAG)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -53,6 +54,9 @@ class Engine(Publisher[Built], Protocol):
 
     def accept(self, tag: Tag, form: Format) -> None:
         """Raise UsageError if images of this engine can't be published under `tag` in this format."""
+
+    async def prepare(self, specs: Sequence[Spec]) -> None:
+        """Before anything is compiled: raise BuildError if the base of an image can't be used, or lacks a platform."""
 
     async def make(self, spec: Spec, binary: Binary) -> Built:
         """Build the image of `binary`, or reuse it if it is unchanged. Raises ElfError for a binary of another arch."""

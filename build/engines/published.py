@@ -14,6 +14,7 @@ from build.image.rootfs import DEFAULT_PATH, Command, Files, Program, program
 from build.image.validate import validate
 from build.oci.descriptor import Blob
 from build.oci.image import Image
+from build.oci.media_types import is_gzip
 from build.oci.parse import Config, parse_config
 from build.oci.reference import Tag
 from build.stores.store import Source
@@ -55,20 +56,19 @@ def entrypoint(config: Config, layers: Sequence[Blob], limit: int, files: Files 
     if not config.command or not config.command[0]:
         raise ImageError("its config has no entrypoint and no command")
     if files is None:
-        files = Files()
-        for layer in layers:
-            with layer.open() as stream:
-                files.add(LayerReader(stream, is_gzip(layer.media_type) is not False, layer.size))
+        files = stacked(layers)
     path = DEFAULT_PATH if config.path is None else config.path
     command = Command(config.command, path, config.folder)
     return program(files, command, lambda number: _reader(layers[number]), limit)
 
 
-def is_gzip(media_type: str) -> bool | None:
-    """Whether layers of this type are gzip (True) or plain tar (False); None for any other compression."""
-    if media_type.endswith(("tar+gzip", "tar.gzip")):
-        return True
-    return False if media_type.endswith(".tar") else None
+def stacked(layers: Sequence[Blob], below: Files | None = None) -> Files:
+    """The filesystem that layers make, above that of others if there are any."""
+    files = below.copy() if below else Files()
+    for layer in layers:
+        with layer.open() as stream:
+            files.add(LayerReader(stream, is_gzip(layer.media_type) is not False, layer.size))
+    return files
 
 
 def _reader(layer: Blob) -> LayerReader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,11 +13,11 @@ from build.cache.cache import Cache
 from build.cache.inputs import Inputs
 from build.cache.installed import version
 from build.errors import ImageError
+from build.image.base import Base
 from build.image.layer import layer
 from build.image.spec import Spec
 from build.oci.descriptor import Blob, digest_of
-from build.oci.image import Image, dump, image_of
-from build.oci.platform import Platform
+from build.oci.image import Image, Origin, dump, image_of
 from build.oci.tar import File
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 # Packages, with the name on PyPI if it differs. Their versions are inputs, because they affect or check the image.
 _LIBRARIES = (("jinja2",), ("dockerfile_parse",), ("elftools", "pyelftools"))
+
+SCRATCH = "scratch"
+_FROM = re.compile(r"\bFROM\b", re.IGNORECASE)
+# A line that no template engine and no variable changes.
+_PLAIN_FROM = re.compile(r"\s*FROM\s+([^\s{}$\\`#-][^\s{}$\\`#]*)\s*", re.IGNORECASE)
 
 
 def variables(spec: Spec) -> Mapping[str, object]:
@@ -50,29 +56,45 @@ def variables(spec: Spec) -> Mapping[str, object]:
 Check = Callable[[Image, Mapping[str, bytes]], None]
 
 
-def assemble(spec: Spec, binary: bytes, digest: str, cache: Cache, check: Check) -> Image:
-    """The image of `spec` with `binary`, whose digest is `digest`.
+def assemble(spec: Spec, binary: bytes, digest: str, cache: Cache, check: Check, base: Base | None = None) -> Image:
+    """The image of `spec` with `binary`, whose digest is `digest`, upon `base`, which is what `base_of` names.
 
     A cached image has passed `check`. Raises ImageError if the Dockerfile or a file that it copies can't be used, and
     what `check` raises.
     """
-    key = _inputs(spec, _template(spec), digest).key
+    key = _inputs(spec, _template(spec), digest, base.image.origin if base else None).key
     entry = cache.get(key)
     if entry is None or not _is_current(spec, entry):
-        image, files, other_files = _assemble(spec, binary)
+        image, files, other_files = _assemble(spec, binary, base)
         check(image, files)
         entry = _pack(image, other_files)
         cache.put(key, entry)
-    return _unpack(spec.arch.platform, entry)
+    return _unpack(spec, entry, base)
 
 
-def image_inputs(spec: Spec, digest: str, cache: Cache, before: Iterable[str]) -> Inputs:
-    """All inputs of the image of `spec`, whose binary has this digest.
+def base_of(spec: Spec) -> str:
+    """What FROM names in the Dockerfile of `spec`; empty for `scratch`. Raises ImageError.
+
+    The template is rendered only if it does not say so itself: most do.
+    """
+    name = plain_base(spec) or _parsed(spec).base
+    return "" if name == SCRATCH else name
+
+
+def plain_base(spec: Spec) -> str:
+    """What FROM names in the template of `spec`, if it has only one, and nothing that would be replaced, else ""."""
+    lines = [line for line in _template(spec).splitlines() if _FROM.search(line)]
+    plain = _PLAIN_FROM.fullmatch(lines[0]) if len(lines) == 1 else None
+    return plain[1] if plain else ""
+
+
+def image_inputs(spec: Spec, digest: str, cache: Cache, before: Iterable[str], origin: Origin | None = None) -> Inputs:
+    """All inputs of the image of `spec`, whose binary has this digest, and whose base is `origin`.
 
     Files other than the binary and the Dockerfile are known only after parsing it: they come from the cache entry, or
     else from `before`, the paths of the last build.
     """
-    inputs = _inputs(spec, _template(spec), digest)
+    inputs = _inputs(spec, _template(spec), digest, origin)
     entry = cache.get(inputs.key)
     known = _other_files(entry) if entry else before
     others = [path for path in known if path not in inputs.files and (spec.root / path).is_file()]
@@ -93,8 +115,9 @@ def _template(spec: Spec) -> str:
         raise ImageError(f"{spec.settings.dockerfile}: byte {error.start} is not UTF-8") from None
 
 
-def _inputs(spec: Spec, template: str, binary_digest: str) -> Inputs:
+def _inputs(spec: Spec, template: str, binary_digest: str, origin: Origin | None) -> Inputs:
     settings = {
+        **({f"base {origin.name}": origin.digest} if origin else {}),
         "TAG": spec.tag,
         "REV": spec.revision.name,
         "SOURCE_DATE_EPOCH": str(spec.revision.time),
@@ -107,15 +130,16 @@ def _inputs(spec: Spec, template: str, binary_digest: str) -> Inputs:
 
 
 def _pack(image: Image, other_files: Mapping[str, str]) -> bytes:
-    """A cache entry: one line of JSON, then the bytes of manifest, config and layers."""
-    blobs = (image.manifest, image.config, *image.layers)
+    """A cache entry: one line of JSON, then the bytes of manifest, config and layers, without those of the base."""
+    blobs = (image.manifest, image.config, *image.own_layers)
     head = {"other files": other_files, "blobs": [[blob.media_type, blob.size] for blob in blobs]}
     return dump(head) + b"\n" + b"".join(blob.data for blob in blobs)
 
 
-def _unpack(platform: Platform, entry: bytes) -> Image:
+def _unpack(spec: Spec, entry: bytes, base: Base | None) -> Image:
     manifest, config, *layers = _blobs(entry)
-    return Image(platform, manifest, config, tuple(layers))
+    below = base.image.layers_as(spec.form) if base else ()
+    return Image(spec.arch.platform, manifest, config, (*below, *layers), origin=base.image.origin if base else None)
 
 
 def _blobs(entry: bytes) -> Iterator[Blob]:
@@ -139,7 +163,7 @@ def _is_current(spec: Spec, entry: bytes) -> bool:
     )
 
 
-def _assemble(spec: Spec, binary: bytes) -> tuple[Image, Mapping[str, bytes], Mapping[str, str]]:
+def _assemble(spec: Spec, binary: bytes, base: Base | None) -> tuple[Image, Mapping[str, bytes], Mapping[str, str]]:
     """The image, the content of its files by path, and their states except the binary's."""
     from build.image.dockerfile import image_config
 
@@ -155,7 +179,11 @@ def _assemble(spec: Spec, binary: bytes) -> tuple[Image, Mapping[str, bytes], Ma
         files.append(File(copy.target, mode, data))
         contents[copy.source] = data
     config = image_config(dockerfile, spec.arch.platform, spec.revision.created)
-    return image_of(config, [layer(files, spec.revision.time)], spec.form), contents, other_files
+    return (
+        image_of(config, [layer(files, spec.revision.time)], spec.form, base.image if base else None),
+        contents,
+        other_files,
+    )
 
 
 def _parsed(spec: Spec) -> Dockerfile:

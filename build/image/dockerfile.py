@@ -43,6 +43,7 @@ class Copy:
 class Dockerfile:
     """A parsed Dockerfile: its files, the members of `config` that it sets, and its instructions after FROM."""
 
+    base: str
     copies: tuple[Copy, ...]
     config: Mapping[str, Any]
     instructions: tuple[str, ...]
@@ -83,7 +84,9 @@ def parse(text: str, name: str, arch: str = "", line_of: Callable[[int], int] = 
     _check_complete(parser.structure, text, location)
     if not copies:
         raise ImageError(f"{name}{suffix}: no COPY, so the image would be empty")
-    return Dockerfile(tuple(copies), config, tuple(f"{step['instruction']} {step['value']}" for step in steps[1:]))
+    return Dockerfile(
+        steps[0]["value"], tuple(copies), config, tuple(f"{step['instruction']} {step['value']}" for step in steps[1:])
+    )
 
 
 def image_config(dockerfile: Dockerfile, platform: Platform, created: str) -> dict[str, Any]:
@@ -115,7 +118,7 @@ def _check_from(steps: Sequence[_Step], location: Callable[[int], str]) -> None:
             f"{location(0)}found {first}\n  expected FROM scratch first; use template variables instead of ARG"
         )
     for step in found:
-        if step["value"] != "scratch" or step is not found[0]:
+        if step is not found[0]:
             raise ImageError(
                 f"{location(step['startline'])}FROM {step['value']}: only a single `FROM scratch` is supported"
                 f"\n  {_USE_DOCKER} for another base or several stages"

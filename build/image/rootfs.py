@@ -7,7 +7,7 @@ Only file locations are kept: nothing is unpacked, and memory grows with the num
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from build.errors import ImageError
@@ -105,6 +105,19 @@ class Files:
         """Permission bits and location of the file at an absolute path, following links; None if there is none."""
         found = self._find(path.split("/"))
         return (found.mode, found.location) if found and found.location else None
+
+    def copy(self) -> Files:
+        """The same filesystem, to add other layers to."""
+        other = Files()
+        other._layer, other._entries, other._characters = self._layer, self._entries, self._characters
+        other._root = replace(self._root, children=dict(self._root.children or {}))
+        pending = [other._root]
+        while pending:
+            children = pending.pop().children or {}
+            for name, node in children.items():
+                children[name] = replace(node, children=None if node.children is None else dict(node.children))
+            pending += children.values()
+        return other
 
     def _new(self, name: str, mode: int, target: str = "") -> _Node:
         self._entries += 1

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from build.errors import ImageError
 from build.oci.descriptor import Blob, Descriptor
-from build.oci.media_types import FORMATS, Format
+from build.oci.media_types import FORMATS, OCI, Format, layer_type
+from build.oci.parse import parse_config
 from build.oci.platform import Platform
+from build.oci.reference import Repository
 
 
 def dump(value: Any) -> bytes:
@@ -27,10 +29,34 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the first layers of an image are from, as many as `layers` says: the image `name` in `repository`.
+
+    `digest` is what `name`, a full reference, refers to: the digest of an index or of a manifest.
+    """
+
+    name: str
+    digest: str
+    repository: Repository
+    layers: int
+
+    def fields(self) -> dict[str, str]:
+        """The base in results."""
+        return {"reference": self.name, "digest": self.digest}
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """The annotations of an image on this base (annotations.md, "Pre-Defined Annotation Keys")."""
+        base = "org.opencontainers.image.base"
+        return {f"{base}.name": self.name, f"{base}.digest": self.digest}
+
+
+@dataclass(frozen=True)
 class Image:
     """The image of one platform: manifest, config and layers.
 
     `index` is the digest of the index of BuildKit that its tag refers to, empty if the tag refers to the image itself.
+    `origin` is its base, if it was built here upon one.
     """
 
     platform: Platform
@@ -38,6 +64,7 @@ class Image:
     config: Blob
     layers: tuple[Blob, ...]
     index: str = field(default="", compare=False)
+    origin: Origin | None = field(default=None, compare=False)
 
     @property
     def digest(self) -> str:
@@ -53,6 +80,15 @@ class Image:
     def blobs(self) -> tuple[Blob, ...]:
         """The blobs that must be stored before the manifest."""
         return (*self.layers, self.config)
+
+    @property
+    def own_layers(self) -> tuple[Blob, ...]:
+        """Its layers, without those of its base."""
+        return self.layers[self.origin.layers if self.origin else 0 :]
+
+    def layers_as(self, form: Format) -> tuple[Blob, ...]:
+        """Its layers with the media types that `form` has for the same bytes."""
+        return tuple(replace(each, media_type=layer_type(each.media_type, form)) for each in self.layers)
 
     @property
     def descriptor(self) -> Descriptor:
@@ -83,18 +119,23 @@ class Index:
         return self.manifest.descriptor()
 
 
-def image_of(config: Mapping[str, Any], layers: Sequence[Layer], form: Format) -> Image:
-    """Assemble an image from its layers and its config, to which `rootfs` is added."""
-    rootfs = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
+def image_of(config: Mapping[str, Any], layers: Sequence[Layer], form: Format, base: Image | None = None) -> Image:
+    """Assemble an image from its layers, which are on those of `base`, and its config, to which `rootfs` is added."""
+    below, origin = (base.layers_as(form), base.origin) if base else ((), None)
+    diff_ids = parse_config(base.config.data).diff_ids if base else ()
+    rootfs = {"type": "layers", "diff_ids": [*diff_ids, *(layer.diff_id for layer in layers)]}
     config_blob = Blob.of(form.config, dump({**config, "rootfs": rootfs}))
-    layer_blobs = tuple(Blob.of(form.layer, layer.data) for layer in layers)
+    layer_blobs = (*below, *(Blob.of(form.layer, layer.data) for layer in layers))
     manifest = {
         "schemaVersion": 2,
         "mediaType": form.manifest,
         "config": config_blob.descriptor().fields(),
         "layers": [blob.descriptor().fields() for blob in layer_blobs],
     }
-    return Image(Platform.of(config), Blob.of(form.manifest, dump(manifest)), config_blob, layer_blobs)
+    if origin and form is OCI:
+        manifest["annotations"] = origin.annotations
+    manifest_blob = Blob.of(form.manifest, dump(manifest))
+    return Image(Platform.of(config), manifest_blob, config_blob, layer_blobs, origin=origin)
 
 
 def index_of(images: Sequence[Image]) -> Index:

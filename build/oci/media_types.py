@@ -37,5 +37,21 @@ MANIFESTS = frozenset(form.manifest for form in FORMATS.values())
 # An artifact manifest of image-spec 1.1.0-rc2, which registries may still have.
 ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
 CONFIGS = frozenset(form.config for form in FORMATS.values())
+# Docker's type of layers that are not compressed.
+DOCKER_PLAIN = "application/vnd.docker.image.rootfs.diff.tar"
 # Bytes: the size up to which registries should accept manifests (distribution-spec, "Pushing Manifests").
 LARGEST_MANIFEST = 4 << 20
+
+
+def is_gzip(media_type: str) -> bool | None:
+    """Whether layers of this type are gzip (True) or plain tar (False); None for any other compression."""
+    if media_type.endswith(("tar+gzip", "tar.gzip")):
+        return True
+    return False if media_type.endswith(".tar") else None
+
+
+def layer_type(media_type: str, form: Format) -> str:
+    """The media type in `form` of a layer of this type, which is gzip or plain tar."""
+    if is_gzip(media_type):
+        return form.layer
+    return form.layer.removesuffix("+gzip") if form is OCI else DOCKER_PLAIN

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 PLATFORM = r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?"
+# Variants that are implied, and the least of those that contain each other.
+_IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
+_LEAST = {"amd64": 1, "arm": 5}
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,43 @@ class Platform:
 
     def __str__(self) -> str:
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))
+
+
+def normal(platform: Platform) -> Platform:
+    """The platform with the variant that is implied if it names none, as in containerd's platforms.Normalize.
+
+    Here the implied variant is written out, where containerd leaves out v1 and v8.
+    """
+    variant = platform.variant or _IMPLIED.get(platform.architecture, "")
+    if platform.architecture in _IMPLIED:
+        variant = f"v{variant.removeprefix('v')}"
+        if platform.architecture == "arm64":
+            variant = variant.removesuffix(".0")
+    return Platform(platform.os, platform.architecture, variant)
+
+
+def usable_on(platform: Platform) -> list[Platform]:
+    """The normal platforms whose programs run on `platform`, the best first, as in containerd's platforms.Only.
+
+    Those of another architecture, such as 386 on amd64, are left out: an image is for one architecture.
+    """
+    platform = normal(platform)
+    variants = [platform.variant]
+    major, _, minor = platform.variant.removeprefix("v").partition(".")
+    if major.isdecimal() and (not minor or (minor.isdecimal() and platform.architecture == "arm64")):
+        if platform.architecture in _LEAST:
+            variants += [f"v{each}" for each in range(int(major) - 1, _LEAST[platform.architecture] - 1, -1)]
+        elif platform.architecture == "arm64" and int(major) in (8, 9):
+            lesser = int(minor or 0)
+            if major == "9":  # v9.x has what v8.(x+5) has
+                variants += [_arm64(9, each) for each in range(lesser - 1, -1, -1)]
+                variants.append(_arm64(8, lesser := lesser + 5))
+            variants += [_arm64(8, each) for each in range(lesser - 1, -1, -1)]
+    return [Platform(platform.os, platform.architecture, variant) for variant in variants]
+
+
+def _arm64(major: int, minor: int) -> str:
+    return f"v{major}.{minor}" if minor else f"v{major}"
 
 
 # The platform that BuildKit gives attestations.

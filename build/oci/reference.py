@@ -69,6 +69,11 @@ class Repository:
         """Whether this is an image layout."""
         return not self.host
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether this is in a registry."""
+        return not self.on_disk and not self.host.startswith(ARCHIVE)
+
     def __str__(self) -> str:
         if self.host.startswith(ARCHIVE):
             return f"{self.host}:{self.name}".removesuffix(":")
@@ -170,6 +175,11 @@ class Reference:
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return f"{self.repository}{tag}" + (f"@{self.digest}" if self.digest else "")
+
+
+def base_reference(text: str) -> Reference:
+    """What FROM names; without a host, as container engines take it (see `full_name`). Raises UsageError."""
+    return Reference.parse(text if text.startswith(("oci:", ARCHIVE)) else full_name(text))
 
 
 def check_tag(text: str) -> str:

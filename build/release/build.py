@@ -93,6 +93,11 @@ def _local_name(release: Release, arch: Arch) -> str:
     return repository.name.rpartition("/")[2] if repository.on_disk else str(repository)
 
 
+async def prepare(builds: Sequence[Build]) -> None:
+    """Before anything is compiled: raise BuildError for an image whose base can't be used."""
+    await all_of(each.engine.prepare([each.spec(arch) for arch in each.arches]) for each in builds)
+
+
 @asynccontextmanager
 async def compiling(builds: Sequence[Build], programs: Sequence[Program]) -> AsyncIterator[Binaries]:
     """Compile every program for every arch, or take it from the cache.

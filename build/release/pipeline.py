@@ -13,7 +13,7 @@ from build.config.release import Release
 from build.engines.engine import Unchanged
 from build.errors import BuildError, all_of
 from build.oci.image import Image, Index, index_of
-from build.release.build import Build, Images, compiling, export, imaging, keep_binaries
+from build.release.build import Build, Images, compiling, export, imaging, keep_binaries, prepare
 from build.release.publish import Destination, no_condition, publish
 from build.release.side_by_side import each_separately, started
 from build.report import Event, Result, silent
@@ -39,6 +39,7 @@ async def companions(builds: Sequence[Build]) -> list[Result]:
 
 async def container(builds: Sequence[Build]) -> list[Result]:
     """`build`, then export the image of every arch to `bin/NAME-ARCH.tar` or the daemon."""
+    await prepare(builds)
     async with compiling(builds, [b.program() for b in builds]) as binaries, imaging(builds, binaries) as images:
         return await each_image(builds, {build: export(build, images[build], build.report) for build in builds})
 
@@ -50,6 +51,7 @@ async def push(
     for build in builds:
         for each in to[build]:
             build.engine.accept(each.release.list_tag(), build.form)
+    await prepare(builds)
     one_at_a_time = asyncio.Lock()
     async with compiling(builds, [b.program() for b in builds]) as binaries, imaging(builds, binaries) as images:
 
@@ -80,6 +82,7 @@ async def plan(builds: Sequence[Build], to: Mapping[Build, Destinations]) -> lis
     for build in builds:
         for each in to[build]:
             build.engine.accept(each.release.list_tag(), build.form)
+    await prepare(builds)
     async with compiling(builds, [b.program() for b in builds]) as binaries, imaging(builds, binaries) as images:
 
         async def planned(build: Build) -> list[Result]:

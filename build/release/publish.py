@@ -237,7 +237,8 @@ class _Publication(Generic[T]):
         elif not current:
             change, why = "pushed", (f"not in the {store}",)
         name, platform = (arch.name, str(arch.platform)) if arch else (None, None)
-        return Result(str(tag), digest, platform, change, why, arch=name, place=tag.place)
+        base = target.origin.fields() if isinstance(target, Image) and target.origin else None
+        return Result(str(tag), digest, platform, change, why, arch=name, place=tag.place, base=base)
 
 
 def _is_large(image: Image) -> bool:

@@ -12,7 +12,7 @@ from build.compilers.compiler import Program
 from build.config.arches import Arch, Expected
 from build.engines.engine import Built
 from build.errors import all_of
-from build.release.build import Binaries, Build, Images, compiling, imaging
+from build.release.build import Binaries, Build, Images, compiling, imaging, prepare
 from build.release.side_by_side import each_separately
 from build.report import Event, indented
 from build.verify.driver import Driver, Method, Subject
@@ -36,6 +36,7 @@ class Verification:
 
 async def verify(builds: Sequence[Build], verification: Verification) -> list[Verdict]:
     """Build every image and run all checks on every arch, one image after another."""
+    await prepare(builds)
     one_at_a_time = asyncio.Lock()  # the checks of two images would slow each other down
     async with compiling(builds, [b.program() for b in builds]) as binaries, imaging(builds, binaries) as images:
 

@@ -60,11 +60,17 @@ async def transfer(
 ) -> None:
     """Store `image` in each of `places`; what is not in `home`, its own repository, is mounted from there.
 
-    `sent` is called with the number of bytes after each part. Raises PublishError.
+    The layers of its base are mounted from the base's repository, if that is in the same registry. `sent` is called
+    with the number of bytes after each part. Raises PublishError.
     """
     to_mount = {n for n, blob in enumerate(image.blobs) if not store.is_distant or blob.size > _SENT_TWICE}
+    origin = image.origin
+    of_base = range(origin.layers) if origin and origin.repository.host == home.host else ()
+    to_mount -= {*of_base}
 
     async def send(place: Repository, number: int, mount_from: Repository | None = None) -> None:
+        if origin and number in of_base and place != origin.repository:
+            mount_from = origin.repository
         sent(await store.put_blob(place, image.blobs[number], mount_from))
 
     async def send_manifest(place: Repository) -> None:

@@ -70,9 +70,9 @@ async def _loaded(daemon: Daemon, archive: bytes, arch: Arch) -> AsyncIterator[s
         # Loading would name an image that has no name, and removing its last name removes the image.
         yield config
     elif not name:
-        yield await load_image(daemon, archive, arch.name)
+        yield await load_image(daemon, io.BytesIO(archive), arch.name)
     else:
-        loading = load_image(daemon, archive, arch.name)
+        loading = load_image(daemon, io.BytesIO(archive), arch.name)
         async with daemon.created(loading, f"{name}: docker rmi", lambda client: _remove_name(client, name)) as image:
             yield image
 

@@ -68,7 +68,7 @@ def contexts(options: Options) -> list[tuple[Arch, bytes]]:
     """What the daemon builds the image of each arch from, with the binaries that are in bin."""
 
     async def made() -> list[tuple[Arch, bytes]]:
-        async with setup.builds(options, every_arch=True) as [build]:
+        async with setup.builds(options, every_arch=True) as ([build], _):
             specs = [build.spec(arch) for arch in build.arches]
             return [(spec.arch, context(spec)) for spec in specs]
 

@@ -9,21 +9,19 @@ from pathlib import Path
 
 from build.compilers import elf, variant
 from build.config.arches import HEADERS, Arch
-from build.engines.published import LARGEST_PROGRAM, entrypoint, is_gzip
+from build.engines.published import LARGEST_PROGRAM, entrypoint
 from build.errors import BuildError, ImageError, PublishError
 from build.image.reader import LayerReader
 from build.image.rootfs import Files
 from build.oci.descriptor import Blob, Descriptor
-from build.oci.media_types import LARGEST_MANIFEST
+from build.oci.media_types import LARGEST_MANIFEST, is_gzip
 from build.oci.parse import NO_CONFIG, Config, Manifest, parse_config
-from build.oci.platform import UNKNOWN, Platform
+from build.oci.platform import UNKNOWN, Platform, normal
 from build.oci.reference import Repository
 from build.stores.store import Source
 
 # Bytes.
 _LARGEST_BLOB = 64 << 30
-# Variants that are implied, as in containerd's platforms.Normalize.
-_IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
 
 
 @dataclass(frozen=True)
@@ -185,15 +183,10 @@ def _platform(subject: Subject, found: Platform) -> Iterator[Finding]:
         text = f"platform: found {found} in the config, expected {subject.arch.platform} for arch {subject.arch.name}"
         yield subject.fault(config, text)
     listed = subject.listed
-    if listed and _normal(found) != _normal(listed):
+    if listed and normal(found) != normal(listed):
         yield subject.fault(config, f"platform: found {found} in the config, expected {listed} of the list's entry")
     elif listed and found != listed:
         yield subject.note(config, f"platform: {found} in the config is equivalent to {listed} in the list")
-
-
-def _normal(platform: Platform) -> Platform:
-    variant = platform.variant or _IMPLIED.get(platform.architecture, "")
-    return Platform(platform.os, platform.architecture, variant)
 
 
 def _program(subject: Subject, config: Config, layers: _Layers | None) -> list[Finding]:
