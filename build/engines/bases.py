@@ -43,10 +43,14 @@ class Resolved:
 
     @property
     def images(self) -> dict[Platform, Descriptor]:
-        """The images of an index by their normal platforms; the first one if there are several for a platform."""
+        """The images of an index by their normal platforms, in its order; the first one if a platform has several."""
         entries = self.parsed if isinstance(self.parsed, tuple) else ()
         images = [each for each in entries if each.media_type in MANIFESTS and not each.attests]
-        return {normal(each.platform): each for each in reversed(images) if each.platform not in (None, UNKNOWN)}
+        found: dict[Platform, Descriptor] = {}
+        for each in images:
+            if each.platform and each.platform != UNKNOWN:
+                found.setdefault(normal(each.platform), each)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,15 +82,16 @@ class Bases:
     async def require(self, text: str, platforms: Sequence[Platform]) -> None:
         """Raise ImageError unless the base that FROM calls `text` can be used for all these platforms."""
         resolved = await self._resolved(text)
-        has = list(resolved.images)
+        has = {usual: each.platform for usual, each in resolved.images.items()}
         if isinstance(resolved.parsed, Manifest):
             config = await self._config(resolved, await self._manifest(resolved, UNKNOWN))
-            has = [normal(parse_config(config.data).platform)]
-        missing = [each for each in platforms if not {*has} & {*usable_on(each)}]
+            platform = parse_config(config.data).platform
+            has = {normal(platform): platform}
+        missing = [each for each in platforms if not has.keys() & {*usable_on(each)}]
         if missing:
             raise ImageError(
                 f"{resolved}: found no image for {', '.join(map(str, missing))}"
-                f"\n  it has {', '.join(map(str, has)) or 'none'}"
+                f"\n  it has {', '.join(map(str, has.values())) or 'none'}"
                 "\n  use another base, or select the arches that it has with --arch"
             )
         await all_of(self._manifest(resolved, platform) for platform in platforms)

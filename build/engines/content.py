@@ -104,7 +104,7 @@ class Content:
             return held
         self._check_pull(repository, f"{repository}: {wanted.digest}")
         if wanted.size > SMALL:
-            self.report(f"base {repository}: fetching {wanted.digest}, {wanted.size} bytes")
+            self.report(f"{repository}: fetching {wanted.digest}, {wanted.size} bytes")
         spool = self.spool()
         blob = await self.source(repository).blob(repository, wanted, spool)
         return await asyncio.to_thread(self._blobs.put, blob, spool)
@@ -119,6 +119,4 @@ class Content:
 
 
 def _not_held(what: str) -> ImageError:
-    return ImageError(
-        f"{what} is not in the cache\n  run it once with --pull missing, where its registry can be reached"
-    )
+    return ImageError(f"{what}: not in the cache\n  run it once with --pull missing, where its registry can be reached")

@@ -25,12 +25,26 @@ Json = dict[str, Any]
 _ELF = {"amd64": (62, 2, 1), "arm": (40, 1, 1), "arm64": (183, 2, 1), "s390x": (22, 2, 2), "386": (3, 1, 1)}
 
 
-def elf(architecture: str, kind: int = 2) -> bytes:
-    """The beginning of a program for this architecture, and a kilobyte of whatever."""
+def elf(architecture: str, kind: int = 2, interpreter: str = "") -> bytes:
+    """The beginning of a program for this architecture, which may name an interpreter, and a kilobyte of whatever."""
     machine, bits, order = _ELF[architecture]
     ending: Literal["little", "big"] = "little" if order == 1 else "big"
     ident = b"\x7fELF" + bytes((bits, order, 1)) + bytes(9)
-    return ident + kind.to_bytes(2, ending) + machine.to_bytes(2, ending) + bytes(1024)
+    start = ident + kind.to_bytes(2, ending) + machine.to_bytes(2, ending)
+    if not interpreter:
+        return start + bytes(1024)
+    wide, path = bits == 2, interpreter.encode() + b"\0"
+    word, at = 8 if wide else 4, 64 if wide else 52
+
+    def number(value: int, size: int) -> bytes:
+        return value.to_bytes(size, ending)
+
+    sizes = b"".join(number(each, 2) for each in (at, 56 if wide else 32, 1, 0, 0, 0))
+    header = start + number(1, 4) + number(0, word) + number(at, word) + number(0, word + 4) + sizes
+    flags, places = number(4, 4), [256, 0, 0, len(path), len(path)]
+    words = b"".join(number(each, word) for each in places)
+    program = number(3, 4) + (flags + words if wide else words + flags) + number(1, word)
+    return (header + program).ljust(256, b"\0") + path + bytes(1024)
 
 
 def tape(files: Mapping[str, bytes | str | None], hard: Mapping[str, str] | None = None, mode: int = 0o755) -> bytes:
