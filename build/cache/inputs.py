@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from build.cache.cache import Cache, code, key_of
+from build.oci.descriptor import DIGEST
 
-# Characters, as many as a digest has. Longer values, such as long lists, are reported as "changed" without the values.
-_LONGEST_SHOWN = len("sha256:") + 64
+# Characters. Longer values, such as long lists, are reported as "changed" without the values, unless they are digests.
+_LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -66,5 +67,5 @@ def _changes(before: Inputs, now: Inputs) -> Iterator[str]:
     for name in {**now.settings, **before.settings}:
         old, new = before.settings.get(name, ""), now.settings.get(name, "")
         if old != new:
-            is_long = max(len(old), len(new)) > _LONGEST_SHOWN
+            is_long = any(len(each) > _LONGEST_SHOWN and not DIGEST.fullmatch(each) for each in (old, new))
             yield f"{name} changed" if is_long else f"{name} {old or 'none'} → {new or 'none'}"

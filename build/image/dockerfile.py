@@ -118,10 +118,10 @@ def _check_from(steps: Sequence[_Step], location: Callable[[int], str]) -> None:
             f"{location(0)}found {first}\n  expected FROM scratch first; use template variables instead of ARG"
         )
     for step in found:
-        if step is not found[0]:
+        if step is not found[0] or len(step["value"].split()) != 1:
             raise ImageError(
-                f"{location(step['startline'])}FROM {step['value']}: only a single `FROM scratch` is supported"
-                f"\n  {_USE_DOCKER} for another base or several stages"
+                f"{location(step['startline'])}FROM {step['value']}: only a single FROM IMAGE is supported"
+                f"\n  {_USE_DOCKER} for several stages"
             )
 
 

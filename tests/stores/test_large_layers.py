@@ -130,3 +130,12 @@ def test_a_large_layer_is_copied_and_checked(checkout: Checkout, folder: Path, r
     assert layout_tags(folder / "there" / "pause") == layout_tags(release / "pause")
     blobs = folder / "there" / "pause-amd64" / "blobs" / "sha256"
     assert max(path.stat().st_size for path in blobs.iterdir()) > LAYER
+
+
+def test_a_large_layer_of_a_base_is_built_upon(checkout: Checkout, folder: Path, release: Path) -> None:
+    checkout.edit("Dockerfile.j2", "FROM scratch\n", f"FROM oci:{release}/pause-amd64:3.1\n")
+    with registry(folder / "registry", storage={"filesystem": {"rootdirectory": str(folder / "storage")}}) as host:
+        assert resident(checkout, "push", "--arch", "amd64", "--registry", f"{host}/a") < RESIDENT
+        assert resident(checkout, "push", "--arch", "amd64", "--registry", f"{host}/a", "--tag", "3.2") < RESIDENT
+    assert (checkout.root / "bin/pause-amd64.tar").stat().st_size > LAYER
+    checkout("clean")
