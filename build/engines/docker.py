@@ -131,10 +131,11 @@ class DockerEngine:
         work = partial(assemble, spec, binary.data, binary.digest, self.cache, check, base)
         image = await asyncio.to_thread(work) if base else work()
         name, arch, platform = spec.names[0], spec.arch.name, spec.arch.platform
+        origin = image.origin.fields() if image.origin else None
         unchanged = [await _is_unchanged(daemon, each, platform, image.digest) for each in spec.names]
         if all(unchanged):
             self._done(spec, f"{name}: unchanged")
-            return Built(spec, binary, Result(name, image.digest, str(platform), "kept", arch=arch), image)
+            return Built(spec, binary, Result(name, image.digest, str(platform), "kept", arch=arch, base=origin), image)
         now = image_inputs(spec, binary.digest, self.cache, (), image.origin)
         why = changes(remembered(self.cache, name), now) or ("not in the daemon",)
         if not self.dry:
@@ -147,7 +148,7 @@ class DockerEngine:
                 await checked_image(daemon, each, platform, image.digest)
             remember(self.cache, name, now)
             self._done(spec, f"{name}: built")
-        return Built(spec, binary, Result(name, image.digest, str(platform), "made", why, arch), image)
+        return Built(spec, binary, Result(name, image.digest, str(platform), "made", why, arch, base=origin), image)
 
     async def export(self, built: Built) -> Result:
         """The image is in the daemon already."""

@@ -86,8 +86,10 @@ def check_saved(archive: bytes, of_base: int, spec: Spec) -> None:
         [listing] = json.loads(content("manifest.json"))
         config, contents = content(listing["Config"]), [content(name) for name in listing["Layers"]]
     layers = [Blob.of(f"{_LAYER}{'+gzip' if data.startswith(_GZIP) else ''}", data) for data in contents]
-    made = [each.get("created_by", "") for each in json.loads(config)["history"] if not each.get("empty_layer")]
-    for layer, created_by in list(zip(layers, made, strict=True))[of_base:]:
+    history = json.loads(config).get("history") or ()
+    made = [each.get("created_by", "") for each in history if not each.get("empty_layer")]
+    # A base may have no history, or not one entry for each layer: what was made of it comes last.
+    for layer, created_by in zip(reversed(layers[of_base:]), reversed(made), strict=False):
         if re.search(r"\b(COPY|ADD)\b", created_by):
             with layer.open() as stream:
                 reader = LayerReader(stream, layer.media_type.endswith("gzip"), layer.size)

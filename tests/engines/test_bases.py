@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.checkout import Checkout, Run, results
+from tests.support.daemons import Docker
 from tests.support.reading import complete, digest, inspect, skopeo
 from tests.support.registries import Recorder, recording, registry, registry_reader
 from tests.support.strangers import GZIP, OCI, Json, Shelf, elf, tape
@@ -330,3 +331,49 @@ def test_plain_layers_and_docker_format(checkout: Checkout, recorder: Recorder, 
         assert [each["mediaType"] for each in made["layers"]] == kinds
         assert ("annotations" in made) == (form == "oci")
         checkout("check", f"{recorder.host}/{form}/pause-amd64:3.1")
+
+
+def in_daemon(daemon: Docker, name: str) -> list[str]:
+    """The diff_ids of an image's layers."""
+    found: list[str] = daemon.image(name)["RootFS"]["Layers"]
+    return found
+
+
+@pytest.mark.xdist_group("docker")
+def test_a_daemon_pulls_bases_as_docker_build_does(
+    checkout: Checkout, docker: Docker, tmp_path: Path, base: Base
+) -> None:
+    words = ("container", "--engine", "docker", "--compiler", "zig", "--json")
+    with registry(tmp_path / "registry") as host:
+        name, made = f"{host}/debian:12", f"{host}/pause-amd64:3.1"
+        environment = {"DOCKER_HOST": docker.host, "REGISTRY": host}
+        base.copy(f"docker://{name}")
+        based(checkout, name)
+        message = checkout.refuses(1, *words[:-1], "--pull", "never", **environment)
+        assert f"FROM {name}: not in the daemon\n  docker pull {name}" in message
+        checkout(*words, **environment)
+        first = in_daemon(docker, made)
+        Base.made(tmp_path / "moved", 1).copy(f"docker://{name}")
+        for pull in ("never", "missing", ""):
+            assert results(checkout(*words, PULL=pull, **environment))[0]["change"] == "kept"
+        [rebuilt] = results(checkout(*words, "--pull", "always", **environment))
+        assert rebuilt["change"] == "made"
+        assert rebuilt["reasons"] == ["--pull always: its base may have changed"]
+        assert in_daemon(docker, made)[:1] == first[:1]
+        assert in_daemon(docker, made)[1] != first[1]
+        docker("rmi", made, name)
+
+
+@pytest.mark.xdist_group("docker")
+def test_a_daemon_with_containerds_store_gets_the_same_image(
+    checkout: Checkout, containerd_store: Docker, base: Base
+) -> None:
+    based(checkout, f"oci:{base.shelf.folder}:12")
+    words = ("container", "--arch", "arm", "--json")
+    embedded = digests(checkout(*words))
+    environment = {"DOCKER_HOST": containerd_store.host}
+    [made] = results(checkout(*words, "--engine", "docker", "--compiler", "zig", **environment))
+    assert [made["digest"]] == embedded
+    assert made["base"] == {"reference": f"oci:{base.shelf.folder}:12", "digest": base.digest}
+    assert len(in_daemon(containerd_store, "pause-arm:3.1")) == 3
+    containerd_store("rmi", "pause-arm:3.1")
