@@ -111,7 +111,12 @@ class Bases:
             raise ImageError(f"{resolved}: config: found {len(parsed.diff_ids)} diff_ids, expected {len(layers)}")
         files = await all_of(self.content.blob(repository, each) for each in layers)
         origin = Origin(resolved.name, resolved.top.digest, repository, len(layers))
-        return Base(text, resolved.top.digest, Image(parsed.platform, blob, config, tuple(files), origin=origin))
+        return Base(
+            text,
+            resolved.top.digest,
+            Image(parsed.platform, blob, config, tuple(files), origin=origin),
+            self.content.cache,
+        )
 
     async def _resolved(self, text: str) -> Resolved:
         return await self.content.once(("FROM", text), lambda: self._resolve(text))

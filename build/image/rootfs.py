@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from build.errors import ImageError
-from build.image.reader import LayerReader
+from build.image.reader import Entry, LayerReader
 
 # Files in all layers, and characters of their names and of the targets of links.
 MAX_FILES, MAX_CHARACTERS = 1_000_000, 64 << 20
@@ -73,8 +73,12 @@ class Files:
 
     def add(self, reader: LayerReader) -> None:
         """Apply a layer; raise ImageError if it is not a tar archive, or if there are more than a million files."""
+        self.apply(reader.entries())
+
+    def apply(self, entries: Iterable[Entry]) -> None:
+        """Apply the members of a layer; see `add`."""
         self._layer += 1
-        for member, entry in enumerate(reader.entries()):
+        for member, entry in enumerate(entries):
             parts = _parts(entry.name)
             if not parts or parts[-1] == "..":
                 continue
