@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.checkout import Checkout, Run, results
 from tests.support.daemons import Docker
+from tests.support.logins import PASSWORD, USER, configured, encoded
 from tests.support.reading import complete, digest, inspect, skopeo
 from tests.support.registries import Recorder, recording, registry, registry_reader
 from tests.support.strangers import GZIP, OCI, Json, Shelf, elf, tape
@@ -50,8 +51,8 @@ class Base:
         self.shelf.tag("12", descriptor)
         self.digest = descriptor["digest"]
 
-    def copy(self, target: str) -> None:
-        options = ["--dest-tls-verify=false"] if target.startswith("docker:") else []
+    def copy(self, target: str, *options: str) -> None:
+        options = (*options, "--dest-tls-verify=false") if target.startswith("docker:") else options
         skopeo("copy", "--all", "--quiet", "--preserve-digests", *options, f"oci:{self.shelf.folder}:12", target)
 
 
@@ -125,7 +126,13 @@ def test_to_another_registry_a_base_is_sent_once(
     base.copy(f"docker://{recorder.upstream}/debian:12")
     layers = base.layers[BEST["arm"]]
     words = ("push", "--arch", "arm")
-    based(checkout, f"{recorder.host}/debian:12")(*words, REGISTRY=other.host)
+    before = based(checkout, f"{recorder.host}/debian:12").snapshot()
+    planned = results(checkout("plan", *words[1:], "--json", REGISTRY=other.host))
+    assert checkout.snapshot() == before
+    assert list((checkout.side / "tmp").iterdir()) == []
+    recorder.forget()
+    run = checkout(*words, REGISTRY=other.host)
+    assert list(run.digests.values()) == [each["digest"] for each in planned if each["arch"] and "tag" in each]
     assert uploads(other, layers) == ["PUT 201"] * len(layers)
     fetched = [line for line in recorder.lines if line.startswith("GET ") and "/blobs/" in line]
     assert len(fetched) == len(layers) + 1
@@ -135,6 +142,20 @@ def test_to_another_registry_a_base_is_sent_once(
     assert uploads(other, layers) == []
     assert recorder.lines == ["HEAD /v2/debian/manifests/12"]
     complete(registry_reader(other.upstream, "pause-arm"), manifest_digest(other, "pause-arm", "3.2"))
+
+
+@pytest.mark.usefixtures("secrets")
+def test_a_base_that_needs_a_login_is_mounted_with_a_token_for_both(
+    checkout: Checkout, bearer: str, base: Base
+) -> None:
+    base.copy(f"docker://{bearer}/bases/debian:12", f"--dest-creds={USER}:{PASSWORD}")
+    with recording(bearer) as recorder:
+        folder = configured(checkout, auths={recorder.host: encoded()})
+        based(checkout, f"{recorder.host}/bases/debian:12")
+        checkout("push", "--arch", "arm", REGISTRY=f"{recorder.host}/team", DOCKER_CONFIG=folder)
+        layers = base.layers[BEST["arm"]]
+        sent = [each for each in uploads(recorder, layers) if not each.endswith(" 401")]
+        assert sent == ["POST 201"] * len(layers)
 
 
 def manifest_digest(recorder: Recorder, name: str, tag: str) -> str:
