@@ -9,8 +9,9 @@ from pathlib import Path
 from build.compilers import elf
 from build.config.arches import Arch
 from build.errors import BuildError, ImageError, PublishError
+from build.image.program import DEFAULT_PATH, Command, Program, program
 from build.image.reader import LayerReader
-from build.image.rootfs import DEFAULT_PATH, Command, Files, Program, program
+from build.image.rootfs import Files
 from build.image.validate import validate
 from build.oci.descriptor import Blob
 from build.oci.image import Image

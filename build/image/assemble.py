@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -12,16 +11,15 @@ from typing import TYPE_CHECKING
 from build.cache.cache import Cache
 from build.cache.inputs import Inputs
 from build.cache.installed import version
+from build.daemon.ignore import IGNORE_FILE
 from build.errors import ImageError
 from build.image.base import Base
-from build.image.layer import layer
 from build.image.spec import Spec
 from build.oci.descriptor import Blob, digest_of
 from build.oci.image import Image, Origin, dump, image_of
-from build.oci.tar import File
 
 if TYPE_CHECKING:
-    from build.image.dockerfile import Copy, Dockerfile
+    from build.image.dockerfile.syntax import Dockerfile
 
 # Packages, with the name on PyPI if it differs. Their versions are inputs, because they affect or check the image.
 _LIBRARIES = (("jinja2",), ("dockerfile_parse",), ("elftools", "pyelftools"))
@@ -91,14 +89,13 @@ def plain_base(spec: Spec) -> str:
 def image_inputs(spec: Spec, digest: str, cache: Cache, before: Iterable[str], origin: Origin | None = None) -> Inputs:
     """All inputs of the image of `spec`, whose binary has this digest, and whose base is `origin`.
 
-    Files other than the binary and the Dockerfile are known only after parsing it: they come from the cache entry, or
+    Other sources of COPY are known only after parsing the Dockerfile: they come from the cache entry, or
     else from `before`, the paths of the last build.
     """
     inputs = _inputs(spec, _template(spec), digest, origin)
     entry = cache.get(inputs.key)
     known = _other_files(entry) if entry else before
-    others = [path for path in known if path not in inputs.files and (spec.root / path).is_file()]
-    return inputs.and_files({path: _state(_read(spec, path), _mode(spec, path)) for path in others})
+    return inputs.and_files(_states(spec, (path for path in known if path not in inputs.files)))
 
 
 def rendered(spec: Spec) -> str:
@@ -150,50 +147,38 @@ def _blobs(entry: bytes) -> Iterator[Blob]:
 
 
 def _other_files(entry: bytes) -> Mapping[str, str]:
-    """States by path of the files in a cached image, except the binary."""
+    """The states of what COPY names in a cached image, except the binary."""
     head, _, _ = entry.partition(b"\n")
     files: Mapping[str, str] = json.loads(head)["other files"]
     return files
 
 
 def _is_current(spec: Spec, entry: bytes) -> bool:
-    states = _other_files(entry).items()
-    return all(
-        (spec.root / path).is_file() and _state(_read(spec, path), _mode(spec, path)) == state for path, state in states
-    )
+    known = _other_files(entry)
+    return _states(spec, known) == known
 
 
 def _assemble(spec: Spec, binary: bytes, base: Base | None) -> tuple[Image, Mapping[str, bytes], Mapping[str, str]]:
-    """The image, the content of its files by path, and their states except the binary's."""
-    from build.image.dockerfile import image_config
+    """The image, the content of its files by path, and the states of what COPY names, except the binary."""
+    from build.image.dockerfile.context import Context
+    from build.image.dockerfile.stage import carry_out
 
-    dockerfile = _parsed(spec)
-    files, other_files, contents = [], {}, {}
-    for copy in dockerfile.copies:
-        if copy.source == spec.binary_path:
-            files.append(File(copy.target, 0o755, binary))
-            contents[copy.source] = binary
-            continue
-        data, mode = _copied(spec, copy), _mode(spec, copy.source)
-        other_files[copy.source] = _state(data, mode)
-        files.append(File(copy.target, mode, data))
-        contents[copy.source] = data
-    config = image_config(dockerfile, spec.arch.platform, spec.revision.created)
-    return (
-        image_of(config, [layer(files, spec.revision.time)], spec.form, base.image if base else None),
-        contents,
-        other_files,
-    )
+    context = Context(spec.root, spec.binary_path, binary)
+    revision = spec.revision
+    stage = carry_out(_parsed(spec), base, context, spec.arch.platform, revision.created, revision.time)
+    image = image_of(stage.config, stage.layers, spec.form, base.image if base else None)
+    # With another .dockerignore, a source may have other files.
+    used = (*stage.sources, IGNORE_FILE) if stage.sources else ()
+    return image, stage.copied, _states(spec, used)
 
 
 def _parsed(spec: Spec) -> Dockerfile:
-    from build.image.dockerfile import parse
+    from build.image.dockerfile.syntax import Location, parse
 
-    text, name = rendered(spec), spec.settings.dockerfile
-    try:
-        return parse(text, name, spec.arch.name)
-    except ImageError:
-        return parse(text, name, spec.arch.name, partial(_template_line, spec))  # the same error, with the line
+    location = Location(spec.settings.dockerfile, spec.arch.name, partial(_template_line, spec))
+    platform = spec.arch.platform
+    target = {"PLATFORM": str(platform), "OS": platform.os, "ARCH": platform.architecture, "VARIANT": platform.variant}
+    return parse(rendered(spec), location, {f"TARGET{name}": value for name, value in target.items()})
 
 
 def _template_line(spec: Spec, line: int) -> int:
@@ -202,29 +187,12 @@ def _template_line(spec: Spec, line: int) -> int:
     return template_line(_template(spec), variables(spec), line)
 
 
-def _copied(spec: Spec, copy: Copy) -> bytes:
-    """The content of a file that the Dockerfile copies; raise ImageError if it can't be read."""
-    path = spec.root / copy.source
-    try:
-        return path.read_bytes()
-    except IsADirectoryError:
-        found = "found a folder, expected a file\n  name each file, or build it with --engine docker"
-    except FileNotFoundError:
-        found = "no such file in the checkout"
-    except OSError as error:
-        found = f"can't be read: {error.strerror}"
-    line = _template_line(spec, copy.line)
-    raise ImageError(f"{spec.settings.dockerfile}:{line} ({spec.arch.name}): {copy.source}: {found}")
+def _states(spec: Spec, sources: Iterable[str]) -> Mapping[str, str]:
+    """What a layer depends on of each of these sources of COPY, except of those that are not there."""
+    from build.image.dockerfile.context import state
 
-
-def _state(data: bytes, mode: int) -> str:
-    """What a layer depends on of a file: digest and permission bits."""
-    return f"{digest_of(data)} {mode:o}"
-
-
-def _mode(spec: Spec, path: str) -> int:
-    """The permission bits of a file in the image. As in git, only the executable bit counts."""
-    return 0o755 if os.access(spec.root / path, os.X_OK) else 0o644
+    states = {source: state(spec.root, source) for source in sources}
+    return {source: found for source, found in states.items() if found}
 
 
 def _read(spec: Spec, path: str) -> bytes:

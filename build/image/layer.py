@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from build.oci.descriptor import digest_of
 from build.oci.image import Layer
-from build.oci.tar import File, tar
+from build.oci.tar import Member, tar
 
 
-def layer(files: Iterable[File], time: int) -> Layer:
-    """A layer with `files` and their parent folders, all with modification time `time` (seconds since the epoch).
+def layer(members: Iterable[Member], time: int, has: Callable[[str], bool] = lambda _: False) -> Layer:
+    """A layer with `members` and their parent folders, all with modification time `time` (seconds since the epoch).
 
+    Parent folders that the image below has, which `has` tells by their absolute path, are left as they are there.
     Raises ImageError for a path that can't be in an image.
     """
     from build.image.gzip import gzip
 
-    archive = tar(files, time)
+    archive = tar(members, time, has)
     return Layer(gzip(archive), digest_of(archive))

@@ -1,23 +1,20 @@
-"""The root filesystem that an image's layers make, and the program that a container of it starts.
+"""The root filesystem that an image's layers make (image-spec layer.md, "Applying Changesets").
 
-Whiteouts follow image-spec layer.md, "Applying Changesets"; entrypoint, command, PATH and working directory config.md.
 Only file locations are kept: nothing is unpacked, and memory grows with the number of files, not with their size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from build.errors import ImageError
 from build.image.reader import Entry, LayerReader
 
 # Files in all layers, and characters of their names and of the targets of links.
 MAX_FILES, MAX_CHARACTERS = 1_000_000, 64 << 20
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Linux limits: symlinks in one path, nested interpreters, bytes of a #! line.
-_MAX_SYMLINKS, _MAX_INTERPRETERS, _MAX_SHEBANG = 40, 5, 256
+# Linux' limit of symlinks in one path.
+_MAX_SYMLINKS = 40
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _HARD_LINK, _SYMLINK, _FOLDER = b"1", b"2", b"5"
 
@@ -28,23 +25,6 @@ class Location:
 
     layer: int
     member: int
-
-
-@dataclass(frozen=True)
-class Command:
-    """What a container starts: the arguments, the PATH to search, and the working directory."""
-
-    arguments: tuple[str, ...]
-    path: str = DEFAULT_PATH
-    folder: str = "/"
-
-
-@dataclass(frozen=True)
-class Program:
-    """The executable that the kernel loads: its path, and the start of its content."""
-
-    path: str
-    data: bytes = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -109,6 +89,32 @@ class Files:
         """Permission bits and location of the file at an absolute path, following links; None if there is none."""
         found = self._find(path.split("/"))
         return (found.mode, found.location) if found and found.location else None
+
+    def is_folder(self, path: str) -> bool:
+        """Whether there is a folder at an absolute path, following links."""
+        found = self._find(path.split("/"))
+        return found is not None and found.children is not None
+
+    def real_path(self, path: str) -> str:
+        """An absolute path without links, as far as it exists, and without `..`."""
+        done, pending, links = list[str](), path.split("/")[::-1], 0
+        while pending:
+            part = pending.pop()
+            if part == "..":
+                del done[-1:]
+            if part in ("", ".", ".."):
+                continue
+            node = self._find([*done, part], follow_last=False)
+            if node is None or node.target is None:
+                done.append(part)
+                continue
+            links += 1
+            if links > _MAX_SYMLINKS:
+                raise ImageError(f"more than {_MAX_SYMLINKS} links in the path {path!r}")
+            if node.target.startswith("/"):
+                done = []
+            pending += node.target.split("/")[::-1]
+        return "/" + "/".join(done)
 
     def copy(self) -> Files:
         """The same filesystem, to add other layers to."""
@@ -196,53 +202,6 @@ class Files:
                 trail = [self._root]
             pending += node.target.split("/")[::-1]
         return trail
-
-
-def program(files: Files, command: Command, open_layer: Callable[[int], LayerReader], limit: int) -> Program:
-    """The program of `command`, or the interpreter of a script, with its first `limit` bytes.
-
-    `open_layer` reopens a layer by its number. Raises ImageError if a container could not start the program.
-    """
-    path = _search(files, command)
-    for _ in range(_MAX_INTERPRETERS):
-        mode, location = files.file(path) or (0, None)
-        if location is None:
-            raise ImageError(f"no file {path!r} in the layers")
-        if not mode & 0o111:
-            raise ImageError(f"{path!r} is not executable: found mode {mode:04o}")
-        data = _content(open_layer(location.layer), location.member, max(limit, _MAX_SHEBANG))
-        if not data.startswith(b"#!"):
-            return Program(path, data)
-        words = data[2:_MAX_SHEBANG].partition(b"\n")[0].split(None, 1)
-        if not words:
-            raise ImageError(f"{path!r} is a script without an interpreter in its #! line")
-        interpreter = _absolute(words[0].decode("utf-8", "surrogateescape"), command.folder)
-        if files.file(interpreter) is None:
-            raise ImageError(f"{path!r} is a script, and its interpreter {interpreter!r} is not in the layers")
-        path = interpreter
-    raise ImageError(f"{path!r}: more than {_MAX_INTERPRETERS} nested interpreters")
-
-
-def _search(files: Files, command: Command) -> str:
-    first = command.arguments[0]
-    if "/" in first:
-        return _absolute(first, command.folder)
-    for folder in command.path.split(":"):
-        path = _absolute(f"{folder or '.'}/{first}", command.folder)
-        found = files.file(path)
-        if found and found[0] & 0o111:
-            return path
-    raise ImageError(f"no program {first!r} in the layers\n  searched PATH {command.path!r}")
-
-
-def _content(reader: LayerReader, member: int, limit: int) -> bytes:
-    for _ in islice(reader.entries(), member, None):
-        return reader.read(limit)
-    raise ImageError(f"no member {member} in its archive")
-
-
-def _absolute(path: str, folder: str) -> str:
-    return path if path.startswith("/") else f"/{folder}/{path}".replace("//", "/").replace("/./", "/")
 
 
 def _parts(path: str) -> list[str]:

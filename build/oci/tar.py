@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -18,50 +18,89 @@ from build.oci.descriptor import Blob
 BLOCK = 512
 # Limit of the octal fields: mtime in seconds, up to the year 2242, and size in bytes, up to 8 GiB.
 LARGEST = 8**11 - 1
+# Limit of the fields for UID and GID.
+LARGEST_ID = 8**7 - 1
+_FILE, _SYMLINK, _DIRECTORY = b"0", b"2", b"5"
+# UID and GID, as root has them.
+_ROOT = (0, 0)
 
 
 @dataclass(frozen=True)
 class File:
-    """A file in an image: absolute path, permission bits, content. The owner is root."""
+    """A file in an image: absolute path, permission bits, content, UID and GID."""
 
     path: str
     mode: int
     data: bytes = field(repr=False)
+    owner: tuple[int, int] = _ROOT
 
 
-def tar(files: Iterable[File], time: int) -> bytes:
-    """An archive of `files`, sorted by path, each folder before its content; `time` is in seconds since the epoch.
+@dataclass(frozen=True)
+class Folder:
+    """A folder in an image."""
 
-    Of two files with the same path the last is used. Raises ImageError for a path that can't be in an image.
+    path: str
+    mode: int = 0o755
+    owner: tuple[int, int] = _ROOT
+
+
+@dataclass(frozen=True)
+class Symlink:
+    """A symbolic link in an image."""
+
+    path: str
+    target: str
+    owner: tuple[int, int] = _ROOT
+
+
+Member = File | Folder | Symlink
+
+
+def tar(members: Iterable[Member], time: int, has: Callable[[str], bool] = lambda _: False) -> bytes:
+    """An archive of `members`, sorted by path, each folder before its content; `time` is in seconds since the epoch.
+
+    Folders that are neither among the members nor in the image below, which `has` tells by their absolute path, are
+    added as root's. Of two members with the same path the last is used. Raises ImageError for a path that can't be in
+    an image.
     """
     output = io.BytesIO()
-    _write(output, {_relative(file.path): (file.mode, file.data) for file in files}, time)
+    named = {_relative(member.path): member for member in members}
+    for path in sorted(named):
+        for folder in (path[:end] for end, letter in enumerate(path) if letter == "/"):
+            if not isinstance(named.get(folder, Folder("")), Folder):
+                raise ImageError(f"layer: /{folder} would be both a file and the folder of /{path}")
+            if folder not in named and not has(f"/{folder}"):
+                named[folder] = Folder(f"/{folder}")
+    for path in sorted(named, key=lambda each: f"{each}/" if isinstance(named[each], Folder) else each):
+        _write_member(output, path, named[path], time)
+    output.write(bytes(2 * BLOCK))
     return output.getvalue()
 
 
 def write_tar(output: BinaryIO, blobs: Mapping[str, Blob], time: int) -> None:
     """Write an archive of blobs by relative path, each with mode 0644; large blobs are streamed."""
-    _write(output, {_relative(f"/{path}"): (0o644, blob) for path, blob in blobs.items()}, time)
-
-
-def _write(output: BinaryIO, named: Mapping[str, tuple[int, bytes | Blob]], time: int) -> None:
-    entries: dict[str, tuple[int, bytes | Blob | None]] = {}
-    for path in sorted(named):
-        for folder in (path[:end] for end, letter in enumerate(path) if letter == "/"):
-            if folder in named:
-                raise ImageError(f"layer: /{folder} would be both a file and the folder of /{path}")
-            entries[f"{folder}/"] = (0o755, None)
-        entries[path] = named[path]
-    for path, (mode, content) in entries.items():
-        size = content.size if isinstance(content, Blob) else len(content or b"")
-        output.write(_header(path, mode, None if content is None else size, time))
-        if isinstance(content, Blob):
-            with content.open() as source:
-                shutil.copyfileobj(source, output)
-        elif content:
-            output.write(content)
-        output.write(bytes(-size % BLOCK))
+    folders = {path[: end + 1] for path in blobs for end, letter in enumerate(path) if letter == "/"}
+    for path in sorted({*blobs, *folders}):
+        if path in folders:
+            output.write(_header(path, _DIRECTORY, 0o755, 0, time))
+            continue
+        blob = blobs[path]
+        output.write(_header(path, _FILE, 0o644, blob.size, time))
+        with blob.open() as source:
+            shutil.copyfileobj(source, output)
+        output.write(bytes(-blob.size % BLOCK))
     output.write(bytes(2 * BLOCK))
+
+
+def _write_member(output: BinaryIO, path: str, member: Member, time: int) -> None:
+    if isinstance(member, Folder):
+        output.write(_header(f"{path}/", _DIRECTORY, member.mode, 0, time, member.owner))
+    elif isinstance(member, Symlink):
+        output.write(_header(path, _SYMLINK, 0o777, 0, time, member.owner, member.target))
+    else:
+        output.write(_header(path, _FILE, member.mode, len(member.data), time, member.owner))
+        output.write(member.data)
+        output.write(bytes(-len(member.data) % BLOCK))
 
 
 def _relative(path: str) -> str:
@@ -73,20 +112,26 @@ def _relative(path: str) -> str:
     return "/".join(parts)
 
 
-def _header(path: str, mode: int, size: int | None, time: int) -> bytes:
-    """The header of a file of `size` bytes, or of a folder if `size` is None."""
+def _header(
+    path: str, kind: bytes, mode: int, size: int, time: int, owner: tuple[int, int] = _ROOT, target: str = ""
+) -> bytes:
+    """The header of a member of `size` bytes; `target` is that of a symbolic link."""
     prefix, name = _split(path)
+    link = target.encode()
+    if len(link) > 100:
+        raise ImageError(f"layer: /{path}: the target of the link is too long for a tar header: {target}")
+    uid, gid = owner
     header = b"".join(
         (
             name.ljust(100, b"\0"),
             b"%07o\0" % mode,
-            b"%07o\0" % 0,  # uid
-            b"%07o\0" % 0,  # gid
-            b"%011o\0" % (size or 0),
+            b"%07o\0" % uid,
+            b"%07o\0" % gid,
+            b"%011o\0" % size,
             b"%011o\0" % time,
             b" " * 8,  # the checksum field counts as spaces
-            b"0" if size is not None else b"5",
-            bytes(100),
+            kind,
+            link.ljust(100, b"\0"),
             b"ustar\x0000",
             bytes(32 + 32),  # no user and group names: they would take precedence over the numbers
             b"%07o\0" % 0 * 2,  # device numbers

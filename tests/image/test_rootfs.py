@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from build.errors import ImageError
+from build.image.program import Command, program
 from build.image.reader import LayerReader
-from build.image.rootfs import Command, Files, program
+from build.image.rootfs import Files
 from build.oci.untar import LONGEST_HEADER
 from tests.support.components import need
 from tests.support.properties import examples
