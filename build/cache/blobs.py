@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,8 @@ class Blobs:
                 if _digest(path) != digest:
                     return None
                 if self.cache.keep:
-                    os.utime(path, ns=(_VERIFIED, _VERIFIED))
+                    with suppress(PermissionError):  # somebody else's file, which is as good
+                        os.utime(path, ns=(_VERIFIED, _VERIFIED))
         except OSError:
             return None
         return Blob(media_type, digest, status.st_size, path)

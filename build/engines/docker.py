@@ -43,7 +43,7 @@ from build.oci.descriptor import digest_of
 from build.oci.image import Image
 from build.oci.media_types import Format
 from build.oci.platform import Platform
-from build.oci.reference import Repository, Tag
+from build.oci.reference import ARCHIVE, Repository, Tag
 from build.oci.tar import File, tar
 from build.report import DONE, Event, Report, Result
 from build.stores.archive.write import Entry, archive, write_archive
@@ -85,10 +85,12 @@ class DockerEngine:
         based = [spec for spec in specs if plain_base(spec) != SCRATCH]
         if based and await has_containerd_store(await self.connect()):
             await self.bases.prepare(based)
-        elif based and self.pull is Pull.NEVER:
-            for name in dict.fromkeys(name for spec in based for name in _parents(rendered(spec))):
-                if await (await self.connect()).inspect(name) is None:
-                    raise ImageError(f"FROM {name}: not in the daemon\n  docker pull {name}, or omit --pull never")
+            return
+        for name in dict.fromkeys(name for spec in based for name in _parents(rendered(spec))):
+            if name.startswith(("oci:", ARCHIVE)):
+                raise ImageError(f"FROM {name}: a daemon finds bases in registries only\n  use --engine embedded")
+            if self.pull is Pull.NEVER and await (await self.connect()).inspect(name) is None:
+                raise ImageError(f"FROM {name}: not in the daemon\n  docker pull {name}, or omit --pull never")
 
     async def make(self, spec: Spec, binary: Binary) -> Built:
         """Build the image in the daemon under all its names, unless it is there. Raises ElfError or ImageError."""

@@ -20,6 +20,7 @@ from build.errors import ImageError, UsageError
 from build.image.assemble import rendered
 from build.oci.descriptor import digest_of
 from build.oci.media_types import OCI
+from build.oci.reference import ARCHIVE
 from build.release.build import Build
 from build.report import Result
 from build.system import differs, write_whole
@@ -106,6 +107,9 @@ def _image(build: Build, arch: Arch) -> Iterator[str]:
     parser = DockerfileParser(fileobj=BytesIO(rendered(spec).encode()), env_replace=False)
     is_copied = False
     for step in parser.structure:
+        if step["instruction"] == "FROM" and step["value"].startswith(("oci:", ARCHIVE)):
+            where = f"{image.dockerfile}:{step['startline'] + 1}: FROM {step['value']}"
+            raise ImageError(f"{where}: builders find bases in registries only")
         words = _words(step["value"]) if step["instruction"] in ("COPY", "ADD") else []
         sources = [str(PurePosixPath(word)) for word in words[:-1] if not word.startswith("--")]
         if binary not in sources or any(word.startswith("--from") for word in words):

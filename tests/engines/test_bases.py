@@ -383,6 +383,8 @@ def test_a_daemon_pulls_bases_as_docker_build_does(
         assert in_daemon(docker, made)[:1] == first[:1]
         assert in_daemon(docker, made)[1] != first[1]
         docker("rmi", made, name)
+        message = based(checkout, "oci:vendor/base:12").refuses(1, *words[:-1], **environment)
+        assert "FROM oci:vendor/base:12: a daemon finds bases in registries only" in message
 
 
 @pytest.mark.xdist_group("docker")
