@@ -64,6 +64,8 @@ def test_the_embedded_engine_publishes_nothing(
 def test_what_is_right_passes(checkout: Checkout, recorder: Recorder) -> None:
     edited(checkout, "COPY tool /tool\nCOPY notes /notes\n", elf("arm", kind=3), 0o755)
     (checkout.root / "notes").write_bytes(elf("amd64", kind=1))  # an object file is data
+    with (checkout.root / ".dockerignore").open("a") as ignored:
+        ignored.write("!notes\n")
     assert len(checkout(*PUSH, REGISTRY=recorder.host).digests) == 2
 
 

@@ -78,13 +78,13 @@ def assembly(tmp_path: Path) -> Assembly:
 
 
 def files(image: Image) -> dict[str, tuple[int, bytes | None]]:
-    """Mode and content by path, as tarfile reads the only layer."""
-    (layer,) = image.layers
+    """Mode and content by path, as tarfile reads the layers."""
     found = {}
-    with tarfile.open(fileobj=io.BytesIO(layer.data)) as archive:
-        for member in archive:
-            content = archive.extractfile(member)
-            found[member.name] = (member.mode, content.read() if content else None)
+    for layer in image.layers:
+        with tarfile.open(fileobj=io.BytesIO(layer.data)) as archive:
+            for member in archive:
+                content = archive.extractfile(member)
+                found[member.name] = (member.mode, content.read() if content else None)
     return found
 
 
@@ -152,7 +152,7 @@ def test_permissions_that_no_image_has_change_nothing(assembly: Assembly) -> Non
 def test_a_file_that_is_gone_is_an_error_that_names_it(assembly: Assembly) -> None:
     assembly()
     assembly.notice.unlink()
-    with pytest.raises(ImageError, match=r"^Dockerfile\.j2:3 \(amd64\): NOTICE: no such file"):
+    with pytest.raises(ImageError, match=r"^Dockerfile\.j2:3 \(amd64\): COPY NOTICE: no such file"):
         assembly()
 
 

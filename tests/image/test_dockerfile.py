@@ -231,7 +231,9 @@ def test_dockerignore_leaves_files_out(checkout: Path) -> None:
         "y/x/c",
     ]
     message = refusal("FROM scratch\nCOPY x/a /y", checkout)
-    assert message == "Dockerfile:2: COPY x/a: left out by .dockerignore"
+    assert message == (
+        "Dockerfile:2: COPY x/a: .dockerignore excludes it from the build context\n  add a line there: !x/a"
+    )
     program = made(HEAD, checkout)
     assert names(*program.layers) == ["pause"]
 

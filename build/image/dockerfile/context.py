@@ -62,9 +62,11 @@ class Context:
         matches = [each for each in _matches(self.root, plain) if not self._ignored.leaves_out_all(each)]
         found = [each for each in map(self._tree, matches) if each]
         if not found:
-            is_there = next(_matches(self.root, plain), None)
-            reason = f"left out by {IGNORE_FILE}" if is_there else "no such file in the checkout"
-            raise ImageError(f"{pattern}: {reason}")
+            if next(_matches(self.root, plain), None) is None:
+                raise ImageError(f"{pattern}: no such file in the checkout")
+            raise ImageError(
+                f"{pattern}: {IGNORE_FILE} excludes it from the build context\n  add a line there: !{pattern}"
+            )
         return found
 
     def _tree(self, path: str) -> list[Found]:

@@ -160,6 +160,8 @@ class _Steps:
             if step.instruction == "ADD":
                 _refuse_archives(top)
             for path, each in self._placed(target, top, below):
+                # As in Docker, new folders on the way there have the owner, too, but not the mode.
+                members = {up: Folder(up, owner=copy.owner) for up in _above(path)} | members
                 members[path] = _member(path, each, copy)
                 if each.data is not None:
                     self.copied[each.path] = each.data
@@ -187,6 +189,11 @@ class _Steps:
         if files.is_folder(path):
             raise ImageError(f"{top.path}: found a folder {path} in the image, expected a file or nothing")
         yield path, top
+
+
+def _above(path: str) -> Iterator[str]:
+    """The folders that a path is in, except the root."""
+    return (path[:end] for end, letter in enumerate(path) if letter == "/" and end)
 
 
 def _member(path: str, found: Found, copy: Copy) -> Member:
