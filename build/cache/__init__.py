@@ -1,1 +1,1 @@
-"""The build cache: results by the digest of their inputs, and which inputs changed. Builds nothing itself."""
+"""The build cache: results by the digest of their inputs, which inputs changed, and bases. Builds nothing itself."""

@@ -43,7 +43,7 @@ class Blobs:
             return None
         return Blob(media_type, digest, status.st_size, path)
 
-    def put(self, blob: Blob, spool: Path) -> Blob:
+    def put(self, blob: Blob, spool: Path | None = None) -> Blob:
         """Store a blob whose digest was verified, and return it as it is stored; a file in `spool` is moved.
 
         Raises BuildError if the system refuses.

@@ -68,7 +68,7 @@ class Bases:
 
         async def required(file: str, text: str, platforms: Sequence[Platform]) -> None:
             with _named(file, text):
-                await self.require(text, platforms)
+                await self._require(text, platforms)
 
         await all_of(required(*named, platforms) for named, platforms in wanted.items())
 
@@ -77,9 +77,10 @@ class Bases:
         if not (text := base_of(spec)):
             return None
         with _named(spec.settings.dockerfile, text, f" ({spec.arch.name})"):
-            return await self.base(text, spec.arch.platform)
+            platform = spec.arch.platform
+            return await self.content.once(("base", text, platform), lambda: self._base(text, platform))
 
-    async def require(self, text: str, platforms: Sequence[Platform]) -> None:
+    async def _require(self, text: str, platforms: Sequence[Platform]) -> None:
         """Raise ImageError unless the base that FROM calls `text` can be used for all these platforms."""
         resolved = await self._resolved(text)
         has = {usual: each.platform for usual, each in resolved.images.items()}
@@ -96,11 +97,8 @@ class Bases:
             )
         await all_of(self._manifest(resolved, platform) for platform in platforms)
 
-    async def base(self, text: str, platform: Platform) -> Base:
-        """The base that FROM calls `text`, for a platform that it has, with its layers in files."""
-        return await self.content.once(("base", text, platform), lambda: self._base(text, platform))
-
     async def _base(self, text: str, platform: Platform) -> Base:
+        """The base that FROM calls `text`, for a platform that it has, with its layers in files."""
         resolved = await self._resolved(text)
         repository, blob = resolved.reference.repository, await self._manifest(resolved, platform)
         config = await self._config(resolved, blob)
@@ -111,12 +109,8 @@ class Bases:
             raise ImageError(f"{resolved}: config: found {len(parsed.diff_ids)} diff_ids, expected {len(layers)}")
         files = await all_of(self.content.blob(repository, each) for each in layers)
         origin = Origin(resolved.name, resolved.top.digest, repository, len(layers))
-        return Base(
-            text,
-            resolved.top.digest,
-            Image(parsed.platform, blob, config, tuple(files), origin=origin),
-            self.content.cache,
-        )
+        image = Image(parsed.platform, blob, config, tuple(files), origin=origin)
+        return Base(text, resolved.top.digest, image, self.content.cache)
 
     async def _resolved(self, text: str) -> Resolved:
         return await self.content.once(("FROM", text), lambda: self._resolve(text))

@@ -94,7 +94,7 @@ class Content:
             found = await self.source(repository).manifest(repository, digest)
             if found is None:
                 raise PublishError(f"{repository}@{digest}: no such image")
-            self._blobs.put(found, self.spool())
+            self._blobs.put(found)
         return Blob.of(media_type_of(found.data, found.media_type), found.data)
 
     async def _blob(self, repository: Repository, wanted: Descriptor) -> Blob:

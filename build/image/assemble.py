@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _LIBRARIES = (("jinja2",), ("dockerfile_parse",), ("elftools", "pyelftools"))
 
 SCRATCH = "scratch"
-_FROM = re.compile(r"\bFROM\b", re.IGNORECASE)
+# Lines that are FROM, or may become it.
+_FROM = re.compile(r"^\s*FROM\b|\{.*\bFROM\b|\bFROM\b.*\}", re.IGNORECASE)
 # A line that no template engine and no variable changes.
 _PLAIN_FROM = re.compile(r"\s*FROM\s+([^\s{}$\\`#-][^\s{}$\\`#]*)\s*", re.IGNORECASE)
 
@@ -164,8 +165,10 @@ def _assemble(spec: Spec, binary: bytes, base: Base | None) -> tuple[Image, Mapp
     from build.image.dockerfile.stage import carry_out
 
     context = Context(spec.root, spec.binary_path, binary)
-    revision = spec.revision
-    stage = carry_out(_parsed(spec), base, context, spec.arch.platform, revision.created, revision.time)
+    revision, dockerfile = spec.revision, _parsed(spec)
+    if dockerfile.base != (base.reference if base else SCRATCH):
+        raise ImageError(f"{dockerfile.location}: FROM {dockerfile.base}: expected FROM as plain text in the template")
+    stage = carry_out(dockerfile, base, context, spec.arch.platform, revision.created, revision.time)
     image = image_of(stage.config, stage.layers, spec.form, base.image if base else None)
     # With another .dockerignore, a source may have other files.
     used = (*stage.sources, IGNORE_FILE) if stage.sources else ()

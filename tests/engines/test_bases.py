@@ -158,6 +158,16 @@ def test_a_base_that_needs_a_login_is_mounted_with_a_token_for_both(
         assert sent == ["POST 201"] * len(layers)
 
 
+def test_a_base_may_differ_by_arch(checkout: Checkout, base: Base) -> None:
+    line = f"{{% if arch == 'arm' %}}FROM oci:{base.shelf.folder}:12{{% else %}}FROM scratch{{% endif %}}"
+    recipe = (checkout.root / "Dockerfile.j2").read_text().replace("FROM scratch", line)
+    (checkout.root / "Dockerfile.j2").write_text(recipe)
+    checkout("all-push", "--arch", "arm", "--arch", "s390x")
+    layers = {arch: manifest(f"oci:dist/pause-{arch}:3.1", checkout.root)["layers"] for arch in ("arm", "s390x")}
+    assert [each["digest"] for each in layers["arm"]][:-1] == base.layers[BEST["arm"]]
+    assert len(layers["s390x"]) == 1
+
+
 def manifest_digest(recorder: Recorder, name: str, tag: str) -> str:
     return inspect(f"docker://{recorder.host}/{name}:{tag}", "--raw")[0]
 

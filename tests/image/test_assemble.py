@@ -162,6 +162,13 @@ def test_a_template_that_is_not_utf_8_is_an_error(assembly: Assembly) -> None:
         assembly()
 
 
+def test_a_base_that_only_rendering_shows_is_refused(assembly: Assembly) -> None:
+    text = "{% if 0 %}\nFROM scratch\n{% endif %}\n{{ 'FRO' ~ 'M' }} debian\nCOPY {{ binary }} /pause\n"
+    (assembly.spec.root / "Dockerfile.j2").write_text(text)
+    with pytest.raises(ImageError, match="FROM debian: expected FROM as plain text"):
+        assembly()
+
+
 def test_a_damaged_entry_is_assembled_again(assembly: Assembly) -> None:
     before = assembly()
     entries = [path for path in assembly.cache.folder.glob("??/*") if path.is_file()]
