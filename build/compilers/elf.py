@@ -48,11 +48,18 @@ def is_program(data: bytes) -> bool:
     return data.startswith(_MAGIC) and (len(data) < START or _kind(data) in _EXECUTABLE)
 
 
+def is_position_independent(start: bytes) -> bool:
+    """Whether this is an ELF file of type ET_DYN: a dynamic or a static program, if it is one."""
+    return len(start) >= START and start.startswith(_MAGIC) and _kind(start) == _EXECUTABLE[1]
+
+
 def interpreter(start: bytes) -> str:
     """The path of the interpreter that a program names, empty if it is static (gABI, chapter 5, "Program Interpreter").
 
     `start` is the first bytes of a program, at least its program headers.
     """
+    if len(start) < START or not start.startswith(_MAGIC):
+        return ""
     order, wide = ">" if start[5] == 2 else "<", start[4] == 2
     address, at, sizes = ("Q", 32, 54) if wide else ("I", 28, 42)
     place, length = (8, 32) if wide else (4, 16)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from build.compilers import elf
-from build.config.arches import Arch
+from build.config.arches import Arch, ElfHeader
 from build.errors import BuildError, ImageError, PublishError
 from build.image.program import DEFAULT_PATH, Command, Program, program
 from build.image.reader import LayerReader
@@ -21,8 +22,8 @@ from build.oci.reference import Tag
 from build.stores.store import Source
 from build.stores.transfer import fetch
 
-# Bytes.
-LARGEST_PROGRAM = 64 << 20
+# Bytes: of a whole program, and of its headers and the interpreter's path, which linkers put at its beginning.
+LARGEST_PROGRAM, HEADERS = 64 << 20, 1 << 16
 
 
 async def fetch_image(
@@ -42,11 +43,35 @@ async def fetch_image(
         if image.platform != arch.platform:
             raise ImageError(f"found platform {image.platform}, expected {arch.platform}\n  build and publish it again")
         await asyncio.to_thread(validate, image)
-        found = await asyncio.to_thread(entrypoint, parse_config(image.config.data), image.layers, LARGEST_PROGRAM)
-        elf.check(found.data, arch.elf, "its program")
+        config = parse_config(image.config.data)
+        await asyncio.to_thread(check_entrypoint, config, image.layers, arch.elf, limit=LARGEST_PROGRAM)
         return image
     except BuildError as error:
         raise error.at(f"{arch.name}: {tag}") from None
+
+
+def check_entrypoint(
+    config: Config, layers: Sequence[Blob], expected: ElfHeader, files: Files | None = None, limit: int = HEADERS
+) -> Program:
+    """The program that a container starts; raise ImageError or ElfError if it could not start one on this CPU.
+
+    The same holds for the interpreter of a dynamic program. A static one of up to `limit` bytes is read whole if that
+    is more than HEADERS, and must be what `elf.check` demands. `files` is the filesystem of the layers, if it is known.
+    """
+    files = files or stacked(layers)
+    found = entrypoint(config, layers, limit, files)
+    name = f"program {found.path!r}"
+    is_static = not elf.is_position_independent(found.data) and not elf.interpreter(found.data)
+    check = elf.check if is_static and limit > HEADERS else elf.check_start
+    check(found.data, expected, name)
+    if path := elf.interpreter(found.data):
+        name = f"interpreter {path!r} of {name}"
+        try:
+            loader = entrypoint(replace(config, command=(path,)), layers, elf.START, files)
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}\n  link it statically, or use a base that has it") from None
+        elf.check_start(loader.data, expected, name)
+    return found
 
 
 def entrypoint(config: Config, layers: Sequence[Blob], limit: int, files: Files | None = None) -> Program:

@@ -6,11 +6,10 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from build.compilers import elf, variant
-from build.errors import BuildError, ImageError
+from build.errors import BuildError
 from build.image.base import Base
 from build.image.spec import Spec
 from build.oci.descriptor import Blob
@@ -19,8 +18,6 @@ from build.oci.image import Image
 if TYPE_CHECKING:
     from build.image.rootfs import Files
 
-# Bytes of a program that are read: linkers put all headers, and the interpreter's path, at its beginning.
-_HEADERS = 1 << 16
 # The media types of layers, by the first bytes of a layer.
 _GZIP, _LAYER = b"\x1f\x8b", "application/vnd.oci.image.layer.v1.tar"
 
@@ -46,23 +43,13 @@ def check_files(files: Mapping[str, bytes], spec: Spec) -> None:
 def check_entrypoint(config: bytes, layers: Sequence[Blob], spec: Spec, files: Files | None = None) -> None:
     """Raise ImageError unless a container can start the entrypoint, and ElfError if that is for another CPU.
 
-    The same holds for the interpreter of a dynamic program. `files` is the filesystem of the layers, if it is known.
+    `files` is the filesystem of the layers, if it is known.
     """
-    from build.engines.published import entrypoint, stacked
+    from build.engines import published
     from build.oci.parse import parse_config
 
     try:
-        parsed, files = parse_config(config), files or stacked(layers)
-        found = entrypoint(parsed, layers, _HEADERS, files)
-        name = f"program {found.path!r}"
-        elf.check_start(found.data, spec.arch.elf, name)
-        if interpreter := elf.interpreter(found.data):
-            name = f"interpreter {interpreter!r} of {name}"
-            try:
-                loader = entrypoint(replace(parsed, command=(interpreter,)), layers, elf.START, files)
-            except ImageError as error:
-                raise ImageError(f"{name}: {error}\n  link it statically, or use a base that has it") from None
-            elf.check_start(loader.data, spec.arch.elf, name)
+        published.check_entrypoint(parse_config(config), layers, spec.arch.elf, files)
     except BuildError as error:
         raise type(error)(f"{spec.settings.dockerfile} ({spec.arch.name}): {error}") from None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from build.compilers import elf, variant
 from build.config.arches import HEADERS, Arch
-from build.engines.published import LARGEST_PROGRAM, entrypoint
+from build.engines.published import LARGEST_PROGRAM, check_entrypoint, entrypoint
 from build.errors import BuildError, ImageError, PublishError
 from build.image.reader import LayerReader
 from build.image.rootfs import Files
@@ -203,10 +203,12 @@ def _program(subject: Subject, config: Config, layers: _Layers | None) -> list[F
     if reason or layers is None or expected is None:
         return [subject.note(subject.digest, f"program not checked: {reason}")]
     try:
-        limit = LARGEST_PROGRAM if subject.arch or variant.is_recorded(config.platform) else elf.START
-        found = entrypoint(config, layers.blobs, limit, layers.files)
-        check = elf.check if subject.arch else elf.check_start
-        check(found.data, expected, f"program {found.path!r}")
+        if subject.arch:
+            found = check_entrypoint(config, layers.blobs, expected, layers.files, LARGEST_PROGRAM)
+        else:
+            limit = LARGEST_PROGRAM if variant.is_recorded(config.platform) else elf.START
+            found = entrypoint(config, layers.blobs, limit, layers.files)
+            elf.check_start(found.data, expected, f"program {found.path!r}")
         unproved = variant.check(found.data, config.platform, f"program {found.path!r}")
     except BuildError as error:
         return [subject.fault(subject.digest, str(error))]
