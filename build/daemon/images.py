@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Awaitable, Callable
-from typing import BinaryIO
+from pathlib import Path
 
 from build.daemon.client import Daemon, Line
 from build.errors import ImageError, PublishError
@@ -27,10 +27,11 @@ async def has_containerd_store(daemon: Daemon) -> bool:
     return ["driver-type", "io.containerd.snapshotter.v1"] in (information.get("DriverStatus") or ())
 
 
-async def load_image(daemon: Daemon, archive: BinaryIO, name: str) -> str:
+async def load_image(daemon: Daemon, archive: Path, name: str) -> str:
     """Load an archive with the image `name`; return the name that the daemon gives it, or its id."""
     doing = f"{name}: docker load"
-    lines = await daemon.stream(doing, lambda api: api.load_image(archive))  # type: ignore[no-untyped-call]
+    with archive.open("rb") as file:
+        lines = await daemon.stream(doing, lambda api: api.load_image(file))  # type: ignore[no-untyped-call]
     # "Loaded image: NAME", or "Loaded image ID: DIGEST"
     return "".join(str(line.get("stream", "")) for line in lines).strip().partition(": ")[2]
 

@@ -46,10 +46,10 @@ from build.oci.platform import Platform
 from build.oci.reference import ARCHIVE, Repository, Tag
 from build.oci.tar import File, tar
 from build.report import DONE, Event, Report, Result
-from build.stores.archive.write import Entry, archive, write_archive
+from build.stores.archive.write import Entry, write_archive_file
 from build.stores.registry.credentials import Credentials
 from build.stores.store import Store
-from build.system import replacing
+from build.system import write_whole
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,8 @@ class DockerEngine:
         if not self.dry:
             entries = [Entry(image, each, spec.tag) for each in spec.names]
             packed = self.spool / os.urandom(8).hex()
-            await asyncio.to_thread(_pack, packed, entries, spec.revision.time)
-            with packed.open("rb") as file:
-                await load_image(daemon, file, name)
+            await asyncio.to_thread(write_archive_file, packed, entries, spec.revision.time)
+            await load_image(daemon, packed, name)
             for each in spec.names:
                 await checked_image(daemon, each, platform, image.digest)
             remember(self.cache, name, now)
@@ -156,13 +155,15 @@ class DockerEngine:
         """The image is in the daemon already."""
         return built.result
 
-    async def archive(self, built: Built, name: str) -> bytes:
+    async def archive(self, built: Built, name: str, file: Path) -> None:
         """The image as `docker save` writes it, without a name; if it was assembled here, with `name` (NAME:TAG)."""
         if built.image:
-            return archive([Entry(built.image, name, name.rpartition(":")[2])], built.spec.revision.time)
+            entries = [Entry(built.image, name, name.rpartition(":")[2])]
+            await asyncio.to_thread(write_archive_file, file, entries, built.spec.revision.time)
+            return
         if built.result.digest is None:
             raise BuildError(f"{built.result.name}: the daemon has yet to build it")
-        return await saved_image(await self.connect(), built.result.digest)
+        write_whole(file, await saved_image(await self.connect(), built.result.digest))
 
     async def target(self, built: Built, tag: Tag, store: Store, held: str | None) -> Image | None:
         """What the registry has, if this daemon pushed it; otherwise only the next push will tell."""
@@ -183,11 +184,6 @@ class DockerEngine:
 
     def _done(self, spec: Spec, text: str) -> None:
         self.report(Event(text, spec.settings.name, spec.arch.name, DONE))
-
-
-def _pack(file: Path, entries: Sequence[Entry], time: int) -> None:
-    with replacing(file) as temporary, temporary.open("wb") as output:
-        write_archive(output, entries, time)
 
 
 def _parents(dockerfile: str) -> list[str]:

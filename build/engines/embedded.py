@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from build.cache.cache import Cache
 from build.cache.inputs import Inputs
@@ -22,7 +23,7 @@ from build.oci.image import Image
 from build.oci.media_types import OCI, Format
 from build.oci.reference import Repository, Tag
 from build.report import Result
-from build.stores.archive.write import Entry, archive, write_archive
+from build.stores.archive.write import Entry, archive, write_archive, write_archive_file
 from build.stores.store import Store
 
 
@@ -80,9 +81,10 @@ class Embedded:
             return await asyncio.to_thread(keep, spec.root, self.cache, result, write, inputs, self.dry)
         return keep(spec.root, self.cache, result, archive(entries, spec.revision.time), inputs, self.dry)
 
-    async def archive(self, built: Built, name: str) -> bytes:
+    async def archive(self, built: Built, name: str, file: Path) -> None:
         """An archive that loads as `name` (NAME:TAG)."""
-        return archive([Entry(_image(built), name, name.rpartition(":")[2])], built.spec.revision.time)
+        entries = [Entry(_image(built), name, name.rpartition(":")[2])]
+        await asyncio.to_thread(write_archive_file, file, entries, built.spec.revision.time)
 
     async def target(self, built: Built, tag: Tag, store: Store, current: str | None) -> Image | None:  # noqa: ARG002
         """The image, which is known before it is published."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from build.compilers.binary import Binary
@@ -64,8 +65,8 @@ class Engine(Publisher[Built], Protocol):
     async def export(self, built: Built) -> Result:
         """Put the image where the user expects it: an archive in bin, or the daemon."""
 
-    async def archive(self, built: Built, name: str) -> bytes:
-        """An archive that container engines load. Engines that can set the name (NAME:TAG) set `name`."""
+    async def archive(self, built: Built, name: str, file: Path) -> None:
+        """Write an archive that container engines load. Engines that can set the name (NAME:TAG) set `name`."""
 
 
 class Unchanged:

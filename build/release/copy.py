@@ -24,7 +24,7 @@ from build.oci.reference import NAME, TAG, Tag, archive_file
 from build.oci.tar import LARGEST
 from build.report import Report, Result
 from build.stores.archive.archive import Archive
-from build.stores.archive.write import Entry, write_archive
+from build.stores.archive.write import Entry, write_archive_file
 from build.stores.store import Source
 from build.system import replacing
 
@@ -190,8 +190,7 @@ async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destin
 
 def _pack(entries: Sequence[Entry], time: int, packed: Path) -> int:
     """Write an archive to the new file `packed`; return its size in bytes."""
-    with replacing(packed) as temporary, temporary.open("wb") as output:
-        write_archive(output, entries, time)
+    write_archive_file(packed, entries, time)
     return packed.stat().st_size
 
 

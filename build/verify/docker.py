@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import tarfile
@@ -18,6 +17,7 @@ from build.daemon.client import Daemon
 from build.daemon.images import checked_image, load_image
 from build.errors import BuildError
 from build.oci.tar import File, tar
+from build.system import scratch
 from build.verify.driver import Ended, Method, Running, Site, Subject
 from build.verify.emulators import method_in_container
 from build.verify.processes import Process, until
@@ -32,9 +32,13 @@ _LABEL = "io.k8s.pause.verify"
 
 @dataclass
 class Docker:
-    """The driver that runs images in a daemon on this machine: processes are watched through /proc."""
+    """The driver that runs images in a daemon on this machine: processes are watched through /proc.
+
+    Images are packed in scratch folders below `base`.
+    """
 
     connect: Callable[[], Awaitable[Daemon]]
+    base: Path
     name: str = "docker"
     direct: bool = False
     _daemon: Daemon | None = None
@@ -55,14 +59,16 @@ class Docker:
     @asynccontextmanager
     async def site(self, subject: Subject) -> AsyncIterator[Site]:
         """The daemon with the image."""
-        daemon, archive = await self._connected(), await subject.archive()
-        async with _loaded(daemon, archive, subject.arch) as image:
-            await checked_image(daemon, image, subject.arch.platform, None)
-            yield _Site(daemon, image, subject)
+        daemon = await self._connected()
+        with scratch(self.base) as folder:
+            await subject.archive(folder / "image.tar")
+            async with _loaded(daemon, folder / "image.tar", subject.arch) as image:
+                await checked_image(daemon, image, subject.arch.platform, None)
+                yield _Site(daemon, image, subject)
 
 
 @asynccontextmanager
-async def _loaded(daemon: Daemon, archive: bytes, arch: Arch) -> AsyncIterator[str]:
+async def _loaded(daemon: Daemon, archive: Path, arch: Arch) -> AsyncIterator[str]:
     """The image of the archive, under the name that it has there, which goes when the context ends; or its id."""
     config, name = _identity(archive)
     existing = await daemon.inspect(config)
@@ -70,16 +76,16 @@ async def _loaded(daemon: Daemon, archive: bytes, arch: Arch) -> AsyncIterator[s
         # Loading would name an image that has no name, and removing its last name removes the image.
         yield config
     elif not name:
-        yield await load_image(daemon, io.BytesIO(archive), arch.name)
+        yield await load_image(daemon, archive, arch.name)
     else:
-        loading = load_image(daemon, io.BytesIO(archive), arch.name)
+        loading = load_image(daemon, archive, arch.name)
         async with daemon.created(loading, f"{name}: docker rmi", lambda client: _remove_name(client, name)) as image:
             yield image
 
 
-def _identity(archive: bytes) -> tuple[str, str]:
+def _identity(archive: Path) -> tuple[str, str]:
     """The digest of the config of the archive's image, and its name, which may be empty."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+    with tarfile.open(archive) as files:
         listing = files.extractfile("manifest.json")
         [entry] = json.load(listing) if listing else [{}]
     return "sha256:" + re.sub(r".*/|\.json", "", entry["Config"]), next(iter(entry.get("RepoTags") or ()), "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from build.config.arches import CHECKS, Arch
@@ -23,14 +24,14 @@ class NotRunError(BuildError):
 class Subject:
     """What is verified: an arch's program, the line that it prints for `-v`, the test helper `orphan`, and the image.
 
-    `archive` packs the image for a container engine to load; only engines call it. `checks` are the checks to run.
+    `archive` writes the image to a file for a container engine to load. `checks` are the checks to run.
     """
 
     arch: Arch
     program: bytes = field(repr=False)
     version: str
     orphan: bytes = field(repr=False)
-    archive: Callable[[], Awaitable[bytes]] = field(repr=False)
+    archive: Callable[[Path], Awaitable[None]] = field(repr=False)
     checks: tuple[str, ...] = CHECKS
 
 

@@ -28,7 +28,7 @@ def choose(name: str, connect: Callable[[], Awaitable[Daemon]], base: Path) -> C
     def docker() -> Driver:
         from build.verify.docker import Docker
 
-        return Docker(connect)
+        return Docker(connect, base)
 
     def podman() -> Driver:
         from build.verify.podman import Podman

@@ -28,7 +28,7 @@ _PODMANS = (125, 126, 127)
 class Podman:
     """The driver that runs images in Podman, configured by containers.conf and storage.conf.
 
-    The test helper is written to scratch folders below `base`, and mounted from there.
+    The test helper and the image are written to scratch folders below `base`; the helper is mounted from there.
     """
 
     base: Path
@@ -48,14 +48,15 @@ class Podman:
     @asynccontextmanager
     async def site(self, subject: Subject) -> AsyncIterator[Site]:
         """Podman's storage with the image."""
-        archive = await subject.archive()
         with system.scratch(self.base) as folder:
+            archive = folder.absolute() / "image.tar"
+            await subject.archive(archive)
             orphan = folder.absolute() / "orphan"
             orphan.write_bytes(subject.orphan)
             orphan.chmod(0o755)
             existing = set((await _podman("images", "--all", "--quiet", "--no-trunc")).split())
             # A load that is killed would leave temporary files behind.
-            name = (await system.finish(_podman("load", data=archive))).split()[-1]
+            name = (await system.finish(_podman("load", "--input", str(archive)))).split()[-1]
             try:
                 yield _Storage(name, subject.arch, orphan)
             finally:
@@ -154,11 +155,11 @@ def _ended(run: system.Completed) -> Ended:
     return Ended(run.status, run.stdout.decode(errors="replace"), run.stderr.decode(errors="replace"))
 
 
-async def _podman(*words: str, data: bytes | None = None) -> str:
+async def _podman(*words: str) -> str:
     """What `podman WORDS` prints; raise BuildError if it fails."""
     doing = f"podman {words[0]}"
     try:
-        run = await system.run(["podman", *words], data=data, timeout=_PATIENCE)
+        run = await system.run(["podman", *words], timeout=_PATIENCE)
     except TimeoutError:
         raise BuildError(f"{doing}: has not ended after {_PATIENCE} s") from None
     except OSError as error:

@@ -53,8 +53,8 @@ class Programs:
         """What drivers run; an engine loads its image under a name that nothing else has."""
         program = self.pause(arch, *edits)
 
-        async def archive() -> bytes:
-            return docker_archive(program, arch, f"localhost/verify-{token_hex(6)}:{arch.name}")
+        async def archive(file: Path) -> None:
+            file.write_bytes(docker_archive(program, arch, f"localhost/verify-{token_hex(6)}:{arch.name}"))
 
         return Subject(arch, program, f"pause.c {VERSION}", self.compile(arch, "orphan.c"), archive)
 

@@ -223,8 +223,8 @@ def test_a_podman_that_runs_containers_leaves_nothing(programs: Programs, engine
 # --- Docker ---
 
 
-def driver_of(daemon: Docker) -> DockerDriver:
-    return DockerDriver(lambda: connect({"DOCKER_HOST": daemon.host}))
+def driver_of(daemon: Docker, base: Path) -> DockerDriver:
+    return DockerDriver(lambda: connect({"DOCKER_HOST": daemon.host}), base / "scratch")
 
 
 def containers(daemon: Docker) -> set[object]:
@@ -238,29 +238,31 @@ def images_of(daemon: Docker) -> set[object]:
 
 
 @pytest.mark.xdist_group("docker")
-def test_docker_runs_an_image(programs: Programs, docker: Docker) -> None:
-    images, driver = images_of(docker), driver_of(docker)
+def test_docker_runs_an_image(programs: Programs, docker: Docker, tmp_path: Path) -> None:
+    images, driver = images_of(docker), driver_of(docker, tmp_path)
     asyncio.run(driver.prepare())
     verdict = asyncio.run(check_arch(programs.subject(NATIVE), driver))
     assert verdict.way == "docker, native"
     assert list(figures(verdict)) == list(CHECKS)
     assert figures(verdict)["orphans"] == "1001"
-    faulty = asyncio.run(check_arch(programs.subject(NATIVE, REAPER), driver_of(docker)))
+    faulty = asyncio.run(check_arch(programs.subject(NATIVE, REAPER), driver_of(docker, tmp_path)))
     assert [each.check for each in faulty.failures] == ["orphans"]
     assert (containers(docker), images_of(docker)) == (set(), images)
 
 
 @pytest.mark.xdist_group("docker")
 @pytest.mark.parametrize("step", range(1, 17))
-def test_a_cancelled_docker_leaves_nothing(programs: Programs, docker: Docker, step: int) -> None:
+def test_a_cancelled_docker_leaves_nothing(programs: Programs, docker: Docker, tmp_path: Path, step: int) -> None:
     images, subject = images_of(docker), programs.subject(NATIVE, *DEAF)
-    asyncio.run(cancelled(subject, driver_of(docker), step))
+    asyncio.run(cancelled(subject, driver_of(docker, tmp_path), step))
     assert (containers(docker), images_of(docker)) == (set(), images)
+    assert not (tmp_path / "scratch").exists()
 
 
 @pytest.mark.xdist_group("docker")
-def test_a_docker_that_runs_containers_leaves_nothing(programs: Programs, docker: Docker) -> None:
+def test_a_docker_that_runs_containers_leaves_nothing(programs: Programs, docker: Docker, tmp_path: Path) -> None:
     images, subject = images_of(docker), programs.subject(NATIVE, *DEAF)
     for step in (4, 20):
-        asyncio.run(cancelled(subject, driver_of(docker), step, lambda: bool(containers(docker))))
+        asyncio.run(cancelled(subject, driver_of(docker, tmp_path), step, lambda: bool(containers(docker))))
         assert (containers(docker), images_of(docker)) == (set(), images)
+        assert not (tmp_path / "scratch").exists()

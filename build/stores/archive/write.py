@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from build.oci.descriptor import Blob
@@ -16,6 +17,7 @@ from build.oci.image import Image, Index, dump
 from build.oci.layout import OCI_LAYOUT, REF_NAME, blob_path
 from build.oci.reference import full_name
 from build.oci.tar import write_tar
+from build.system import replacing
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ def write_archive(output: BinaryIO, entries: Sequence[Entry], time: int) -> None
         **{blob_path(blob.digest): blob for blob in blobs},
     }
     write_tar(output, files, time)
+
+
+def write_archive_file(file: Path, entries: Sequence[Entry], time: int) -> None:
+    """Write the archive to a file; see `write_archive`. Raises BuildError if the system refuses."""
+    with replacing(file) as temporary, temporary.open("wb") as output:
+        write_archive(output, entries, time)
 
 
 def _described(entry: Entry) -> dict[str, object]:
