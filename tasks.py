@@ -53,6 +53,7 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "timeout": (None, "seconds that all requests to registries may take, waiting included [TIMEOUT]"),
     "parallel": (None, "requests that may be in flight to a registry at a time [PARALLEL]"),
     "tag": (None, "the tag of a single image [TAG]"),
+    "also_tag": ([], "a further tag for the release, such as latest; may be repeated [ALSO_TAG]"),
     "rev": (None, "the revision at the end of VERSION, instead of git's [REV]"),
     "cflags": (None, "compiler flags [CFLAGS]"),
     "engine": (None, "what builds images: embedded or docker [ENGINE]"),
@@ -76,10 +77,10 @@ TOOLCHAIN = ("kube_cross_image", "kube_cross_version", "json")
 COMPILE = ("arch", "image", "tag", "rev", "cflags", "engine", "compiler", "libc", *TOOLCHAIN)
 REMOTE = ("insecure_registry", "timeout", "parallel")
 BASES = ("pull", *REMOTE)
-ASSEMBLE = (*COMPILE, "registry", "format", *BASES)
+ASSEMBLE = (*COMPILE, "also_tag", "registry", "format", *BASES)
 RUN = ("with_", "allow_not_run")
 PUBLISH = (*ASSEMBLE, "overwrite", "verify", *RUN)
-RELEASE = ("arch", "image", "registry", *REMOTE, "tag", "json")
+RELEASE = ("arch", "image", "registry", *REMOTE, "tag", "also_tag", "json")
 PROGRESS = ("quiet", "verbose")
 POSITIONAL = ("src", "dst", "reference")
 
@@ -209,7 +210,7 @@ make_optional("check", "reference")
 copy = _task(
     "copy",
     "Copy a release: registry, layout or archive.",
-    *("src", "dst", "arch", "image", *REMOTE, "tag", "overwrite", "json"),
+    *("src", "dst", "arch", "image", *REMOTE, "tag", "also_tag", "overwrite", "json"),
     example="copy registry.example/team oci-archive:release.tar",
     show=output.show_published,
 )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from build.cli.ci import Job
     from build.cli.nodes import Setting
     from build.config.release import Release
+    from build.oci.reference import Repository
     from build.release.clean import Removed
     from build.report import Result
     from build.verify.verdicts import Verdict
@@ -137,7 +138,7 @@ async def copy(options: Options) -> list[Result]:
     """Copy releases from SRC to DST."""
     from build.oci.reference import archive_file, check_registry
     from build.release import pipeline
-    from build.release.copy import Destination, contents
+    from build.release.copy import Destination, as_listed, contents, targets_of
     from build.system import scratch
 
     source, target = (check_registry(options.flags[side]) for side in ("src", "dst"))
@@ -150,7 +151,9 @@ async def copy(options: Options) -> list[Result]:
             origin = setup.source(options, source, store)
             if not options.any("image", "arch", "all_arch", "tag"):
                 origins = await contents(origin, source, origins, given.settings(options))
-            targets = [replace(each, registry=target) for each in origins]
+            else:
+                origins = as_listed(origin, origins)
+            targets = targets_of(origins, target, given.settings(options))
             if file:
                 overwrite = bool(options.flags.get("overwrite"))
                 to = Destination(options.root / file, overwrite, options.dry, options.report)
@@ -218,7 +221,7 @@ async def clean(options: Options) -> list[Removed]:
     """Remove what the tasks created in `bin`, in the cache, and in the selected registries that are layouts."""
     from build.cache.cache import Cache
     from build.cache.registries import remembered
-    from build.oci.reference import Repository
+    from build.config.release import Release
     from build.release.clean import clean
     from build.report import Event
 
@@ -226,13 +229,9 @@ async def clean(options: Options) -> list[Removed]:
     selected = given.registries(options, settings.defaults.registry)
 
     def repositories(registry: str) -> list[Repository]:
-        names = [
-            template.format(registry=registry, arch=arch)
-            for image in settings.images.values()
-            for arch in settings.arches
-            for template in (image.repository, image.arch_repository)
-        ]
-        return [Repository.parse(name) for name in dict.fromkeys(names)]
+        releases = [Release(image, (), registry, image.tag) for image in settings.images.values()]
+        tags = [[each.list_tag(), *map(each.arch_tag, settings.arches.values())] for each in releases]
+        return list(dict.fromkeys(tag.repository for each in tags for tag in each))
 
     cache = Cache(options.root / given.CACHE)
     left = []

@@ -68,6 +68,15 @@ def registries(options: Options, default: str) -> list[str]:
     return checked
 
 
+def also_tags(options: Options) -> list[str]:
+    """The further tags that a release gets; raise UsageError for what is no tag."""
+    from build.oci.reference import check_tag
+
+    return [
+        *dict.fromkeys(map(check_tag, options.flags.get("also_tag") or options.environment.get("ALSO_TAG", "").split()))
+    ]
+
+
 def expect_folder(options: Options, place: str, path: str) -> None:
     """Raise UsageError if `path`, for the user's `place`, is outside the checkout in a folder that does not exist.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from build.config.revision import Revision
     from build.oci.reference import Repository
     from build.release.build import Build
-    from build.release.publish import Destination
+    from build.release.destination import Destination
     from build.stores.http.access import Access
     from build.stores.store import Source, Store
 
@@ -32,7 +32,7 @@ Stores = Callable[[str], "Store"]
 def releases(options: Options, registries: Sequence[str] = (), *, every_arch: bool = True) -> list[tuple[Release, ...]]:
     """For each image its release in each registry; raise UsageError for an invalid reference."""
     from build.config.release import Release
-    from build.oci.reference import check_tag
+    from build.oci.reference import Tag, check_tag
 
     table = given.settings(options)
     arches = given.arches(options, table, every_arch)
@@ -40,11 +40,15 @@ def releases(options: Options, registries: Sequence[str] = (), *, every_arch: bo
     images = []
     for image in given.images(options, table):
         tag = check_tag(options.text("tag", image.tag))
-        images.append(tuple(Release(image, arches, registry, tag) for registry in hosts))
+        also = tuple(each for each in given.also_tags(options) if each != tag)
+        images.append(tuple(Release(image, arches, registry, tag, also) for registry in hosts))
+    seen: dict[Tag, str] = {}
     for release in chain(*images):
-        release.list_tag()
-        for arch in arches:
-            release.arch_tag(arch)
+        for each in (release, *release.further):
+            for found in (each.list_tag(), *map(each.arch_tag, arches)):
+                if found in seen:
+                    raise UsageError(f"{found}: two images would have this tag\n  choose another TAG or ALSO_TAG")
+                seen[found] = release.image.name
     return images
 
 
@@ -156,7 +160,7 @@ def _store(options: Options, access: Access, registry: str) -> Store:
 
 def destinations(options: Options, images: Sequence[Release], store: Stores) -> list[Destination]:
     """The destination of each release; raise UsageError for a layout in a folder that is refused."""
-    from build.release.publish import Destination
+    from build.release.destination import Destination
 
     for each in images:
         if each.registry.startswith("oci:"):

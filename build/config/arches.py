@@ -79,15 +79,16 @@ class Expected:
 class ImageSettings:
     """One row of the image table: sources and flags, where the image is published, and its config.
 
-    `repository` and `arch_repository` are templates with {registry} and {arch}. `companions` maps the names of helper
-    programs, which are not in the image, to their sources. With `libc`, all of these link a libc on every arch.
-    `verify` is None if the image is not to be run.
+    `repository` is a template with {registry}, `arch_reference` one with {registry}, {arch} and {tag}. Tags in `moving`
+    are meant to move from release to release. `annotations` is None if there are none, not even those that follow from
+    labels. `companions` maps the names of helper programs, which are not in the image, to their sources. With `libc`,
+    all of these link a libc on every arch. `verify` is None if the image is not to be run.
     """
 
     name: str
     tag: str
     repository: str
-    arch_repository: str
+    arch_reference: str
     dockerfile: str
     sources: tuple[str, ...]
     companions: Mapping[str, tuple[str, ...]]
@@ -97,6 +98,8 @@ class ImageSettings:
     labels: Mapping[str, str]
     libc: bool
     verify: Expected | None
+    moving: tuple[str, ...] = ()
+    annotations: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from build.config.arches import (
@@ -18,6 +18,7 @@ from build.config.arches import (
     Settings,
     nearest,
 )
+from build.config.references import arch_reference, check_references, moving, own_annotations, repository
 from build.config.yaml import Node, load
 from build.oci.media_types import FORMATS
 from build.oci.platform import PLATFORM, Platform
@@ -38,7 +39,7 @@ def read_settings(path: Path) -> Settings:
     images = {name: _image(name, node, defaults.cflags) for name, node in top["images"].items()}
     top["images"].require(bool(images), "no image", "at least one")
     _check_programs(top["images"])
-    _check_repositories(top["images"], images, arches)
+    check_references(top["images"], images, arches)
     return Settings(arches, images, defaults)
 
 
@@ -120,25 +121,13 @@ def _check_programs(node: Node) -> None:
             seen[program] = image
 
 
-def _check_repositories(node: Node, images: Mapping[str, ImageSettings], arches: Iterable[str]) -> None:
-    seen: dict[tuple[str, str], str] = {}
-    for name, fields in node.items():
-        image, by_key = images[name], dict(fields.items())
-        of_arches = [image.arch_repository.replace("{arch}", arch) for arch in arches]
-        for key, repositories in (("repository", [image.repository]), ("arch-repository", of_arches)):
-            taken = next((each for each in repositories if (each, image.tag) in seen), None)
-            by_key[key].require(
-                taken is None,
-                f"{taken}, where image {seen.get((taken or '', image.tag))!r} publishes tag {image.tag} too",
-                "another repository or another tag",
-            )
-            seen |= dict.fromkeys(((each, image.tag) for each in repositories), name)
-
-
 def _image(name: str, node: Node, cflags: tuple[str, ...]) -> ImageSettings:
     fields = node.fields(
-        *("tag", "repository", "arch-repository", "dockerfile", "sources", "user", "entrypoint"),
-        optional=("companions", "cflags", "labels", "libc", "verify"),
+        *("tag", "repository", "dockerfile", "sources", "user", "entrypoint"),
+        optional=(
+            *("arch-reference", "arch-repository", "moving", "annotations"),
+            *("companions", "cflags", "labels", "libc", "verify"),
+        ),
     )
     node.require(bool(_NAME.fullmatch(name)), f"image name {name!r}", _NAME_EXPECTED)
     tag = fields["tag"]
@@ -147,8 +136,10 @@ def _image(name: str, node: Node, cflags: tuple[str, ...]) -> ImageSettings:
     return ImageSettings(
         name=name,
         tag=tag.string(),
-        repository=_repository(fields["repository"], "registry"),
-        arch_repository=_repository(fields["arch-repository"], "registry", "arch"),
+        repository=repository(fields["repository"]),
+        arch_reference=arch_reference(fields),
+        moving=moving(fields),
+        annotations=own_annotations(fields),
         dockerfile=fields["dockerfile"].string(),
         sources=fields["sources"].strings(r".+\.c", "a C file, relative to arches.yaml"),
         companions={
@@ -192,20 +183,6 @@ def _companion(image: str, name: str, node: Node) -> tuple[str, ...]:
         name != image, f"the image's own name {name!r}", "another name, because each program is built as bin/NAME-ARCH"
     )
     return node.strings(r".+\.c", "a C file, relative to arches.yaml")
-
-
-def _repository(node: Node, *variables: str) -> str:
-    template = node.string()
-    fields = {"{" + each + "}" for each in variables}
-    with node.located():
-        rendered = template.replace("{registry}", "registry.example").replace("{arch}", "amd64")
-        node.require(
-            template.startswith("{registry}/") and set(re.findall(r"\{.*?\}", template)) == fields,
-            repr(template),
-            f'a template with {" and ".join(sorted(fields, reverse=True))}, for example "{{registry}}/name"',
-        )
-        Repository.parse(rendered)
-    return template
 
 
 def _defaults(node: Node, arches: Mapping[str, Arch]) -> Defaults:

@@ -80,6 +80,10 @@ class DockerEngine:
     def expect(self, store: Store, repository: Repository) -> None:
         """The daemon pushes by itself."""
 
+    def annotates(self, form: Format) -> bool:  # noqa: ARG002
+        """The classic builder makes none."""
+        return False
+
     async def prepare(self, specs: Sequence[Spec]) -> None:
         """See `Engine`. Where the daemon builds, it finds the bases by itself, unless nothing may be pulled."""
         based = [spec for spec in specs if plain_base(spec) != SCRATCH]
@@ -141,7 +145,7 @@ class DockerEngine:
         now = image_inputs(spec, binary.digest, self.cache, (), image.origin)
         why = changes(remembered(self.cache, name), now) or ("not in the daemon",)
         if not self.dry:
-            entries = [Entry(image, each, spec.tag) for each in spec.names]
+            entries = [Entry(image, each, each.rpartition(":")[2]) for each in spec.names]
             packed = self.spool / os.urandom(8).hex()
             await asyncio.to_thread(write_archive_file, packed, entries, spec.revision.time)
             await load_image(daemon, packed, name)

@@ -47,6 +47,10 @@ class Embedded:
         """Images have a layer and a config, as a rule."""
         store.expect(repository, 2)
 
+    def annotates(self, form: Format) -> bool:
+        """Docker's media types have no annotations."""
+        return form is OCI
+
     async def prepare(self, specs: Sequence[Spec]) -> None:
         """See `Engine`."""
         await self.bases.prepare(specs)
@@ -67,12 +71,14 @@ class Embedded:
     async def export(self, built: Built) -> Result:
         """Write bin/NAME-ARCH.tar, which loads under the name that the image is published as."""
         spec, image = built.spec, _image(built)
-        name = spec.names[0]
-        entries = [Entry(image, name, spec.tag)]
+        name, *others = spec.names
+        # With every tag of it; not with the names of other registries.
+        names = [name, *(each for each in others if each.rpartition(":")[0] == name.rpartition(":")[0])]
+        entries = [Entry(image, each, each.rpartition(":")[2]) for each in names]
 
         def inputs(before: Collection[str]) -> Inputs:
             used = image_inputs(spec, built.binary.digest, self.cache, before, image.origin)
-            return replace(used, settings={**used.settings, "name in the archive": name})
+            return replace(used, settings={**used.settings, "name in the archive": " ".join(names)})
 
         result = Result(f"{spec.binary_path}.tar", image.digest, str(image.platform), "made", arch=spec.arch.name)
         if image.origin:  # its layers may be large

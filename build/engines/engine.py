@@ -56,6 +56,9 @@ class Engine(Publisher[Built], Protocol):
     def accept(self, tag: Tag, form: Format) -> None:
         """Raise UsageError if images of this engine can't be published under `tag` in this format."""
 
+    def annotates(self, form: Format) -> bool:
+        """Whether images of this engine and format, and so their list, have annotations."""
+
     async def prepare(self, specs: Sequence[Spec]) -> None:
         """Before anything is compiled: raise BuildError if the base of an image can't be used, or lacks a platform."""
 

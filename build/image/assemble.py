@@ -169,7 +169,8 @@ def _assemble(spec: Spec, binary: bytes, base: Base | None) -> tuple[Image, Mapp
     if dockerfile.base != (base.reference if base else SCRATCH):
         raise ImageError(f"{dockerfile.location}: FROM {dockerfile.base}: expected FROM as plain text in the template")
     stage = carry_out(dockerfile, base, context, spec.arch.platform, revision.created, revision.time)
-    image = image_of(stage.config, stage.layers, spec.form, base.image if base else None)
+    below = base.image if base else None
+    image = image_of(stage.config, stage.layers, spec.form, below, spec.settings.annotations or {})
     # With another .dockerignore, a source may have other files.
     used = (*stage.sources, IGNORE_FILE) if stage.sources else ()
     return image, stage.copied, _states(spec, used)

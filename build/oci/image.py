@@ -119,8 +119,29 @@ class Index:
         return self.manifest.descriptor()
 
 
-def image_of(config: Mapping[str, Any], layers: Sequence[Layer], form: Format, base: Image | None = None) -> Image:
-    """Assemble an image from its layers, which are on those of `base`, and its config, to which `rootfs` is added."""
+# Docker's media types have no annotations.
+_NONE: Mapping[str, str] = {}
+# The keys of annotations.md, "Pre-Defined Annotation Keys", that say the same of a list as of its images.
+_SHARED = frozenset(
+    f"org.opencontainers.image.{key}"
+    for key in (
+        *("created", "description", "documentation", "licenses", "revision", "source", "title", "url", "vendor"),
+        "version",
+    )
+)
+
+
+def image_of(
+    config: Mapping[str, Any],
+    layers: Sequence[Layer],
+    form: Format,
+    base: Image | None = None,
+    annotations: Mapping[str, str] = _NONE,
+) -> Image:
+    """Assemble an image from its layers, which are on those of `base`, and its config, to which `rootfs` is added.
+
+    The manifest has `annotations`, and those of its base, if the format is OCI.
+    """
     below, origin = (base.layers_as(form), base.origin) if base else ((), None)
     diff_ids = parse_config(base.config.data).diff_ids if base else ()
     rootfs = {"type": "layers", "diff_ids": [*diff_ids, *(layer.diff_id for layer in layers)]}
@@ -132,14 +153,18 @@ def image_of(config: Mapping[str, Any], layers: Sequence[Layer], form: Format, b
         "config": config_blob.descriptor().fields(),
         "layers": [blob.descriptor().fields() for blob in layer_blobs],
     }
-    if origin and form is OCI:
-        manifest["annotations"] = origin.annotations
+    annotations = {**(origin.annotations if origin else {}), **annotations}
+    if annotations and form is OCI:
+        manifest["annotations"] = annotations
     manifest_blob = Blob.of(form.manifest, dump(manifest))
     return Image(Platform.of(config), manifest_blob, config_blob, layer_blobs, origin=origin)
 
 
-def index_of(images: Sequence[Image]) -> Index:
+def index_of(images: Sequence[Image], annotations: Mapping[str, str] | None = None) -> Index:
     """Assemble the manifest list in the order of `images`.
+
+    With `annotations`, even if there are none, it has what the labels of all images say of the list, too; they are also
+    those of its entries. Only in the format OCI there are any.
 
     Raises ImageError if the images have different formats, or two have the same platform.
     """
@@ -155,9 +180,20 @@ def index_of(images: Sequence[Image]) -> Index:
     for platform in platforms:
         if platforms.count(platform) > 1:
             raise ImageError(f"manifest list: more than one image for platform {platform}")
-    manifest = {
+    own = {"annotations": dict(annotations)} if annotations and form is OCI else {}
+    manifest: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": form.index,
-        "manifests": [each.descriptor.fields() for each in images],
+        "manifests": [{**each.descriptor.fields(), **own} for each in images],
     }
+    if annotations is not None and form is OCI and (found := {**_shared_labels(images), **annotations}):
+        manifest["annotations"] = found
     return Index(Blob.of(form.index, dump(manifest)), tuple(images))
+
+
+def _shared_labels(images: Sequence[Image]) -> dict[str, str]:
+    """The labels that all images have with the same value, and that say something of the list."""
+    first, *others = [parse_config(each.config.data).labels for each in images]
+    return {
+        key: value for key, value in first.items() if key in _SHARED and all(each.get(key) == value for each in others)
+    }

@@ -49,8 +49,9 @@ def _target_name(build: Build, arch: Arch) -> str:
 
 
 def _target(build: Build, arch: Arch, toolchain: str) -> Mapping[str, Any]:
-    tags = [release.arch_tag(arch) for release in build.releases]
-    for release, tag in zip(build.releases, tags, strict=True):
+    releases = [each for release in build.releases for each in (release, *release.further)]
+    tags = [release.arch_tag(arch) for release in releases]
+    for release, tag in zip(releases, tags, strict=True):
         if tag.repository.on_disk:
             raise UsageError(
                 f"REGISTRY {release.registry}: found a folder, expected a registry: builders push only to registries"

@@ -22,6 +22,7 @@ from build.engines.files import BIN, keep
 from build.errors import CompileError, ElfError, all_of
 from build.image.spec import Spec
 from build.oci.media_types import Format
+from build.oci.reference import Tag
 from build.release.side_by_side import started
 from build.report import COMPILE, DONE, FAILED, IMAGE, WAIT, Event, Report, Result
 from build.system import scratch
@@ -70,7 +71,8 @@ class Build:
     def spec(self, arch: Arch) -> Spec:
         """The inputs of the image for `arch`, except its binary."""
         release = self.release
-        names = tuple(dict.fromkeys(f"{_local_name(each, arch)}:{each.tag}" for each in self.releases))
+        named = [each.arch_tag(arch) for release in self.releases for each in (release, *release.further)]
+        names = tuple(dict.fromkeys(map(_local_name, named)))
         path = binary_path(release.image.name, arch)
         return Spec(self.root, release.image, arch, release.tag, self.revision, self.form, path, names)
 
@@ -88,13 +90,17 @@ def binary_path(program: str, arch: Arch) -> str:
     return f"{BIN}/{program}-{arch.name}"
 
 
-def _local_name(release: Release, arch: Arch) -> str:
-    repository = release.arch_tag(arch).repository
-    return repository.name.rpartition("/")[2] if repository.on_disk else str(repository)
+def _local_name(tag: Tag) -> str:
+    """NAME:TAG in a daemon and in archives."""
+    return f"{tag.repository.name.rpartition('/')[2]}:{tag.name}" if tag.repository.on_disk else str(tag)
 
 
 async def prepare(builds: Sequence[Build]) -> None:
     """Before anything is compiled: raise BuildError for an image whose base can't be used."""
+    for build in builds:
+        if build.release.image.annotations is not None and not build.engine.annotates(build.form):
+            name = build.release.image.name
+            build.report(Event(f"note: {name}: annotations are left out: Docker's media types have none", note=True))
     await all_of(each.engine.prepare([each.spec(arch) for arch in each.arches]) for each in builds)
 
 

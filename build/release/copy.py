@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import filecmp
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from build.config.arches import Arch, ImageSettings, Settings
 from build.config.release import Release
 from build.engines.moves import other_revision
 from build.engines.published import fetch_image
-from build.errors import ImageError, PublishError, all_of
+from build.errors import ImageError, PublishError, UsageError, all_of
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Image, Index
 from build.oci.media_types import FORMATS, INDEXES, OCI
 from build.oci.parse import parse_config, parse_manifest
-from build.oci.reference import NAME, TAG, Tag, archive_file
+from build.oci.reference import ARCHIVE, NAME, TAG, Tag, archive_file
 from build.oci.tar import LARGEST
 from build.report import Report, Result
 from build.stores.archive.archive import Archive
@@ -37,6 +37,7 @@ async def contents(source: Source, registry: str, origins: Sequence[Release], se
     """
     in_table = {image.repository: image for image in settings.images.values()}
     is_archive, listing = bool(archive_file(registry)), source.listing(registry)
+    there = {f"{name}:{tag}" for name, tag in listing}
     found = [] if is_archive else list(origins)
     for name, tag in listing:
         template = f"{{registry}}/{name}"
@@ -44,9 +45,9 @@ async def contents(source: Source, registry: str, origins: Sequence[Release], se
             image = in_table.get(template) or _unknown_image(name, tag)
             with _selectable(f"{registry}: {name}:{tag}"):
                 arches = await _arches(source, Release(image, (), registry, tag), settings.arches.values())
-            found += [Release(image, arches, registry, tag)] if arches else []
+            image = _as_listed(image, arches, tag, there)
+            found += [Release(image, arches, registry, tag, origins[0].also)] if arches else []
     with _selectable(registry):
-        there = {f"{name}:{tag}" for name, tag in listing}
         taken = {_name(tag) for each in found for tag in (each.list_tag(), *map(each.arch_tag, each.arches))}
         if is_archive and found and (left := sorted(there - taken)):
             raise ImageError(f"found {', '.join(left)}, expected only manifest lists and their images")
@@ -56,8 +57,44 @@ async def contents(source: Source, registry: str, origins: Sequence[Release], se
 def _unknown_image(name: str, tag: str) -> ImageSettings:
     template = f"{{registry}}/{name}"
     return ImageSettings(
-        name, tag, template, f"{template}-{{arch}}", "", (), {}, (), "", (), {}, libc=False, verify=None
+        name, tag, template, f"{template}-{{arch}}:{{tag}}", "", (), {}, (), "", (), {}, libc=False, verify=None
     )
+
+
+def as_listed(source: Source, origins: Sequence[Release]) -> list[Release]:
+    """The same releases, with the arch-references that the source has, where it can be listed."""
+    there = {
+        f"{name}:{tag}" for registry in {each.registry for each in origins} for name, tag in source.listing(registry)
+    }
+    return [replace(each, image=_as_listed(each.image, each.arches, each.tag, there)) for each in origins]
+
+
+def targets_of(origins: Sequence[Release], registry: str, settings: Settings) -> list[Release]:
+    """The same releases in another registry, with the arch-references of the image table.
+
+    Raises UsageError if several releases would get the same further tag.
+    """
+    in_table = {image.repository: image for image in settings.images.values()}
+    targets = [replace(e, registry=registry, image=in_table.get(e.image.repository, e.image)) for e in origins]
+    for each in targets:
+        several = [other.tag for other in targets if other.image == each.image]
+        if each.also and len(several) > 1:
+            raise UsageError(
+                f"ALSO_TAG {each.also[0]}: found {each.image.name} {' and '.join(several)}, expected one release of it"
+                "\n  select it with --tag"
+            )
+    return targets
+
+
+def _as_listed(image: ImageSettings, arches: Sequence[Arch], tag: str, there: Collection[str]) -> ImageSettings:
+    """The same image with the arch-reference, of those that are usual, that the source has the tags of."""
+    name = image.repository
+    for reference in (image.arch_reference, f"{name}-{{arch}}:{{tag}}", f"{name}:{{tag}}-linux-{{arch}}"):
+        found = replace(image, arch_reference=reference)
+        tags = map(Release(found, (), f"{ARCHIVE}any", tag).arch_tag, arches)
+        if all(_name(each) in there for each in tags):
+            return found
+    return image
 
 
 @contextmanager
@@ -156,8 +193,9 @@ async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destin
     """
     wanted: list[tuple[Tag, Arch | None, Image | Index]] = []
     for release, index in zip(releases, indexes, strict=True):
-        wanted.append((release.list_tag(), None, index))
-        wanted += zip(map(release.arch_tag, release.arches), release.arches, index.images, strict=True)
+        for each in (release, *release.further):
+            wanted.append((each.list_tag(), None, index))
+            wanted += zip(map(each.arch_tag, release.arches), release.arches, index.images, strict=True)
     entries = [Entry(each, *[_name(tag)] * 2) for tag, _, each in wanted]
     time = max(_created(image) for index in indexes for image in index.images)
     packed = spool / "packed.tar"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from build.config.release import Release
 from build.engines.engine import Unchanged
 from build.errors import BuildError, all_of
 from build.oci.image import Image, Index, index_of
+from build.oci.reference import Tag
 from build.release.build import Build, Images, compiling, export, imaging, keep_binaries, prepare
-from build.release.publish import Destination, no_condition, publish
+from build.release.destination import Destination, no_condition
+from build.release.publish import publish
 from build.release.side_by_side import each_separately, started
 from build.report import Event, Result, silent
 from build.stores.store import Source
@@ -64,7 +67,7 @@ async def push(
                 condition = gate(build, verification, built, one_at_a_time)
             destinations = [replace(each, before_tags=condition) for each in to[build]]
             async with started({"export": export(build, built, silent)}) as exporting:
-                listing = index_of if with_list else None
+                listing = _listing(build.release) if with_list else None
                 parts = {each.release.registry: publish(each, build.engine, built, listing) for each in destinations}
                 try:
                     results = await each_separately("registries", parts, build.report)
@@ -107,7 +110,7 @@ async def push_manifest(images: Sequence[Destinations], scratch: Path) -> list[R
         tags = {arch: to.release.arch_tag(arch) for arch in to.release.arches}
         fetching = {arch: fetch_image(to.store, tag, arch, scratch, attested=True) for arch, tag in tags.items()}
         async with started(fetching) as fetched:
-            return await publish(to, Unchanged(), fetched, index_of)
+            return await publish(to, Unchanged(), fetched, _listing(to.release))
 
     async def listed_everywhere(to: Destinations) -> list[Result]:
         parts = {each.release.registry: listed(each) for each in to}
@@ -171,12 +174,26 @@ async def _compile(builds: Sequence[Build], programs: Callable[[Build], list[Pro
 
 async def _plan_publish(to: Destination, build: Build, images: Images) -> list[Result]:
     """The results of a dry `publish`; without --overwrite, "refused" for tags that would have to move."""
-    results = await publish(replace(to, overwrite=True, report=silent), build.engine, images, index_of)
-    refused = to.store.keeps_tags and not to.overwrite
-    steps = [replace(each, change="refused") if refused and each.change == "moved" else each for each in results]
+    results = await publish(replace(to, overwrite=True, report=silent), build.engine, images, _listing(to.release))
+    fixed = {str(tag) for tag in _fixed(to.release)} if to.store.keeps_tags and not to.overwrite else set()
+    steps = [
+        replace(each, change="refused") if each.change == "moved" and each.name in fixed else each for each in results
+    ]
     for each in steps:
         to.report(Event(result=each))
     return steps
+
+
+def _listing(release: Release) -> Callable[[Sequence[Image]], Index]:
+    return partial(index_of, annotations=release.image.annotations)
+
+
+def _fixed(release: Release) -> Iterator[Tag]:
+    """The tags of a release that are not meant to move."""
+    for each in (release, *release.further):
+        if not each.is_moving:
+            yield each.list_tag()
+            yield from map(each.arch_tag, each.arches)
 
 
 async def _known(image: Image) -> Image:

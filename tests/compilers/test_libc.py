@@ -165,9 +165,7 @@ def test_a_missing_header_says_how_to_link_a_libc(checkout: Checkout) -> None:
 
 
 def test_libc_is_a_matter_of_the_image(checkout: Checkout) -> None:
-    row = (
-        '\n  other:\n    tag: "1"\n    repository: "{registry}/other"\n    arch-repository: "{registry}/other-{arch}"\n'
-    )
+    row = '\n  other:\n    tag: "1"\n    repository: "{registry}/other"\n'
     row += "    dockerfile: Dockerfile.j2\n    sources: [other.c]\n    libc: true\n"
     row += '    user: "1"\n    entrypoint: [/other]\n'
     checkout.edit("arches.yaml", "\ndefaults:\n", f"{row}\ndefaults:\n")

@@ -140,7 +140,7 @@ def test_some_arches_of_another_tag(checkout: Checkout) -> None:
 OTHER = """  other:
     tag: "1.0"
     repository: "{registry}/other"
-    arch-repository: "{registry}/other-{arch}"
+    arch-reference: "{registry}/other-{arch}:{tag}"
     dockerfile: Dockerfile.j2
     sources: [pause.c]
     user: "1"

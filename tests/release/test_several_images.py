@@ -18,7 +18,7 @@ ROW = """
   sleep:
     tag: "1.0"
     repository: "{registry}/tools/sleep"
-    arch-repository: "{registry}/tools/sleep-{arch}"
+    arch-reference: "{registry}/tools/sleep-{arch}:{tag}"
     dockerfile: Dockerfile.sleep.j2
     sources: [sleep.c]
     companions:
@@ -217,9 +217,14 @@ def toolchains_started(docker: Docker, began: float) -> list[str]:
 
 # Each edit replaces text in the second image's row; § marks the position that the message must give.
 COLLISIONS = [
-    ('"{registry}/tools/sleep"', '§"{registry}/pause"', "images.sleep.repository", "where image 'pause' publishes"),
-    ('"{registry}/tools/sleep"', '§"{registry}/pause-arm"', "images.sleep.repository", "{registry}/pause-arm, where"),
-    ("tools/sleep-{arch}", "pause-{arch}", "images.sleep.arch-repository", "{registry}/pause-amd64, where image"),
+    ('"{registry}/tools/sleep"', '§"{registry}/pause"', "images.sleep.repository", "3.1, which image 'pause' has too"),
+    (
+        '"{registry}/tools/sleep"',
+        '§"{registry}/pause-arm"',
+        "images.sleep.repository",
+        "{registry}/pause-arm:3.1, which",
+    ),
+    ("tools/sleep-{arch}", "pause-{arch}", "images.sleep.arch-reference", "{registry}/pause-amd64:3.1, which image"),
     ("waker:", "orphan: §", "images.sleep.companions.orphan", "program 'orphan', which image 'pause' has too"),
     ("waker:", "pause: §", "images.sleep.companions.pause", "program 'pause', which image 'pause' has too"),
     ("  sleep:\n    ", "  orphan:\n    §", "images.orphan", "program 'orphan', which image 'pause' has too"),

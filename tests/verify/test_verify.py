@@ -350,7 +350,7 @@ SLEEP_ROW = """
   sleep:
     tag: "1.0"
     repository: "{registry}/sleep"
-    arch-repository: "{registry}/sleep-{arch}"
+    arch-reference: "{registry}/sleep-{arch}:{tag}"
     dockerfile: Dockerfile.j2
     sources: [sleep.c]
     user: "1"

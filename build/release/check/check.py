@@ -85,7 +85,23 @@ async def check_release(release: Release, source: Source, report: Report, scratc
     findings += [*_findings(proofs), *label_differences(proofs)]
     if listed.lists:
         findings += differences(str(references[0]), in_list, in_arches)
-    return _conclude([*listed.lists, *_results(proofs[len(in_list) :])], findings, report)
+    further, faults = await _further(release, source) if release.also else ([], [])
+    return _conclude([*listed.lists, *_results(proofs[len(in_list) :]), *further], [*findings, *faults], report)
+
+
+async def _further(release: Release, source: Source) -> tuple[list[Result], list[Finding]]:
+    """The further tags of a release; a fault for each that does not refer to what its tag refers to."""
+    pairs = [(release.list_tag(), [each.list_tag() for each in release.further])]
+    pairs += [(release.arch_tag(arch), [each.arch_tag(arch) for each in release.further]) for arch in release.arches]
+    results, faults = [], []
+    for tag, others in pairs:
+        wanted, *found = await all_of(source.digest(each.repository, each.name) for each in (tag, *others))
+        for other, digest in zip(others, found, strict=True):
+            if digest is None or digest != wanted:
+                faults.append(Finding(str(other), f"found {digest or 'no such tag'}, expected {wanted} as {tag} has"))
+            else:
+                results.append(Result(str(other), digest, None, "verified", place=other.place))
+    return results, faults
 
 
 def _of_arch(survey: _Survey) -> list[Subject]:
