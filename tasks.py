@@ -1,4 +1,4 @@
-"""The Invoke tasks: a table of names, help and flags. What each does is in build/cli/commands.py."""
+"""The Invoke tasks: a table of names, help and flags. What each does is in build/cli/commands/."""
 
 from __future__ import annotations
 
@@ -44,8 +44,11 @@ atexit.register(gc.freeze)
 
 # A flag takes precedence over the environment variable in brackets, which takes precedence over arches.yaml.
 FLAGS: Mapping[str, tuple[Any, str]] = {
-    "src": (None, "source of the release: a --registry, or oci-archive:FILE"),
-    "dst": (None, "destination: a --registry, or oci-archive:FILE"),
+    "src": (None, "a release: a --registry or oci-archive:FILE; or a list or an image: a reference, which has a tag"),
+    "dst": (None, "the same kind: a --registry or oci-archive:FILE, or a reference with a tag"),
+    "old": (None, "a reference: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:FOLDER[:TAG] or oci-archive:FILE[:NAME:TAG]"),
+    "new": (None, "the reference to compare it with"),
+    "repository": (None, "HOST[:PORT]/NAME, oci:FOLDER or oci-archive:FILE[:NAME]; default: those of the release"),
     "arch": ([], "a row of the arch table, or all; may be repeated [ARCH; for all: ALL_ARCH]"),
     "image": ([], "a row of the image table, instead of every row; may be repeated [IMAGE]"),
     "registry": ([], "where images are published: HOST[:PORT][/PATH] or oci:FOLDER; may be repeated [REGISTRY]"),
@@ -54,6 +57,8 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "parallel": (None, "requests that may be in flight to a registry at a time [PARALLEL]"),
     "tag": (None, "the tag of a single image [TAG]"),
     "also_tag": ([], "a further tag for the release, such as latest; may be repeated [ALSO_TAG]"),
+    "tag_": (None, "the tag that is to refer to what REFERENCE refers to"),
+    "platform": ([], "os/architecture[/variant] to take from a list, as a new list; may be repeated"),
     "rev": (None, "the revision at the end of VERSION, instead of git's [REV]"),
     "cflags": (None, "compiler flags [CFLAGS]"),
     "engine": (None, "what builds images: embedded or docker [ENGINE]"),
@@ -82,7 +87,7 @@ RUN = ("with_", "allow_not_run")
 PUBLISH = (*ASSEMBLE, "overwrite", "verify", *RUN)
 RELEASE = ("arch", "image", "registry", *REMOTE, "tag", "also_tag", "json")
 PROGRESS = ("quiet", "verbose")
-POSITIONAL = ("src", "dst", "reference")
+POSITIONAL = ("src", "dst", "reference", "repository", "tag_", "old", "new")
 
 
 def _task(
@@ -94,7 +99,7 @@ def _task(
     dry: bool = False,
     default: bool = False,
 ) -> Any:
-    """The Invoke task for the coroutine of this name in build/cli/commands.py; `show` shows its results.
+    """The Invoke task for the coroutine of this name in build/cli/commands/; `show` shows its results.
 
     A `dry` task changes nothing, even without --dry.
     """
@@ -107,11 +112,12 @@ def _task(
         from build.cli.progress import to, watching
 
         async def main() -> Options:
-            from build.cli import commands
+            from build.cli.commands import building, published
 
+            command = getattr(building, body.__name__, None) or getattr(published, body.__name__)
             async with watching(sys.stderr, os.environ, *(bool(given.get(flag)) for flag in PROGRESS)) as report:
                 options = Options(ROOT, given, os.environ, is_dry, collecting(report, results))
-                results[:] = await getattr(commands, name.replace("-", "_"))(options)
+                results[:] = await command(options)
                 return options
 
         failures: list[tuple[int, str]] = []
@@ -209,10 +215,30 @@ check = _task(
 make_optional("check", "reference")
 copy = _task(
     "copy",
-    "Copy a release: registry, layout or archive.",
-    *("src", "dst", "arch", "image", *REMOTE, "tag", "also_tag", "overwrite", "json"),
+    "Copy a release, or any list or image by reference.",
+    *("src", "dst", "arch", "image", "platform", *REMOTE, "tag", "also_tag", "overwrite", "json"),
     example="copy registry.example/team oci-archive:release.tar",
     show=output.show_published,
+)
+tags = _task(
+    "tags",
+    "List tags with digest, date and platforms.",
+    *("repository", "arch", "image", "registry", *REMOTE, "json"),
+    example="tags registry.example/team/pause",
+)
+make_optional("tags", "repository")
+retag = _task(
+    "retag",
+    "Move a tag to what the repository has: a rollback.",
+    *("reference", "tag_", *REMOTE, "overwrite", "json"),
+    example="retag registry.example/team/pause:3.1 stable",
+    show=output.show_published,
+)
+diff = _task(
+    "diff",
+    "Show what changed between two references.",
+    *("old", "new", *REMOTE, "json"),
+    example="diff registry.example/team/pause:3.0 registry.example/team/pause:3.1",
 )
 matrix = _task(
     "matrix",

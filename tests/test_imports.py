@@ -134,7 +134,7 @@ def test_every_folder_says_what_it_is_for() -> None:
 
 def test_the_reader_of_imports_sees_them() -> None:
     assert Import("tasks", "build.cli.options", at_top=True) in EVERY
-    assert Import("tasks", "build.cli.commands", at_top=False) in EVERY
+    assert Import("tasks", "build.cli.commands.building", at_top=False) in EVERY
 
 
 def test_stores_do_not_know_each_other() -> None:

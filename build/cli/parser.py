@@ -76,7 +76,7 @@ class _Machine(parser.ParseMachine):
     def complete_context(self) -> None:
         for argument in self.context.missing_positional_args if self.context else ():
             if argument.name != _OPTIONAL.get(str(self.context.name)):
-                self._refuse(f"{str(argument.name).upper()} is missing")
+                self._refuse(f"{str(argument.name).rstrip('_').upper()} is missing")
             # Invoke asks for each word, and again when the task's words end.
             argument.set_value("", cast=False)
         super().complete_context()
@@ -169,6 +169,7 @@ def _values() -> Mapping[str, Callable[[], Iterable[str]]]:
         "--format": lambda: FORMATS,
         "--with": lambda: ("namespaces", "docker", "podman"),
         "--for": lambda: ("github", "gitlab"),
+        "--platform": lambda: dict.fromkeys(str(arch.platform) for arch in read_settings(_TABLE).arches.values()),
     }
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from build.cache.cache import Cache
     from build.compilers.compiler import Compiler
     from build.daemon.client import Daemon
+    from build.engines.bases import Bases
     from build.engines.engine import Engine
     from build.oci.reference import Repository
     from build.release.verify import Verification
@@ -96,14 +97,19 @@ def engine(
     stack: ExitStack,
 ) -> Engine:
     """The engine `name`; what it needs for the time of the run is closed with `stack`. `source` is for bases."""
-    from build.engines.bases import Bases
-    from build.engines.content import Content, Pull
+    from build.engines.engine import Pull
     from build.system import scratch
 
     spool = cache(lambda: stack.enter_context(scratch(given.scratch_base(options))))
-    known = {each.value: each for each in Pull}
-    pull: Pull = options.one_of("pull", Pull.ALWAYS.value, known)
-    bases = Bases(Content(source, build_cache, spool, pull, options.report))
+    pull: Pull = options.one_of("pull", Pull.ALWAYS.value, {each.value: each for each in Pull})
+
+    @cache
+    def bases() -> Bases:
+        from build.engines.bases import Bases
+        from build.engines.content import Content
+
+        return Bases(Content(source, build_cache, spool, pull, options.report))
+
     if name == "docker":
         from build.engines.docker import DockerEngine
 

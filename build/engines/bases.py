@@ -18,7 +18,7 @@ from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Image, Origin
 from build.oci.media_types import LARGEST_MANIFEST, MANIFESTS, is_gzip
 from build.oci.parse import Manifest, parse_config, parse_manifest
-from build.oci.platform import UNKNOWN, Platform, normal, usable_on
+from build.oci.platform import UNKNOWN, Platform, usable_on
 from build.oci.reference import Reference, base_reference
 from build.stores.store import Listing
 
@@ -49,7 +49,7 @@ class Resolved:
         found: dict[Platform, Descriptor] = {}
         for each in images:
             if each.platform and each.platform != UNKNOWN:
-                found.setdefault(normal(each.platform), each)
+                found.setdefault(each.platform.normal, each)
         return found
 
 
@@ -72,10 +72,9 @@ class Bases:
 
         await all_of(required(*named, platforms) for named, platforms in wanted.items())
 
-    async def of(self, spec: Spec) -> Base | None:
-        """The base of an image, None for `FROM scratch`."""
-        if not (text := base_of(spec)):
-            return None
+    async def of(self, spec: Spec) -> Base:
+        """The base of an image that has one."""
+        text = base_of(spec)
         with _named(spec.settings.dockerfile, text, f" ({spec.arch.name})"):
             platform = spec.arch.platform
             return await self.content.once(("base", text, platform), lambda: self._base(text, platform))
@@ -87,7 +86,7 @@ class Bases:
         if isinstance(resolved.parsed, Manifest):
             config = await self._config(resolved, await self._manifest(resolved, UNKNOWN))
             platform = parse_config(config.data).platform
-            has = {normal(platform): platform}
+            has = {platform.normal: platform}
         missing = [each for each in platforms if not has.keys() & {*usable_on(each)}]
         if missing:
             raise ImageError(
@@ -103,7 +102,7 @@ class Bases:
         repository, blob = resolved.reference.repository, await self._manifest(resolved, platform)
         config = await self._config(resolved, blob)
         parsed, layers = parse_config(config.data), _image_manifest(blob).layers
-        if normal(parsed.platform) not in usable_on(platform):
+        if parsed.platform.normal not in usable_on(platform):
             raise ImageError(f"{resolved}: config: found platform {parsed.platform}, expected {platform}")
         if len(parsed.diff_ids) != len(layers):
             raise ImageError(f"{resolved}: config: found {len(parsed.diff_ids)} diff_ids, expected {len(layers)}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
 from build.cache.blobs import Blobs
 from build.cache.cache import Cache
+from build.engines.engine import Pull
 from build.errors import ImageError, PublishError
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.parse import media_type_of
@@ -19,12 +19,6 @@ from build.report import Report
 from build.stores.store import SMALL, Source
 
 T = TypeVar("T")
-
-
-class Pull(Enum):
-    """When a registry is asked what a tag refers to: in each run, if the cache does not know, or never."""
-
-    ALWAYS, MISSING, NEVER = "always", "missing", "never"
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from build.cache.cache import Cache, key_of
 from build.cache.inputs import changes, remember, remembered
@@ -31,13 +32,11 @@ from build.daemon.images import (
     tag_image,
     was_pushed,
 )
-from build.engines.bases import Bases
-from build.engines.content import Pull
-from build.engines.engine import Built
+from build.engines.engine import Built, Pull
 from build.engines.published import fetch_image
 from build.engines.startable import check_assembled, check_saved
 from build.errors import BuildError, ImageError, PublishError, UsageError, all_of
-from build.image.assemble import SCRATCH, assemble, image_inputs, plain_base, rendered
+from build.image.assemble import SCRATCH, assemble, base_of, image_inputs, plain_base, rendered
 from build.image.spec import Spec
 from build.oci.descriptor import digest_of
 from build.oci.image import Image
@@ -51,6 +50,9 @@ from build.stores.registry.credentials import Credentials
 from build.stores.store import Store
 from build.system import write_whole
 
+if TYPE_CHECKING:
+    from build.engines.bases import Bases
+
 
 @dataclass(frozen=True)
 class DockerEngine:
@@ -61,7 +63,7 @@ class DockerEngine:
     """
 
     connect: Callable[[], Awaitable[Daemon]]
-    bases: Bases
+    bases: Callable[[], Bases]
     pull: Pull | None
     credentials: Callable[[Repository], Awaitable[Credentials | None]]
     cache: Cache
@@ -88,7 +90,7 @@ class DockerEngine:
         """See `Engine`. Where the daemon builds, it finds the bases by itself, unless nothing may be pulled."""
         based = [spec for spec in specs if plain_base(spec) != SCRATCH]
         if based and await has_containerd_store(await self.connect()):
-            await self.bases.prepare(based)
+            await self.bases().prepare(based)
             return
         for name in dict.fromkeys(name for spec in based for name in _parents(rendered(spec))):
             if name.startswith(("oci:", ARCHIVE)):
@@ -132,7 +134,7 @@ class DockerEngine:
 
     async def _load(self, daemon: Daemon, spec: Spec, binary: Binary) -> Built:
         """Assemble the image and load it under all its names, unless it is there. Raises ImageError."""
-        base = await self.bases.of(spec)
+        base = await self.bases().of(spec) if base_of(spec) else None
         check = partial(check_assembled, spec, base=base)
         work = partial(assemble, spec, binary.data, binary.digest, self.cache, check, base)
         image = await asyncio.to_thread(work) if base else work()

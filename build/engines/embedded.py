@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from build.cache.cache import Cache
 from build.cache.inputs import Inputs
 from build.compilers import elf
 from build.compilers.binary import Binary
-from build.engines.bases import Bases
 from build.engines.engine import Built
 from build.engines.files import keep
 from build.engines.startable import check_assembled
 from build.errors import ImageError, UsageError
-from build.image.assemble import assemble, image_inputs
+from build.image.assemble import assemble, base_of, image_inputs
 from build.image.spec import Spec
 from build.oci.image import Image
 from build.oci.media_types import OCI, Format
@@ -26,13 +26,16 @@ from build.report import Result
 from build.stores.archive.write import Entry, archive, write_archive, write_archive_file
 from build.stores.store import Store
 
+if TYPE_CHECKING:
+    from build.engines.bases import Bases
+
 
 @dataclass(frozen=True)
 class Embedded:
-    """Assembles images and publishes them to any store. A `dry` run writes no files."""
+    """Assembles images and publishes them to any store. A `dry` run writes no files. `bases` are for FROM."""
 
     cache: Cache
-    bases: Bases
+    bases: Callable[[], Bases]
     dry: bool
 
     def accept(self, tag: Tag, form: Format) -> None:
@@ -53,12 +56,13 @@ class Embedded:
 
     async def prepare(self, specs: Sequence[Spec]) -> None:
         """See `Engine`."""
-        await self.bases.prepare(specs)
+        if based := [spec for spec in specs if base_of(spec)]:
+            await self.bases().prepare(based)
 
     async def make(self, spec: Spec, binary: Binary) -> Built:
         """Assemble the image, or take it from the cache. Raises ElfError or ImageError."""
 
-        base = await self.bases.of(spec)
+        base = await self.bases().of(spec) if base_of(spec) else None
 
         def check(image: Image, files: Mapping[str, bytes]) -> None:
             elf.check(binary.data, spec.arch.elf, spec.binary_path)

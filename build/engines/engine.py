@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -14,6 +15,13 @@ from build.oci.media_types import Format
 from build.oci.reference import Repository, Tag
 from build.report import Result
 from build.stores.store import Store
+
+
+class Pull(Enum):
+    """When a registry is asked what a tag of FROM refers to: in each run, if the cache does not know, or never."""
+
+    ALWAYS, MISSING, NEVER = "always", "missing", "never"
+
 
 T = TypeVar("T", contravariant=True)  # noqa: PLC0105
 

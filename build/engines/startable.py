@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from build.compilers import elf, variant
 from build.errors import BuildError
-from build.image.base import Base
 from build.image.spec import Spec
 from build.oci.descriptor import Blob
 from build.oci.image import Image
 
 if TYPE_CHECKING:
+    from build.image.base import Base
     from build.image.rootfs import Files
 
 # The media types of layers, by the first bytes of a layer.

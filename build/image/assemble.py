@@ -13,12 +13,12 @@ from build.cache.inputs import Inputs
 from build.cache.installed import version
 from build.daemon.ignore import IGNORE_FILE
 from build.errors import ImageError
-from build.image.base import Base
 from build.image.spec import Spec
 from build.oci.descriptor import Blob, digest_of
 from build.oci.image import Image, Origin, dump, image_of
 
 if TYPE_CHECKING:
+    from build.image.base import Base
     from build.image.dockerfile.syntax import Dockerfile
 
 # Packages, with the name on PyPI if it differs. Their versions are inputs, because they affect or check the image.
@@ -193,9 +193,12 @@ def _template_line(spec: Spec, line: int) -> int:
 
 def _states(spec: Spec, sources: Iterable[str]) -> Mapping[str, str]:
     """What a layer depends on of each of these sources of COPY, except of those that are not there."""
+    wanted = list(sources)
+    if not wanted:  # as a rule: there is the binary, which is no source
+        return {}
     from build.image.dockerfile.context import state
 
-    states = {source: state(spec.root, source) for source in sources}
+    states = {source: state(spec.root, source) for source in wanted}
     return {source: found for source, found in states.items() if found}
 
 

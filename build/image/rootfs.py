@@ -5,7 +5,7 @@ Only file locations are kept: nothing is unpacked, and memory grows with the num
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from build.errors import ImageError
@@ -128,6 +128,20 @@ class Files:
                 children[name] = replace(node, children=None if node.children is None else dict(node.children))
             pending += children.values()
         return other
+
+    def walk(self) -> Iterator[tuple[str, int, Location | str | bool]]:
+        """Path and permission bits of everything below the root, in the order of paths, links not followed.
+
+        With it, the location of a file, the target of a symlink, or else whether it is a folder.
+        """
+        pending = [("", self._root)]
+        while pending:
+            path, node = pending.pop()
+            if path:
+                symlink = node.children is not None if node.target is None else node.target
+                yield path, node.mode, node.location or symlink
+            below = sorted((node.children or {}).items(), reverse=True)
+            pending += [(f"{path}/{name}", child) for name, child in below]
 
     def _new(self, name: str, mode: int, target: str = "") -> _Node:
         self._entries += 1

@@ -131,6 +131,32 @@ _SHARED = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class Content:
+    """A manifest of any kind, with all that it leads to.
+
+    `manifests` are those below it, of which each comes after what it refers to, and `blobs` is the rest, each once.
+    """
+
+    manifest: Blob
+    manifests: tuple[Blob, ...]
+    blobs: tuple[Blob, ...]
+
+    @property
+    def digest(self) -> str:
+        """The digest of the manifest."""
+        return self.manifest.digest
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The descriptor in a layout's index.json."""
+        return self.manifest.descriptor()
+
+
+# What a tag may refer to.
+Target = Image | Index | Content
+
+
 def image_of(
     config: Mapping[str, Any],
     layers: Sequence[Layer],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from build.errors import ImageError
@@ -79,6 +80,12 @@ def parse_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | Man
     return _manifest(config, _required(members, "layers", list), "layers", kind)
 
 
+def parse_annotations(data: bytes) -> Mapping[str, str]:
+    """The annotations of a manifest or an index."""
+    annotations = _optional(parse(data, MANIFEST), "annotations", dict, {})
+    return {name: _optional(annotations, name, str, "") for name in annotations}
+
+
 def parse_artifact(data: bytes) -> Manifest:
     """The parsed artifact manifest (image-spec 1.1.0-rc2, artifact.md); `layers` are its blobs."""
     members = parse(data, MANIFEST)
@@ -118,6 +125,15 @@ def parse_config(data: bytes) -> Config:
         path=environment.get("PATH"),
         folder=_optional(settings, "WorkingDir", str, "") or "/",
     )
+
+
+def parse_time(text: str) -> int | None:
+    """A time of RFC 3339, as in `created`, in seconds since the epoch; None if it is something else."""
+    try:
+        time = datetime.fromisoformat(text)
+        return int(time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC).timestamp())
+    except (ValueError, OverflowError):
+        return None
 
 
 def check_version(members: Mapping[str, Any]) -> None:

@@ -33,6 +33,19 @@ class Platform:
         """The platform that an image config, or the `platform` of a descriptor, declares."""
         return cls(*(fields.get(name) or "" for name in ("os", "architecture", "variant")))
 
+    @property
+    def normal(self) -> Platform:
+        """The platform with the variant that is implied if it names none, as in containerd's platforms.Normalize.
+
+        Here the implied variant is written out, where containerd leaves out v1 and v8.
+        """
+        variant = self.variant or _IMPLIED.get(self.architecture, "")
+        if self.architecture in _IMPLIED:
+            variant = f"v{variant.removeprefix('v')}"
+            if self.architecture == "arm64":
+                variant = variant.removesuffix(".0")
+        return Platform(self.os, self.architecture, variant)
+
     def fields(self) -> dict[str, str]:
         """The members of the JSON object; an empty variant is omitted."""
         fields = {"architecture": self.architecture, "os": self.os}
@@ -42,25 +55,12 @@ class Platform:
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))
 
 
-def normal(platform: Platform) -> Platform:
-    """The platform with the variant that is implied if it names none, as in containerd's platforms.Normalize.
-
-    Here the implied variant is written out, where containerd leaves out v1 and v8.
-    """
-    variant = platform.variant or _IMPLIED.get(platform.architecture, "")
-    if platform.architecture in _IMPLIED:
-        variant = f"v{variant.removeprefix('v')}"
-        if platform.architecture == "arm64":
-            variant = variant.removesuffix(".0")
-    return Platform(platform.os, platform.architecture, variant)
-
-
 def usable_on(platform: Platform) -> list[Platform]:
     """The normal platforms whose programs run on `platform`, the best first, as in containerd's platforms.Only.
 
     Those of another architecture, such as 386 on amd64, are left out: an image is for one architecture.
     """
-    platform = normal(platform)
+    platform = platform.normal
     variants = [platform.variant]
     major, _, minor = platform.variant.removeprefix("v").partition(".")
     if major.isdecimal() and (not minor or (minor.isdecimal() and platform.architecture == "arm64")):

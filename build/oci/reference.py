@@ -129,6 +129,15 @@ def check_registry(text: str) -> str:
     return text
 
 
+def is_reference(text: str) -> bool:
+    """Whether `text` has a tag or a digest, or an archive's entry; a registry, a folder or a file alone has none."""
+    for kind in ("oci:", ARCHIVE):
+        if text.startswith(kind):
+            return not {":", "@"}.isdisjoint(text.removeprefix(kind))
+    _, slash, name = text.rpartition("/")
+    return "@" in text or bool(slash and ":" in name)
+
+
 @dataclass(frozen=True)
 class Reference:
     """A tag or a digest in a repository; if both are given, the digest takes precedence.

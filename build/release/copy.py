@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import filecmp
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
 from build.config.arches import Arch, ImageSettings, Settings
@@ -19,14 +15,14 @@ from build.errors import ImageError, PublishError, UsageError, all_of
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Image, Index
 from build.oci.media_types import FORMATS, INDEXES, OCI
-from build.oci.parse import parse_config, parse_manifest
+from build.oci.parse import parse_config, parse_manifest, parse_time
 from build.oci.reference import ARCHIVE, NAME, TAG, Tag, archive_file
 from build.oci.tar import LARGEST
-from build.report import Report, Result
+from build.release.archive import Destination, write
+from build.report import Result
 from build.stores.archive.archive import Archive
-from build.stores.archive.write import Entry, write_archive_file
+from build.stores.archive.write import Entry
 from build.stores.store import Source
-from build.system import replacing
 
 
 async def contents(source: Source, registry: str, origins: Sequence[Release], settings: Settings) -> list[Release]:
@@ -176,16 +172,6 @@ def refuse_docker_format(index: Index, tag: Tag) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Destination:
-    """The archive to write. Only with `overwrite` it replaces a file with other content; `dry` writes nothing."""
-
-    file: Path
-    overwrite: bool
-    dry: bool
-    report: Report
-
-
 async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destination, spool: Path) -> list[Result]:
     """Write the releases to one archive; the same releases from any source give the same bytes.
 
@@ -198,21 +184,10 @@ async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destin
             wanted += zip(map(each.arch_tag, release.arches), release.arches, index.images, strict=True)
     entries = [Entry(each, *[_name(tag)] * 2) for tag, _, each in wanted]
     time = max(_created(image) for index in indexes for image in index.images)
-    packed = spool / "packed.tar"
-    size = await asyncio.to_thread(_pack, entries, time, packed)
-    change = await asyncio.to_thread(_change, to.file, packed)
-    if change == "moved" and not to.overwrite:
-        tag, first = releases[0].list_tag(), indexes[0].images[0]
-        notes = await other_revision(Archive(to.file), tag.repository, tag.name, first)
-        raise PublishError(
-            f"{to.file}: found a file that is not this release, expected the same or none"
-            + "".join(f"\n  {note}" for note in notes)
-            + "\n  use another file, or replace this one with --overwrite"
-        )
-    if change != "kept" and not to.dry:
-        await asyncio.to_thread(_move, packed, to.file)
-    outcome = "unchanged" if change == "kept" else f"{'would be ' if to.dry else ''}{change}"
-    to.report(f"{releases[0].registry}: {outcome}, {size} bytes")
+    tag, first = releases[0].list_tag(), indexes[0].images[0]
+    change = await write(
+        entries, time, to, spool, lambda: other_revision(Archive(to.file), tag.repository, tag.name, first)
+    )
     return [
         Result(
             str(tag),
@@ -226,26 +201,6 @@ async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destin
     ]
 
 
-def _pack(entries: Sequence[Entry], time: int, packed: Path) -> int:
-    """Write an archive to the new file `packed`; return its size in bytes."""
-    write_archive_file(packed, entries, time)
-    return packed.stat().st_size
-
-
-def _move(packed: Path, file: Path) -> None:
-    with replacing(file) as temporary:
-        shutil.move(packed, temporary)
-
-
-def _change(file: Path, packed: Path) -> str:
-    """What writing `file` changes: "pushed" if there is none, "moved" if it differs, "kept" if it is the same."""
-    if not file.exists() and not file.is_symlink():
-        return "pushed"
-    if not file.is_file():
-        raise PublishError(f"{file}: found something that is not a file, expected an archive or nothing")
-    return "kept" if filecmp.cmp(file, packed, shallow=False) else "moved"
-
-
 def _line(entry: Descriptor) -> str:
     """An entry of a manifest list as one line for comparisons and messages."""
     return f"{entry.digest} ({entry.media_type}, {entry.size} bytes, {entry.platform or 'no platform'})"
@@ -253,8 +208,4 @@ def _line(entry: Descriptor) -> str:
 
 def _created(image: Image) -> int:
     """The time in an image's config (config.md, "created"), in seconds since the epoch; 0 if there is none."""
-    try:
-        time = datetime.fromisoformat(parse_config(image.config.data).created)
-    except ValueError:
-        return 0
-    return min(max(int(time.replace(tzinfo=time.tzinfo or UTC).timestamp()), 0), LARGEST)
+    return min(max(parse_time(parse_config(image.config.data).created) or 0, 0), LARGEST)

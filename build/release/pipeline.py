@@ -23,7 +23,7 @@ from build.report import Event, Result, silent
 from build.stores.store import Source
 
 if TYPE_CHECKING:
-    from build.release import copy as archives
+    from build.release import archive as archives
     from build.release.verify import Verification
 
 # The same release in each registry.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from build.oci.descriptor import Blob, Descriptor
-from build.oci.image import Image, Index
+from build.oci.image import Target
 from build.oci.reference import Reference, Repository
 
 # Bytes. A larger blob is never held in memory: it is streamed to and from a file.
@@ -41,10 +41,13 @@ class Source(Protocol):
 
 @runtime_checkable
 class Listing(Protocol):
-    """Where it is known what there is: in layouts and archives."""
+    """Where it is known what there is."""
 
     async def references(self, repository: Repository) -> list[Reference]:
-        """Everything in a layout or an archive; raise PublishError if its index can't be read."""
+        """Everything in a layout or an archive, or the tags of a registry's repository; none if there is none.
+
+        Raises PublishError if the index can't be read, or the registry does not list its tags.
+        """
 
 
 class Store(Source, Protocol):
@@ -76,5 +79,5 @@ class Store(Source, Protocol):
     async def put_manifest(self, repository: Repository, content: Blob) -> None:
         """Store a manifest under its digest; what it refers to is stored already."""
 
-    async def put_tag(self, repository: Repository, name: str, target: Image | Index) -> None:
+    async def put_tag(self, repository: Repository, name: str, target: Target) -> None:
         """Make the tag `name` refer to `target`; what its manifest refers to is stored already."""

@@ -25,7 +25,8 @@ def example(checkout: Checkout, task: str) -> list[str]:
 def test_every_example_works(checkout: Checkout, recorder: Recorder) -> None:
     """In the tasks' order a release is there before one needs it; what takes a daemon or root is read, not run."""
     ran = []
-    checkout("all-push", REGISTRY=f"{recorder.host}/team")
+    for tag in ("3.0", "3.1"):
+        checkout("all-push", REGISTRY=f"{recorder.host}/team", TAG=tag)
     for task in TASKS:
         words = example(checkout, task)
         assert task in words
@@ -60,6 +61,8 @@ printf '%%s\\n' "${COMPREPLY[@]}"
         ("container --format ''", ["oci", "docker"]),
         ("verify --with n", ["namespaces"]),
         ("matrix --for gith", ["github"]),
+        ("copy --platform linux/a", ["linux/amd64", "linux/arm/v7", "linux/arm64"]),
+        ("ret", ["retag"]),
         ("build --arch arm --com", ["--compiler"]),
     ],
 )

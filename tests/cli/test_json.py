@@ -37,6 +37,9 @@ TASKS: dict[str, tuple[str, set[str]]] = {
     "all-push": ("all-push", {"list", "image"}),
     "plan": ("plan", {"file", "list", "image"}),
     "copy": ("copy oci:dist oci-archive:release.tar", {"list", "image"}),
+    "tags": ("tags", {"tag"}),
+    "retag": ("retag oci:dist/pause:3.1 stable", {"list"}),
+    "diff": ("diff oci:dist/pause-amd64:3.1 oci:dist/pause:3.1", {"difference"}),
     "verify": ("verify --arch amd64 --allow-not-run", {"run"}),
     "check": ("check", {"list", "image"}),
     "use": ("use", {"setting"}),
@@ -76,7 +79,7 @@ def test_one_document_for(checkout: Checkout, recorder: Recorder, task: str) -> 
     environment = {"ALL_ARCH": "amd64 arm", "REV": "same"}
     if task == "use":
         environment["REGISTRY"] = recorder.host
-    if task in ("push-manifest", "copy", "check", "use", "clean"):
+    if task in ("push-manifest", "copy", "check", "tags", "retag", "diff", "use", "clean"):
         checkout("all-push", **environment)
     run = checkout(*words.split(), "--json", **environment)
     found = document(run)

@@ -221,8 +221,8 @@ def test_without_git_the_message_says_what_to_set(checkout: Checkout) -> None:
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("COPY nosuch /a", "nosuch: no such file in the checkout"),
-        ("COPY docs /a", "docs: found a folder, expected a file"),
+        ("COPY nosuch /a", "COPY nosuch: no such file in the checkout"),
+        ("COPY docs /a", "COPY docs: .dockerignore excludes it from the build context"),
         ("ENTYPOINT x", "unknown instruction 'ENTYPOINT': did you mean 'ENTRYPOINT'?"),
     ],
 )
@@ -234,14 +234,15 @@ def test_a_mistake_in_the_dockerfile_is_located_in_its_template(checkout: Checko
 
 def test_a_copied_file_that_is_gone_is_named(checkout: Checkout) -> None:
     checkout.edit("Dockerfile.j2", "USER ", "COPY README.md /a\nUSER ")
+    checkout.edit(".dockerignore", "!pause.c\n", "!pause.c\n!README.md\n")
     checkout("container")
     (checkout.root / "README.md").unlink()
-    assert "Dockerfile.j2:4 (amd64): README.md: no such file" in checkout.refuses(1, "container")
+    assert "Dockerfile.j2:4 (amd64): COPY README.md: no such file" in checkout.refuses(1, "container")
 
 
 def test_what_the_dockerfile_may_not_say_is_named(checkout: Checkout) -> None:
     for old, new, word in (
-        ("FROM scratch", "FROM debian", "debian"),
+        ("FROM scratch", "FROM debian AS build\nFROM scratch", "FROM scratch"),
         ("USER ", "RUN true\nUSER ", "RUN"),
     ):
         checkout.edit("Dockerfile.j2", old, new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from build.oci.platform import Platform, normal, usable_on
+from build.oci.platform import Platform, usable_on
 
 
 def of(text: str) -> Platform:
@@ -42,4 +42,4 @@ def test_the_order_of_preference(platform: str, variants: str) -> None:
     ],
 )
 def test_spellings_of_one_platform(platform: str, same: str) -> None:
-    assert normal(of(platform)) == normal(of(same))
+    assert of(platform).normal == of(same).normal

@@ -217,7 +217,7 @@ def test_a_file_is_replaced_only_with_overwrite(layouts: str, digests: list[str]
     (checkout.root / "mine").write_text("mine")
     (checkout.root / "folder").mkdir()
     message = checkout.refuses(1, "copy", layouts, "oci-archive:mine")
-    for word in (str(checkout.root / "mine"), "not this release", "--overwrite"):
+    for word in (str(checkout.root / "mine"), "not this copy", "--overwrite"):
         assert word in message
     assert (checkout.root / "mine").read_text() == "mine"
     assert list(checkout("copy", layouts, "oci-archive:mine", "--overwrite").digests.values()) == digests
@@ -313,7 +313,10 @@ def test_clean_keeps_archives(layouts: str, checkout: Checkout) -> None:
     ("words", "expected"),
     [
         (["oci:dist", "oci-archive:"], "expected oci-archive:FILE"),
-        (["oci-archive:a:b.tar", "oci:dist"], "expected oci-archive:FILE"),
+        (
+            ["oci-archive:a:b.tar", "oci:dist"],
+            "copy REGISTRY REGISTRY, each HOST[:PORT][/PATH], oci:FOLDER or oci-archive:FILE",
+        ),
         (["oci:dist", "oci-archive:folder/"], "expected oci-archive:FILE"),
         (["release.tar", "oci:dist"], "oci-archive:release.tar"),
         (["oci:dist", "out/release.tar"], "oci-archive:out/release.tar"),

@@ -105,6 +105,7 @@ def test_it_shows_what_changed(
 def test_files_in_the_image_are_inputs(checkout: Checkout) -> None:
     checkout.edit("Dockerfile.j2", "USER ", "COPY NOTICE /NOTICE\nUSER ")
     checkout.edit(".dockerignore", "!pause.c", "!pause.c\n!NOTICE")
+    checkout.edit(".dockerignore", "!pause.c\n", "!pause.c\n!NOTICE\n")
     (checkout.root / "NOTICE").write_text("one\n")
     words = ("plan", "--arch", "amd64", "--rev", "old", "--json")
     checkout("all-push", *words[1:-1])

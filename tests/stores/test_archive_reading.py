@@ -26,7 +26,7 @@ from build.oci.image import Image, dump
 from build.oci.media_types import DOCKER, OCI
 from build.oci.platform import Platform
 from build.oci.reference import Repository
-from build.release.copy import Destination
+from build.release.archive import Destination
 from build.release.pipeline import pack
 from build.report import silent
 from build.stores.archive.archive import Archive
@@ -65,7 +65,7 @@ def copied(data: bytes, folder: Path) -> list[str]:
     (folder / "in.tar").write_bytes(data)
     (folder / "out.tar").unlink(missing_ok=True)
     try:
-        to = Destination(folder / "out.tar", overwrite=True, dry=False, report=silent)
+        to = Destination("out.tar", folder / "out.tar", overwrite=True, dry=False, report=silent)
         with TemporaryDirectory() as scratch:
             packing = pack([release("in.tar")], Archive(folder / "in.tar"), [release("out.tar")], to, Path(scratch))
             made = asyncio.run(packing)

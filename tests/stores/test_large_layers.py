@@ -139,3 +139,15 @@ def test_a_large_layer_of_a_base_is_built_upon(checkout: Checkout, folder: Path,
         assert resident(checkout, "push", "--arch", "amd64", "--registry", f"{host}/a", "--tag", "3.2") < RESIDENT
     assert (checkout.root / "bin/pause-amd64.tar").stat().st_size > LAYER
     checkout("clean")
+
+
+def test_a_large_layer_is_copied_by_reference_and_compared(checkout: Checkout, folder: Path, release: Path) -> None:
+    listed = layout_tags(release / "pause")["3.1"]
+    with registry(folder / "registry", storage={"filesystem": {"rootdirectory": str(folder / "storage")}}) as host:
+        pushed = resident(checkout, "copy", f"oci:{release}/pause:3.1", f"{host}/a:1")
+        assert pushed < RESIDENT
+        pulled = resident(checkout, "copy", f"{host}/a:1", f"oci-archive:{folder}/a.tar")
+        assert pulled < RESIDENT
+        compared = resident(checkout, "diff", "oci:dist/pause-amd64:3.1", f"{host}/a:1")
+        assert compared < RESIDENT
+    assert checkout("tags", f"oci-archive:{folder}/a.tar").stdout.startswith(f"oci-archive:{folder}/a.tar:a:1@{listed}")

@@ -16,6 +16,7 @@ from tests.support.fronts import Asked, Handler, Said, listening
 from tests.support.reading import digest
 
 _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+|uploads/.*)")
+_TAGS = re.compile(r"/v2/(?P<name>.+)/tags/list")
 Headers = list[tuple[str, str]]
 
 
@@ -67,6 +68,9 @@ class Model:
     gather: int = 1
     in_flight: int = 0
     most: int = 0
+    # The most tags in a page, whatever is asked for; and the URL of the next page, of which {} is the path and query.
+    page: int = 1000
+    next_page: str = "{}"
     _seen: Counter[str] = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock)
     _moved: Condition = field(default_factory=Condition)
@@ -104,6 +108,8 @@ class Model:
         parts = urlsplit(asked.path)
         if parts.path == "/token":
             return self._token(parse_qs(parts.query)["scope"])
+        if listed := _TAGS.fullmatch(parts.path):
+            return self._list(listed["name"], parts.path, parse_qs(parts.query))
         found = _PATH.fullmatch(parts.path)
         if not found:
             return Said(200, [], b"{}")
@@ -117,6 +123,16 @@ class Model:
         if kind == "manifests":
             return self._put(has, asked, reference) if asked.method == "PUT" else self._get(has, asked, reference)
         return self._blob(name, has, asked, reference, query)
+
+    def _list(self, name: str, path: str, query: dict[str, list[str]]) -> Said:
+        if name not in self.repositories:
+            return refused(404, "NAME_UNKNOWN")
+        most = min(self.page, int(query.get("n", ["1000"])[0]))
+        tags = [tag for tag in sorted(self.repositories[name].tags) if tag > query.get("last", [""])[0]]
+        page, left = tags[:most], tags[most:]
+        following = self.next_page.format(f"{path}?n={most}&last={page[-1]}") if left else ""
+        link = [("Link", f'<{following}>; rel="next"')] if left else []
+        return Said(200, link, json.dumps({"name": name, "tags": page}).encode())
 
     def _token(self, scopes: list[str]) -> Said:
         for scope in scopes:

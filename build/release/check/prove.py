@@ -16,7 +16,7 @@ from build.image.rootfs import Files
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.media_types import LARGEST_MANIFEST, is_gzip
 from build.oci.parse import NO_CONFIG, Config, Manifest, parse_config
-from build.oci.platform import UNKNOWN, Platform, normal
+from build.oci.platform import UNKNOWN, Platform
 from build.oci.reference import Repository
 from build.stores.store import Source
 
@@ -183,7 +183,7 @@ def _platform(subject: Subject, found: Platform) -> Iterator[Finding]:
         text = f"platform: found {found} in the config, expected {subject.arch.platform} for arch {subject.arch.name}"
         yield subject.fault(config, text)
     listed = subject.listed
-    if listed and normal(found) != normal(listed):
+    if listed and found.normal != listed.normal:
         yield subject.fault(config, f"platform: found {found} in the config, expected {listed} of the list's entry")
     elif listed and found != listed:
         yield subject.note(config, f"platform: {found} in the config is equivalent to {listed} in the list")

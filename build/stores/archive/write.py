@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from build.oci.descriptor import Blob
-from build.oci.image import Image, Index, dump
+from build.oci.image import Content, Image, Target, dump
 from build.oci.layout import OCI_LAYOUT, REF_NAME, blob_path
 from build.oci.reference import full_name
 from build.oci.tar import write_tar
@@ -22,12 +22,12 @@ from build.system import replacing
 
 @dataclass(frozen=True)
 class Entry:
-    """An image or a manifest list in an archive.
+    """An image, a manifest list or any other content in an archive.
 
     `name` is the [HOST/]NAME:TAG that it loads as, `reference` finds it in the layout (annotations.md, "ref.name").
     """
 
-    target: Image | Index
+    target: Target
     name: str
     reference: str
 
@@ -44,9 +44,7 @@ def write_archive(output: BinaryIO, entries: Sequence[Entry], time: int) -> None
 
     The same entries give the same bytes.
     """
-    images = [image for entry in entries for image in _images(entry.target)]
-    blobs = [entry.target.manifest for entry in entries] + [image.manifest for image in images]
-    blobs += [blob for image in images for blob in image.blobs]
+    blobs = [blob for entry in entries for blob in (entry.target.manifest, *_below(entry.target))]
     saved = [_saved(entry.target, entry.name) for entry in entries if isinstance(entry.target, Image)]
     files = {
         "oci-layout": _blob(OCI_LAYOUT),
@@ -75,8 +73,12 @@ def _saved(image: Image, name: str) -> dict[str, object]:
     return {"Config": blob_path(image.config.digest), "RepoTags": [full_name(name)], "Layers": layers}
 
 
-def _images(target: Image | Index) -> Sequence[Image]:
-    return target.images if isinstance(target, Index) else (target,)
+def _below(target: Target) -> Sequence[Blob]:
+    if isinstance(target, Image):
+        return target.blobs
+    if isinstance(target, Content):
+        return (*target.manifests, *target.blobs)
+    return [blob for image in target.images for blob in (image.manifest, *image.blobs)]
 
 
 def _blob(data: bytes) -> Blob:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from build.oci.descriptor import Blob, Descriptor
-from build.oci.image import Image, Index
+from build.oci.image import Target
 from build.oci.layout import name_of
 from build.oci.reference import Reference, Repository
 from build.stores.layout import manifest, tag
@@ -76,7 +76,7 @@ class Layout:
         """See `Store`."""
         write_blob(self._folder(repository), content)
 
-    async def put_tag(self, repository: Repository, name: str, target: Image | Index) -> None:
+    async def put_tag(self, repository: Repository, name: str, target: Target) -> None:
         """See `Store`."""
         await asyncio.to_thread(tag.put_tag, self._folder(repository), name, target)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from build.errors import ImageError, PublishError
-from build.oci.image import Image, Index, dump
+from build.oci.image import Target, dump
 from build.oci.layout import OCI_LAYOUT, REF_NAME, name_of
 from build.oci.media_types import OCI
 from build.oci.strict import MANIFEST, parse
@@ -33,7 +33,7 @@ def digest(folder: Path, tag: str) -> str | None:
     return str(found[0]["digest"]) if unambiguous and _is_complete(folder, index, found[0]) else None
 
 
-def put_tag(folder: Path, tag: str, target: Image | Index) -> None:
+def put_tag(folder: Path, tag: str, target: Target) -> None:
     """Make `tag` refer to `target`."""
     with locked(folder):
         write_blob(folder, target.manifest)

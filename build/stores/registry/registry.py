@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from build.oci.descriptor import Blob, Descriptor
-from build.oci.image import Image, Index
-from build.oci.reference import Repository
+from build.oci.image import Target
+from build.oci.reference import Reference, Repository
 from build.stores.http.access import Access
 from build.stores.registry import manifest, tag
 from build.stores.registry.blob import Uploads, pull_blob, push_blob
@@ -43,6 +43,10 @@ class Registry:
         """See `Store`."""
         return await manifest.pull_manifest(self._session, repository, reference)
 
+    async def references(self, repository: Repository) -> list[Reference]:
+        """See `Listing`."""
+        return [Reference(repository, name) for name in await tag.names(self._session, repository)]
+
     async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:
         """See `Store`."""
         return await pull_blob(self._session, repository, descriptor, spool)
@@ -67,7 +71,7 @@ class Registry:
         """See `Store`."""
         await manifest.push_manifest(self._session, repository, content.digest, content)
 
-    async def put_tag(self, repository: Repository, name: str, target: Image | Index) -> None:
+    async def put_tag(self, repository: Repository, name: str, target: Target) -> None:
         """See `Store`."""
         await manifest.push_manifest(self._session, repository, name, target.manifest)
 

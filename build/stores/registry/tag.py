@@ -1,12 +1,24 @@
-"""Tags in a registry (distribution-spec, "Checking if content exists in the registry")."""
+"""Tags in a registry (distribution-spec, "Checking if content exists in the registry", "Listing Tags")."""
 
 from __future__ import annotations
 
-from build.oci.reference import Repository
+import json
+import re
+from functools import partial
+from urllib.parse import urlsplit
+
+from build.errors import PublishError
+from build.oci.reference import TAG, Repository
 from build.stores.http.failures import NotVisibleError
 from build.stores.http.messages import Request
+from build.stores.http.urls import resolved
 from build.stores.registry.manifest import ACCEPT, pull_once
 from build.stores.registry.session import Session, told_digest
+
+# A page of tags, and all of them.
+_PAGE, _MOST_TAGS = 1000, 100_000
+# A link to the next page (RFC 8288, 3).
+_NEXT = re.compile(r"""<([^>]*)>\s*;[^,]*?\brel\s*=\s*"?next\b""", re.IGNORECASE)
 
 # Some registries refuse HEAD, or have nothing to say to it where GET finds a manifest.
 _ASK_WITH_GET = (204, 400, 403, 404, 405, 501)
@@ -31,6 +43,38 @@ async def settled_digest(
         return found
 
     return await session.http.retries.retried(settled)
+
+
+async def names(session: Session, repository: Repository) -> list[str]:
+    """All tags, in the registry's order, page by page; none if there is no such repository."""
+    found: dict[str, None] = {}
+    asked, path = set[str](), f"tags/list?n={_PAGE}"
+    while path:
+        asked.add(path)
+        page, path = await session.http.retries.retried(partial(_page, session, repository, path))
+        found.update(dict.fromkeys(page))
+        if path in asked:
+            raise PublishError(f"{repository}: its list of tags does not end: the next page is one that was before")
+        if len(found) > _MOST_TAGS:
+            raise PublishError(f"{repository}: found more than {_MOST_TAGS} tags, expected {_MOST_TAGS} at most")
+    return list(found)
+
+
+async def _page(session: Session, repository: Repository, path: str) -> tuple[list[str], str]:
+    """The tags of one page, and the path of the next one, empty if there is none."""
+    response = await session.send(repository, Request("GET", path), (200, 404))
+    if response.status == 404:
+        return [], ""
+    try:
+        tags = json.loads(response.data)["tags"] or []
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise PublishError(f"{repository}: its list of tags: found no JSON with tags, expected that") from None
+    if not isinstance(tags, list) or not all(isinstance(each, str) and TAG.fullmatch(each) for each in tags):
+        raise PublishError(f"{repository}: its list of tags: found something that is not a tag, expected tags only")
+    link = _NEXT.search(response.headers.get("link", ""))
+    # A registry behind a proxy may take its own address for another one: only path and query count.
+    following = resolved(response.url, link[1], "Link") if link else ""
+    return tags, urlsplit(following)._replace(scheme="", netloc="").geturl()
 
 
 async def _digest(session: Session, repository: Repository, tag: str, certain: bool) -> str | None:

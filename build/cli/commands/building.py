@@ -1,4 +1,4 @@
-"""One coroutine for each task: it reads the options and calls the pipeline.
+"""The tasks that build images and publish them, and those for what these leave here: toolchain, CI files, clean.
 
 Imports are inside the functions, so that they load while git runs, and `invoke --list` loads none of them.
 """
@@ -6,7 +6,6 @@ Imports are inside the functions, so that they load while git runs, and `invoke 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,12 +13,9 @@ from typing import TYPE_CHECKING
 from build.cli import options as given
 from build.cli import setup, tools
 from build.cli.options import Options
-from build.errors import UsageError
 
 if TYPE_CHECKING:
     from build.cli.ci import Job
-    from build.cli.nodes import Setting
-    from build.config.release import Release
     from build.oci.reference import Repository
     from build.release.clean import Removed
     from build.report import Result
@@ -99,71 +95,6 @@ async def push_manifest(options: Options) -> list[Result]:
             return results
 
 
-def _reference(options: Options) -> str:
-    """The reference that is given instead of the release, if any; raise UsageError if flags select a release, too."""
-    text = str(options.flags.get("reference") or "")
-    for flag in ("arch", "image", "registry", "tag"):
-        if text and options.flags.get(flag):
-            raise UsageError(f"--{flag} selects a part of the release, but {text!r} is a reference\n  omit one")
-    return text
-
-
-async def check(options: Options) -> list[Result]:
-    """Check a reference or the release; raise UsageError if options select both."""
-    from build.oci.reference import Reference
-    from build.release.check.check import check_reference, check_release
-    from build.release.side_by_side import each_separately
-    from build.system import scratch
-
-    text = _reference(options)
-    with scratch(given.scratch_base(options)) as folder:
-        async with setup.stores(options) as store:
-            if text:
-                reference = Reference.parse(text)
-                source = setup.source(options, reference.repository.host or text, store)
-                return await check_reference(source, reference, options.report, folder)
-
-            async def checked(releases: Sequence[Release]) -> list[Result]:
-                parts = {
-                    each.registry: check_release(each, store(each.registry), options.report, folder)
-                    for each in releases
-                }
-                return await each_separately("registries", parts, options.report)
-
-            images = {releases[0].image.name: checked(releases) for releases in setup.releases(options)}
-            return await each_separately("images", images, options.report)
-
-
-async def copy(options: Options) -> list[Result]:
-    """Copy releases from SRC to DST."""
-    from build.oci.reference import archive_file, check_registry
-    from build.release import pipeline
-    from build.release.copy import Destination, as_listed, contents, targets_of
-    from build.system import scratch
-
-    source, target = (check_registry(options.flags[side]) for side in ("src", "dst"))
-    origins = [origin for origin, _ in setup.releases(options, [source, target])]
-    file = archive_file(target)
-    if file:
-        given.expect_folder(options, target, file)
-    with scratch(given.scratch_base(options)) as folder:
-        async with setup.stores(options) as store:
-            origin = setup.source(options, source, store)
-            if not options.any("image", "arch", "all_arch", "tag"):
-                origins = await contents(origin, source, origins, given.settings(options))
-            else:
-                origins = as_listed(origin, origins)
-            targets = targets_of(origins, target, given.settings(options))
-            if file:
-                overwrite = bool(options.flags.get("overwrite"))
-                to = Destination(options.root / file, overwrite, options.dry, options.report)
-                return await pipeline.pack(origins, origin, targets, to, folder)
-            destinations = setup.destinations(options, targets, store)
-            results = await pipeline.copy(origins, origin, destinations, folder)
-            setup.remember(options, [target], on_disk_only=True)
-            return results
-
-
 async def matrix(options: Options) -> list[Job]:
     """The jobs of a CI matrix."""
     from build.cli.ci import fan_out
@@ -179,25 +110,6 @@ async def bake(options: Options) -> list[Result]:
         from build.release.bake import bake
 
         return bake(builds, tools.toolchain(options))
-
-
-async def use(options: Options) -> list[Setting]:
-    """Settings for nodes; raise UsageError for several images or registries, because a node uses only one."""
-    from build.cli.nodes import settings, settings_of
-    from build.cli.options import only
-    from build.oci.reference import Reference
-
-    if text := _reference(options):
-        reference = Reference.parse(text)
-        async with setup.stores(options) as store:
-            return await settings_of(reference, store(str(reference.repository)))
-    images = setup.releases(options)
-    only(releases[0].image for releases in images)
-    release, *others = images[0]
-    if others:
-        raise UsageError(f"{len(others) + 1} registries, expected one\n  run it once for each registry")
-    async with setup.stores(options) as store:
-        return await settings(release, store(release.registry))
 
 
 async def kube_cross(options: Options) -> list[Result]:
