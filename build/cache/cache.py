@@ -27,7 +27,8 @@ def key_of(*parts: str | bytes) -> str:
     hashed = hashlib.sha256()
     for part in parts:
         data = part.encode(errors="surrogateescape") if isinstance(part, str) else part  # names may be any bytes
-        hashed.update(b"%d:" % len(data) + data)
+        hashed.update(b"%d:" % len(data))
+        hashed.update(data)
     return hashed.hexdigest()
 
 
@@ -100,8 +101,7 @@ class Cache:
 def _read(path: str, key: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
-            entry = file.read()
+            checksum, data = file.read(_CHECKSUM_LENGTH), file.read()
     except OSError:
         return None
-    checksum, data = entry[:_CHECKSUM_LENGTH], entry[_CHECKSUM_LENGTH:]
     return data if checksum.decode("ascii", "replace") == key_of(key, data) else None

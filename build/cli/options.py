@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from build.errors import UsageError
 from build.report import Report, silent
 
 if TYPE_CHECKING:
-    from build.config.arches import Arch, ImageSettings, Settings
+    from build.config.arches import ImageSettings, Settings
     from build.stores.http.access import Access, Source
 
 # Seconds: the default limit for all requests to registries in a run, including waiting.
@@ -198,20 +198,6 @@ def only(selected: Iterable[ImageSettings]) -> ImageSettings:
 def _several(selected: Iterable[ImageSettings]) -> str:
     names = [image.name for image in selected]
     return f"found {len(names)} images ({', '.join(names)})"
-
-
-def arches(options: Options, settings: Settings, every_arch: bool) -> tuple[Arch, ...]:
-    """The selected rows. Without --arch: with `every_arch` the release set, else the default arch."""
-    rows = settings.select(_arch_names(options, settings, every_arch))
-    # A row without a runtime links the toolchain's libc.
-    return tuple(replace(arch, runtime=None) for arch in rows) if options.flags.get("libc") else rows
-
-
-def _arch_names(options: Options, settings: Settings, every_arch: bool) -> Iterable[str]:
-    everything = options.environment.get("ALL_ARCH", "").split() or list(settings.defaults.release)
-    one = options.environment.get("ARCH", "").split() or [settings.defaults.arch]
-    for name in options.flags.get("arch") or (everything if every_arch else one):
-        yield from everything if name == "all" else [name]
 
 
 def cflags(options: Options, image: ImageSettings) -> tuple[str, ...]:

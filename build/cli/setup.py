@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from build.cli.options import Options
 from build.errors import UsageError
 
 if TYPE_CHECKING:
+    from build.config.arches import Arch, ImageSettings, Settings
     from build.config.release import Release
     from build.config.revision import Revision
     from build.oci.reference import Repository
@@ -30,26 +32,63 @@ Stores = Callable[[str], "Store"]
 
 
 def releases(options: Options, registries: Sequence[str] = (), *, every_arch: bool = True) -> list[tuple[Release, ...]]:
-    """For each image its release in each registry; raise UsageError for an invalid reference."""
+    """For each image that has one of the arches its release in each registry; raise UsageError for what is invalid."""
     from build.config.release import Release
     from build.oci.reference import Tag, check_tag
 
     table = given.settings(options)
-    arches = given.arches(options, table, every_arch)
     hosts = registries or given.registries(options, table.defaults.registry)
     images = []
-    for image in given.images(options, table):
+    for image, arches in _selected(options, table, every_arch):
         tag = check_tag(options.text("tag", image.tag))
         also = tuple(each for each in given.also_tags(options) if each != tag)
         images.append(tuple(Release(image, arches, registry, tag, also) for registry in hosts))
     seen: dict[Tag, str] = {}
     for release in chain(*images):
         for each in (release, *release.further):
-            for found in (each.list_tag(), *map(each.arch_tag, arches)):
+            for found in (each.list_tag(), *map(each.arch_tag, release.arches)):
                 if found in seen:
                     raise UsageError(f"{found}: two images would have this tag\n  choose another TAG or ALSO_TAG")
                 seen[found] = release.image.name
     return images
+
+
+def _selected(options: Options, table: Settings, every_arch: bool) -> list[tuple[ImageSettings, tuple[Arch, ...]]]:
+    """The selected images, each with the selected arches that it is built for; images without any are left out.
+
+    Without --arch: with `every_arch` the release set of each image, else the default arch. Raises UsageError for an
+    arch that none of the images is built for.
+    """
+    chosen, words = given.images(options, table), options.environment
+    names = options.flags.get("arch") or (["all"] if every_arch else words.get("ARCH", "").split())
+    names = names or [table.defaults.arch]
+    everything = words.get("ALL_ARCH", "").split()
+    for name in names:
+        if name != "all" and not any(image.is_built_for(table.arch(name)) for image in chosen):
+            raise _built_for_others(name, chosen)
+    found = []
+    for image in chosen:
+        release = everything or image.arches or table.defaults.release
+        wanted = chain.from_iterable(release if name == "all" else [name] for name in names)
+        arches = [arch for arch in table.select(wanted) if image.is_built_for(arch)]
+        # A row without a runtime links the toolchain's libc.
+        rows = [replace(arch, runtime=None) for arch in arches] if options.flags.get("libc") else arches
+        found += [(image, tuple(rows))] if rows else []
+    if not found:
+        raise _built_for_others(" ".join(everything), chosen)
+    kept = [image for image, _ in found]
+    for image in chosen:
+        if image not in kept:
+            options.report(f"{image.name}: left out, because it is built for {', '.join(image.arches)} only")
+    return found
+
+
+def _built_for_others(arch: str, chosen: Sequence[ImageSettings]) -> UsageError:
+    lines = "".join(f"\n  {image.name}: {', '.join(image.arches)}" for image in chosen)
+    return UsageError(
+        f"arch {arch!r}: no selected image is built for it; in arches.yaml, they are for{lines}"
+        "\n  select one of these arches with --arch, or other images with --image"
+    )
 
 
 @asynccontextmanager
@@ -83,6 +122,7 @@ async def _builds(
     table = given.settings(options)
     compiler_name = options.one_of("engine", table.defaults.engine, ENGINES)
     images = releases(options, every_arch=every_arch)
+    tools.check_compiled(options, [each[0].image for each in images])
     build_cache = Cache(options.root / given.CACHE, keep=not options.dry)
     connect = tools.connection(options)
     form = options.one_of("format", table.defaults.format, FORMATS)

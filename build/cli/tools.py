@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -15,10 +15,12 @@ from build.errors import UsageError
 if TYPE_CHECKING:
     from build.cache.cache import Cache
     from build.compilers.compiler import Compiler
+    from build.config.arches import ImageSettings
     from build.daemon.client import Daemon
     from build.engines.bases import Bases
     from build.engines.engine import Engine
     from build.oci.reference import Repository
+    from build.release.build import Build
     from build.release.verify import Verification
     from build.stores.registry.credentials import Credentials
     from build.stores.store import Source
@@ -88,6 +90,16 @@ def compiler(options: Options, default: str, connect: Connect) -> Compiler:
     return chosen
 
 
+def check_compiled(options: Options, images: Iterable[ImageSettings]) -> None:
+    """Raise UsageError for a flag of the compiler if all programs of `images` were built elsewhere."""
+    flag = next((flag for flag in ("cflags", "compiler", "libc") if options.flags.get(flag)), None)
+    if flag and all(image.binary for image in images):
+        raise UsageError(
+            f"--{flag}: nothing is compiled, because the row of each selected image has the key binary"
+            "\n  omit it, or select an image that has sources with --image"
+        )
+
+
 def engine(
     options: Options,
     name: str,
@@ -128,19 +140,20 @@ def _logins(options: Options) -> Callable[[Repository], Awaitable[Credentials | 
     return Logins(given.credential_sources(options.environment), partial(given.timeout, options)).find
 
 
-def verification(options: Options) -> Verification:
-    """How programs are run; raise UsageError for an unknown driver, or if no image has the companion `orphan`."""
+def verification(options: Options, builds: Sequence[Build]) -> Verification:
+    """How programs are run; raise UsageError for an unknown driver, or if a check has no companion `orphan` to run."""
     from build.daemon.errors import INSTEAD_OF_DRIVER
-    from build.release.verify import ORPHAN, Verification
+    from build.release.verify import ORPHAN, ORPHAN_CHECK, Verification
     from build.verify.drivers import choose
 
     connect = connection(options, INSTEAD_OF_DRIVER)
     driver = choose(options.flags.get("with_") or "namespaces", connect, given.scratch_base(options))
     images = given.settings(options).images.values()
     found = [image.companions[ORPHAN] for image in images if ORPHAN in image.companions]
-    if not found:
+    expected = [build.release.image.verify for build in builds]
+    if not found and any(each and ORPHAN_CHECK in each.checks for each in expected):
         raise UsageError(
             f"arches.yaml: images: found no companion {ORPHAN!r}, expected one that creates orphaned processes"
             f"\n  add it to an image: {ORPHAN}: [{ORPHAN}.c]"
         )
-    return Verification(cache(driver), found[0], bool(options.flags.get("allow_not_run")))
+    return Verification(cache(driver), found[0] if found else (), bool(options.flags.get("allow_not_run")))

@@ -5,6 +5,8 @@ Follows the System V gABI, chapters 4 and 5, and its Linux additions (PT_GNU_STA
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from struct import error as StructError  # noqa: N812
 from struct import unpack_from
@@ -18,7 +20,8 @@ _IDENT, START = 16, 20
 # ET_EXEC and ET_DYN
 _EXECUTABLE = (2, 3)
 _DF_1_PIE, _PT_INTERP = 0x08000000, 3
-_MAGIC, _ARCHIVE = b"\x7fELF", b"!<arch>\n"
+MAGIC = b"\x7fELF"
+_ARCHIVE = b"!<arch>\n"
 
 
 def check_start(start: bytes, expected: ElfHeader, name: str) -> None:
@@ -28,7 +31,7 @@ def check_start(start: bytes, expected: ElfHeader, name: str) -> None:
     """
     from elftools.elf.enums import ENUM_E_MACHINE
 
-    if len(start) < START or not start.startswith(_MAGIC):
+    if len(start) < START or not start.startswith(MAGIC):
         raise ElfError(f"{name}: not an ELF file: it begins with {start[:8]!r}")
     order = {1: "little", 2: "big"}.get(start[5])
     code = int.from_bytes(start[18:START], "big" if order == "big" else "little")
@@ -45,12 +48,7 @@ def is_program(data: bytes) -> bool:
 
     Object files are data: a program for BPF, for example, is one.
     """
-    return data.startswith(_MAGIC) and (len(data) < START or _kind(data) in _EXECUTABLE)
-
-
-def is_position_independent(start: bytes) -> bool:
-    """Whether this is an ELF file of type ET_DYN: a dynamic or a static program, if it is one."""
-    return len(start) >= START and start.startswith(_MAGIC) and _kind(start) == _EXECUTABLE[1]
+    return data.startswith(MAGIC) and (len(data) < START or _kind(data) in _EXECUTABLE)
 
 
 def interpreter(start: bytes) -> str:
@@ -58,7 +56,7 @@ def interpreter(start: bytes) -> str:
 
     `start` is the first bytes of a program, at least its program headers.
     """
-    if len(start) < START or not start.startswith(_MAGIC):
+    if len(start) < START or not start.startswith(MAGIC):
         return ""
     order, wide = ">" if start[5] == 2 else "<", start[4] == 2
     address, at, sizes = ("Q", 32, 54) if wide else ("I", 28, 42)
@@ -80,27 +78,68 @@ def _kind(start: bytes) -> int:
     return int.from_bytes(start[_IDENT : _IDENT + 2], "big" if start[5] == 2 else "little")
 
 
+def check_program(data: bytes, expected: ElfHeader, name: str) -> None:
+    """Raise ElfError unless `data` is a whole executable for the expected CPU, linked statically or dynamically."""
+    from elftools.elf.elffile import ELFFile
+
+    check_start(data, expected, name)
+    with _malformed(name):
+        elf = ELFFile(BytesIO(data))
+        _check_end(elf, name)
+        if elf["e_type"] == "ET_DYN" and not _is_program(elf):
+            raise ElfError(f"{name}: found a shared library (ET_DYN), expected an executable")
+
+
+@contextmanager
+def _malformed(name: str) -> Iterator[None]:
+    """Turn what pyelftools raises for a file that is damaged into ElfError."""
+    from elftools.common.exceptions import ELFError
+
+    try:
+        yield
+    except (ELFError, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise ElfError(f"{name}: not a whole ELF file: {error or type(error).__name__}") from None
+
+
+def _check_end(elf: Any, name: str) -> None:
+    """Raise ElfError for a file that ends before one of its segments or sections does, or before their tables do."""
+    for first, count, size in (
+        (elf["e_phoff"], elf.num_segments(), elf["e_phentsize"]),
+        (elf["e_shoff"], elf.num_sections(), elf["e_shentsize"]),
+    ):
+        if count and (not size or first + count * size > elf.stream_len):
+            raise ElfError(f"{name}: not a whole ELF file: it ends before its table of {count} headers does")
+    parts = [(each["p_type"], each["p_offset"] + each["p_filesz"]) for each in elf.iter_segments("PT_LOAD")]
+    parts += [
+        (each.name, each["sh_offset"] + each["sh_size"])
+        for each in elf.iter_sections()
+        if each["sh_type"] not in ("SHT_NOBITS", "SHT_NULL")
+    ]
+    if not any(part == "PT_LOAD" for part, _ in parts):
+        raise ElfError(f"{name}: found no PT_LOAD, expected one")
+    for part, end in parts:
+        if end > elf.stream_len:
+            raise ElfError(f"{name}: not a whole ELF file: {elf.stream_len} bytes, and {part} ends at byte {end}")
+
+
 def check(binary: bytes, expected: ElfHeader, name: str) -> None:
     """Raise ElfError unless `binary` is a static executable of the expected machine, class and byte order.
 
     It must need nothing at run time (interpreter, dynamic section, undefined symbol) and have no segment that is both
     writable and executable, the stack included. `name` is what messages call the binary.
     """
-    from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
     if binary.startswith(_ARCHIVE):
         raise ElfError(f"{name}: found a static library, expected an executable: compile without -shared")
-    if binary and not binary.startswith(_MAGIC):
+    if binary and not binary.startswith(MAGIC):
         found = f"it begins with {binary[:16]!r}"
         raise ElfError(f"{name}: not an ELF file: {found}, expected an executable: compile without -S and -E")
-    try:
+    with _malformed(name):
         elf = ELFFile(BytesIO(binary))
         _check_header(elf, expected, name)
         _check_segments(elf, name)
         _check_symbols(elf, name)
-    except (ELFError, UnicodeDecodeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-        raise ElfError(f"{name}: not a whole ELF file: {error or type(error).__name__}") from None
 
 
 def _expect(name: str, what: str, found: object, expected: object) -> None:

@@ -66,6 +66,26 @@ class Arch:
     runtime: str | None
     cpu: str = ""
 
+    @property
+    def spellings(self) -> Mapping[str, str]:
+        """How others spell the CPU, by the placeholders of `binary`; empty where they have no word for it.
+
+        `gotarget` is the end of a folder of GoReleaser's, such as linux_amd64_v1.
+        """
+        go, parts = self.platform.go, self.platform
+        return {
+            "arch": self.name,
+            "triple": self.triple,
+            "platform": str(parts),
+            "os": parts.os,
+            "architecture": parts.architecture,
+            "variant": parts.variant,
+            "goos": go["GOOS"],
+            "goarch": go["GOARCH"],
+            "goarm": go.get("GOARM", ""),
+            "gotarget": "_".join(go.values()),
+        }
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -83,6 +103,10 @@ class ImageSettings:
     are meant to move from release to release. `annotations` is None if there are none, not even those that follow from
     labels. `companions` maps the names of helper programs, which are not in the image, to their sources. With `libc`,
     all of these link a libc on every arch. `verify` is None if the image is not to be run.
+
+    An image with `binary`, a path with the placeholders of `Arch.spellings`, has a program that was built elsewhere,
+    and no sources; it is a script if `elf` is false. `arches` are the names of the arches that the image is built for;
+    if it is empty, none is excluded.
     """
 
     name: str
@@ -100,6 +124,13 @@ class ImageSettings:
     verify: Expected | None
     moving: tuple[str, ...] = ()
     annotations: Mapping[str, str] | None = None
+    binary: str = ""
+    elf: bool = True
+    arches: tuple[str, ...] = ()
+
+    def is_built_for(self, arch: Arch) -> bool:
+        """Whether the image may be built for `arch`."""
+        return not self.arches or arch.name in self.arches
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from build.config.arches import (
     Settings,
     nearest,
 )
+from build.config.programs import check_images, elf, sources, template
 from build.config.references import arch_reference, check_references, moving, own_annotations, repository
 from build.config.yaml import Node, load
 from build.oci.media_types import FORMATS
@@ -39,6 +40,7 @@ def read_settings(path: Path) -> Settings:
     images = {name: _image(name, node, defaults.cflags) for name, node in top["images"].items()}
     top["images"].require(bool(images), "no image", "at least one")
     _check_programs(top["images"])
+    check_images(top["images"], images, arches)
     check_references(top["images"], images, arches)
     return Settings(arches, images, defaults)
 
@@ -123,10 +125,10 @@ def _check_programs(node: Node) -> None:
 
 def _image(name: str, node: Node, cflags: tuple[str, ...]) -> ImageSettings:
     fields = node.fields(
-        *("tag", "repository", "dockerfile", "sources", "user", "entrypoint"),
+        *("tag", "repository", "dockerfile", "user", "entrypoint"),
         optional=(
+            *("sources", "binary", "elf", "arches", "companions", "cflags", "libc", "labels", "verify"),
             *("arch-reference", "arch-repository", "moving", "annotations"),
-            *("companions", "cflags", "labels", "libc", "verify"),
         ),
     )
     node.require(bool(_NAME.fullmatch(name)), f"image name {name!r}", _NAME_EXPECTED)
@@ -141,7 +143,10 @@ def _image(name: str, node: Node, cflags: tuple[str, ...]) -> ImageSettings:
         moving=moving(fields),
         annotations=own_annotations(fields),
         dockerfile=fields["dockerfile"].string(),
-        sources=fields["sources"].strings(r".+\.c", "a C file, relative to arches.yaml"),
+        sources=sources(node, fields),
+        binary=template(fields),
+        elf=elf(fields),
+        arches=fields["arches"].strings() if "arches" in fields else (),
         companions={
             each: _companion(name, each, sources)
             for each, sources in (fields["companions"].items() if "companions" in fields else ())
@@ -153,7 +158,7 @@ def _image(name: str, node: Node, cflags: tuple[str, ...]) -> ImageSettings:
         entrypoint=fields["entrypoint"].strings(),
         labels=dict(_label(key, value) for key, value in fields["labels"].items()) if "labels" in fields else {},
         libc=_libc(fields),
-        verify=_expected(fields["verify"]) if "verify" in fields else Expected(),
+        verify=_expected(fields["verify"]) if "verify" in fields else None if "binary" in fields else Expected(),
     )
 
 

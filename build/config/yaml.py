@@ -105,8 +105,8 @@ class Node:
         return fields
 
     def string(self, pattern: str = r"(?s).+", expected: str = "a string") -> str:
-        """A non-empty string that matches `pattern` completely; raise UsageError for anything else."""
-        if self.kind != "str" or not re.fullmatch(pattern, self.yaml.value):
+        """A non-empty string without null bytes that matches `pattern` completely; raise UsageError for another one."""
+        if self.kind != "str" or "\0" in self.yaml.value or not re.fullmatch(pattern, self.yaml.value):
             unquoted = self.kind in ("int", "float", "bool", "timestamp")
             raise self.error(self.describe(), expected + (f', in quotes: "{self.yaml.value}"' if unquoted else ""))
         return str(self.yaml.value)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from build.cache.cache import Cache, key_of
 from build.cache.inputs import changes, remember, remembered
-from build.compilers import elf
 from build.compilers.binary import Binary
 from build.daemon.client import Daemon
 from build.daemon.ignore import allowed
@@ -34,7 +33,7 @@ from build.daemon.images import (
 )
 from build.engines.engine import Built, Pull
 from build.engines.published import fetch_image
-from build.engines.startable import check_assembled, check_saved
+from build.engines.startable import check_assembled, check_binary, check_saved
 from build.errors import BuildError, ImageError, PublishError, UsageError, all_of
 from build.image.assemble import SCRATCH, assemble, base_of, image_inputs, plain_base, rendered
 from build.image.spec import Spec
@@ -100,7 +99,7 @@ class DockerEngine:
 
     async def make(self, spec: Spec, binary: Binary) -> Built:
         """Build the image in the daemon under all its names, unless it is there. Raises ElfError or ImageError."""
-        elf.check(binary.data, spec.arch.elf, spec.binary_path)
+        check_binary(binary.data, spec)
         daemon = await self.connect()
         if await has_containerd_store(daemon):
             return await self._load(daemon, spec, binary)
@@ -123,7 +122,7 @@ class DockerEngine:
                 return Built(spec, binary, Result(name, None, platform, "made", why, arch))
             image_id = await build_image(daemon, context, name, spec.arch.platform, pull=pulls)
             archive, of_base = await saved_image(daemon, image_id), await _layers_of_base(daemon, dockerfile)
-            await asyncio.to_thread(check_saved, archive, of_base, spec)
+            await asyncio.to_thread(check_saved, archive, of_base, spec, binary.data)
             self.cache.put(entry, image_id.encode())
             remember(self.cache, name, now)
             result = Result(name, image_id, platform, "made", why, arch)
@@ -135,7 +134,7 @@ class DockerEngine:
     async def _load(self, daemon: Daemon, spec: Spec, binary: Binary) -> Built:
         """Assemble the image and load it under all its names, unless it is there. Raises ImageError."""
         base = await self.bases().of(spec) if base_of(spec) else None
-        check = partial(check_assembled, spec, base=base)
+        check = partial(check_assembled, spec, binary=binary.data, base=base)
         work = partial(assemble, spec, binary.data, binary.digest, self.cache, check, base)
         image = await asyncio.to_thread(work) if base else work()
         name, arch, platform = spec.names[0], spec.arch.name, spec.arch.platform

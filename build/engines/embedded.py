@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 from build.cache.cache import Cache
 from build.cache.inputs import Inputs
-from build.compilers import elf
 from build.compilers.binary import Binary
 from build.engines.engine import Built
 from build.engines.files import keep
-from build.engines.startable import check_assembled
+from build.engines.startable import check_assembled, check_binary
 from build.errors import ImageError, UsageError
 from build.image.assemble import assemble, base_of, image_inputs
 from build.image.spec import Spec
@@ -24,7 +23,7 @@ from build.oci.media_types import OCI, Format
 from build.oci.reference import Repository, Tag
 from build.report import Result
 from build.stores.archive.write import Entry, archive, write_archive, write_archive_file
-from build.stores.store import Store
+from build.stores.store import SMALL, Store
 
 if TYPE_CHECKING:
     from build.engines.bases import Bases
@@ -65,11 +64,11 @@ class Embedded:
         base = await self.bases().of(spec) if base_of(spec) else None
 
         def check(image: Image, files: Mapping[str, bytes]) -> None:
-            elf.check(binary.data, spec.arch.elf, spec.binary_path)
-            check_assembled(spec, image, files, base)
+            check_binary(binary.data, spec)
+            check_assembled(spec, image, files, binary.data, base)
 
         work = partial(assemble, spec, binary.data, binary.digest, self.cache, check, base)
-        image = await asyncio.to_thread(work) if base else work()
+        image = await asyncio.to_thread(work) if base or len(binary.data) > SMALL else work()
         return Built(spec, binary, Result(spec.names[0], image.digest, str(image.platform), "made"), image)
 
     async def export(self, built: Built) -> Result:
@@ -85,8 +84,9 @@ class Embedded:
             return replace(used, settings={**used.settings, "name in the archive": " ".join(names)})
 
         result = Result(f"{spec.binary_path}.tar", image.digest, str(image.platform), "made", arch=spec.arch.name)
-        if image.origin:  # its layers may be large
+        if image.origin:
             result = replace(result, base=image.origin.fields())
+        if any(layer.size > SMALL for layer in image.layers):
             write = partial(write_archive, entries=entries, time=spec.revision.time)
             return await asyncio.to_thread(keep, spec.root, self.cache, result, write, inputs, self.dry)
         return keep(spec.root, self.cache, result, archive(entries, spec.revision.time), inputs, self.dry)

@@ -29,7 +29,7 @@ LARGEST_PROGRAM, HEADERS = 64 << 20, 1 << 16
 async def fetch_image(
     source: Source, tag: Tag, arch: Arch, spool: Path, digest: str | None = None, *, attested: bool = False
 ) -> Image:
-    """The image that `tag` refers to, if its config and the ELF header of its program are for `arch`.
+    """The image that `tag` refers to, if its config and its program are for `arch`, and a container can start it.
 
     With `digest`, it is the image with that digest in the tag's repository. If `attested`, the tag may refer to an
     index of one image and BuildKit's attestations for it. Large layers are files in `spool`. Raises PublishError if
@@ -55,23 +55,29 @@ def check_entrypoint(
 ) -> Program:
     """The program that a container starts; raise ImageError or ElfError if it could not start one on this CPU.
 
-    The same holds for the interpreter of a dynamic program. A static one of up to `limit` bytes is read whole if that
-    is more than HEADERS, and must be what `elf.check` demands. `files` is the filesystem of the layers, if it is known.
+    The same holds for the interpreter of a dynamic program. One of up to `limit` bytes is read whole if that is more
+    than HEADERS, and must be what `elf.check_program` demands. `files` is the filesystem of the layers, if it is known.
     """
     files = files or stacked(layers)
     found = entrypoint(config, layers, limit, files)
     name = f"program {found.path!r}"
-    is_static = not elf.is_position_independent(found.data) and not elf.interpreter(found.data)
-    check = elf.check if is_static and limit > HEADERS else elf.check_start
+    check = elf.check_program if len(found.data) < limit else elf.check_start
     check(found.data, expected, name)
-    if path := elf.interpreter(found.data):
+    check_interpreter(found.data, name, config, layers, expected, files)
+    return found
+
+
+def check_interpreter(
+    data: bytes, name: str, config: Config, layers: Sequence[Blob], expected: ElfHeader, files: Files
+) -> None:
+    """Raise ImageError or ElfError unless an ELF program is static, or its interpreter can be started."""
+    if path := elf.interpreter(data):
         name = f"interpreter {path!r} of {name}"
         try:
             loader = entrypoint(replace(config, command=(path,)), layers, elf.START, files)
         except ImageError as error:
             raise ImageError(f"{name}: {error}\n  link it statically, or use a base that has it") from None
         elf.check_start(loader.data, expected, name)
-    return found
 
 
 def entrypoint(config: Config, layers: Sequence[Blob], limit: int, files: Files | None = None) -> Program:

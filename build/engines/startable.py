@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from build.compilers import elf, variant
+from build.compilers.binary import check_prebuilt
 from build.errors import BuildError
 from build.image.spec import Spec
 from build.oci.descriptor import Blob
@@ -22,13 +23,23 @@ if TYPE_CHECKING:
 _GZIP, _LAYER = b"\x1f\x8b", "application/vnd.oci.image.layer.v1.tar"
 
 
-def check_assembled(spec: Spec, image: Image, files: Mapping[str, bytes], base: Base | None = None) -> None:
+def check_binary(binary: bytes, spec: Spec) -> None:
+    """Raise ElfError unless the program of an image is for its CPU; what is compiled has to be static, too."""
+    if spec.settings.binary:
+        check_prebuilt(binary, spec.arch, spec.binary_path, is_elf=spec.settings.elf)
+    else:
+        elf.check(binary, spec.arch.elf, spec.binary_path)
+
+
+def check_assembled(
+    spec: Spec, image: Image, files: Mapping[str, bytes], binary: bytes, base: Base | None = None
+) -> None:
     """Raise ElfError or ImageError for an image of `files` on `base` that could not start, or is for another CPU."""
     from build.engines.published import stacked
 
     check_files(files, spec)
     all_files = stacked(image.own_layers, base.files) if base else None
-    check_entrypoint(image.config.data, image.layers, spec, all_files)
+    check_entrypoint(image.config.data, image.layers, spec, binary, all_files)
 
 
 def check_files(files: Mapping[str, bytes], spec: Spec) -> None:
@@ -40,21 +51,27 @@ def check_files(files: Mapping[str, bytes], spec: Spec) -> None:
             variant.check(data, spec.arch.platform, name)
 
 
-def check_entrypoint(config: bytes, layers: Sequence[Blob], spec: Spec, files: Files | None = None) -> None:
+def check_entrypoint(
+    config: bytes, layers: Sequence[Blob], spec: Spec, binary: bytes, files: Files | None = None
+) -> None:
     """Raise ImageError unless a container can start the entrypoint, and ElfError if that is for another CPU.
 
-    `files` is the filesystem of the layers, if it is known.
+    The same holds for the interpreters of dynamic programs, of the image's `binary`, too. `files` is the filesystem of
+    the layers, if it is known.
     """
     from build.engines import published
     from build.oci.parse import parse_config
 
     try:
-        published.check_entrypoint(parse_config(config), layers, spec.arch.elf, files)
+        parsed, files = parse_config(config), files or published.stacked(layers)
+        published.check_entrypoint(parsed, layers, spec.arch.elf, files)
+        if spec.settings.binary and elf.is_program(binary):
+            published.check_interpreter(binary, spec.binary_path, parsed, layers, spec.arch.elf, files)
     except BuildError as error:
         raise type(error)(f"{spec.settings.dockerfile} ({spec.arch.name}): {error}") from None
 
 
-def check_saved(archive: bytes, of_base: int, spec: Spec) -> None:
+def check_saved(archive: bytes, of_base: int, spec: Spec, binary: bytes) -> None:
     """Check an image as `docker save` writes it, whose first `of_base` layers are those of another image.
 
     Raises ElfError for a file that COPY or ADD has put there and that is for another CPU; see `check_entrypoint`.
@@ -83,4 +100,4 @@ def check_saved(archive: bytes, of_base: int, spec: Spec) -> None:
                 for each in reader.entries():
                     if each.is_file:
                         check_files({f"/{each.name}": reader.read(LARGEST_PROGRAM)}, spec)
-    check_entrypoint(config, layers, spec)
+    check_entrypoint(config, layers, spec, binary)

@@ -141,16 +141,15 @@ def _unpack(spec: Spec, entry: bytes, base: Base | None) -> Image:
 
 
 def _blobs(entry: bytes) -> Iterator[Blob]:
-    head, _, data = entry.partition(b"\n")
-    for media_type, size in json.loads(head)["blobs"]:
-        yield Blob.of(media_type, data[:size])
-        data = data[size:]
+    end = entry.index(b"\n") + 1
+    for media_type, size in json.loads(entry[:end])["blobs"]:
+        yield Blob.of(media_type, entry[end : end + size])
+        end += size
 
 
 def _other_files(entry: bytes) -> Mapping[str, str]:
     """The states of what COPY names in a cached image, except the binary."""
-    head, _, _ = entry.partition(b"\n")
-    files: Mapping[str, str] = json.loads(head)["other files"]
+    files: Mapping[str, str] = json.loads(entry[: entry.index(b"\n")])["other files"]
     return files
 
 

@@ -2,13 +2,15 @@
 
 zlib, zlib-ng and the s390x compression unit compress the same input to different bytes, and Python uses whichever the
 system has, so the layer digest would depend on the machine. This compressor uses LZ77 and the fixed Huffman codes of
-RFC 1951, in the format of RFC 1952. It is made for layers of a few kilobytes; any gzip can decompress its output.
+RFC 1951, in the format of RFC 1952; any gzip can decompress its output. It is made for layers of a few kilobytes: for a
+megabyte it takes a second and 100 MB of memory, so what is larger is stored without compression.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 # RFC 1952, 2.3: no flags, no file name, mtime 0, no extra flags, operating system "unknown".
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
@@ -16,11 +18,24 @@ _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 _MAX_DISTANCE = 32768
 _MIN_LENGTH, _MAX_LENGTH = 3, 258
 _END_OF_BLOCK, _FIRST_LENGTH_SYMBOL = 256, 257
+# Bytes: the most that are compressed, and the most in a block that is not (RFC 1951, 3.2.4).
+_LARGEST, _LARGEST_BLOCK = 1 << 20, 0xFFFF
 
 
 def gzip(data: bytes) -> bytes:
     """Compress `data` into one gzip member."""
-    return _HEADER + _deflate(data) + struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF)
+    blocks = [_deflate(data)] if len(data) <= _LARGEST else _stored(data)
+    return b"".join((_HEADER, *blocks, struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF)))
+
+
+def _stored(data: bytes) -> Iterator[bytes | memoryview]:
+    """Blocks without compression (RFC 1951, 3.2.4)."""
+    view = memoryview(data)
+    for start in range(0, len(data), _LARGEST_BLOCK):
+        block = view[start : start + _LARGEST_BLOCK]
+        is_last = start + len(block) == len(data)
+        yield struct.pack("<BHH", is_last, len(block), len(block) ^ 0xFFFF)
+        yield block
 
 
 def _reverse(code: int, bits: int) -> int:

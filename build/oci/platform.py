@@ -11,6 +11,19 @@ PLATFORM = r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?"
 # Variants that are implied, and the least of those that contain each other.
 _IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
 _LEAST = {"amd64": 1, "arm": 5}
+# The variable that chooses a variant of each GOARCH, and its value for a platform without one (`go help environment`).
+_GO = {
+    "386": ("GO386", "sse2"),
+    "amd64": ("GOAMD64", "v1"),
+    "arm": ("GOARM", "7"),
+    "arm64": ("GOARM64", "v8.0"),
+    **dict.fromkeys(("mips", "mipsle"), ("GOMIPS", "hardfloat")),
+    **dict.fromkeys(("mips64", "mips64le"), ("GOMIPS64", "hardfloat")),
+    **dict.fromkeys(("ppc64", "ppc64le"), ("GOPPC64", "power8")),
+    "riscv64": ("GORISCV64", "rva20u64"),
+}
+# The latest version of ARM that GOARM knows.
+_GOARM = 7
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,19 @@ class Platform:
             if self.architecture == "arm64":
                 variant = variant.removesuffix(".0")
         return Platform(self.os, self.architecture, variant)
+
+    @property
+    def go(self) -> dict[str, str]:
+        """The variables of `go build` for the platform: GOOS, GOARCH and, if GOARCH has one, that of its variant."""
+        name, value = _GO.get(self.architecture, ("", ""))
+        if self.architecture == "arm" and self.variant:
+            version = self.variant.removeprefix("v")
+            value = str(min(int(version), _GOARM)) if version.isdecimal() else version
+        elif self.architecture == "arm64" and self.variant:
+            value = self.variant if "." in self.variant else f"{self.variant}.0"
+        elif self.variant and not (self.architecture.startswith("mips") and self.variant != "softfloat"):
+            value = self.variant
+        return {"GOOS": self.os, "GOARCH": self.architecture, **({name: value} if name else {})}
 
     def fields(self) -> dict[str, str]:
         """The members of the JSON object; an empty variant is omitted."""

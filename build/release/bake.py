@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import PurePosixPath
+from posixpath import normpath
 from typing import Any
 
-from build.compilers.compiler import files, gcc_flags
+from build.compilers.binary import Prebuilt
+from build.compilers.compiler import Program, files, gcc_flags
 from build.compilers.includes import reader
 from build.config.arches import Arch
 from build.daemon.ignore import allowed
@@ -31,10 +33,15 @@ FILE = "docker-bake.json"
 def bake(builds: Sequence[Build], toolchain: str) -> list[Result]:
     """Write docker-bake.json with a target for every image and arch, compiled in the image `toolchain` (NAME:TAG).
 
-    Raises UsageError for a layout, or for a source that builders can't copy; CompileError for a missing source;
-    ImageError for a Dockerfile that doesn't copy the binary.
+    A program that was built elsewhere is copied as it is. Raises UsageError for a layout, or for a file that builders
+    can't copy; CompileError for a missing file, and ElfError for a prebuilt one of another arch; ImageError for a
+    Dockerfile that doesn't copy the binary.
     """
-    build = builds[0]  # the builds of a run differ only in their images
+    build = builds[0]  # the builds of a run have the same checkout
+    for each in builds:
+        if isinstance(program := each.program(), Prebuilt):
+            program.read(each.root, each.arches)
+            _check_sources(each, [normpath(program.path(arch)) for arch in each.arches])
     targets = {_target_name(each, arch): _target(each, arch, toolchain) for each in builds for arch in each.arches}
     document = {"group": {"default": {"targets": list(targets)}}, "target": targets}
     data = json.dumps(_literal(document), indent=2).encode() + b"\n"
@@ -57,10 +64,12 @@ def _target(build: Build, arch: Arch, toolchain: str) -> Mapping[str, Any]:
                 f"REGISTRY {release.registry}: found a folder, expected a registry: builders push only to registries"
                 "\n  name one, for example REGISTRY=localhost:5000"
             )
+    program = build.program()
+    stage = _compile(build, program, arch, toolchain) if isinstance(program, Program) else ()
     media_types = f"oci-mediatypes={'true' if build.form is OCI else 'false'}"
     return {
         "context": ".",
-        "dockerfile-inline": "".join(f"{line}\n" for line in (*_compile(build, arch, toolchain), *_image(build, arch))),
+        "dockerfile-inline": "".join(f"{line}\n" for line in (*stage, *_image(build, arch))),
         "args": {"SOURCE_DATE_EPOCH": str(build.revision.time)},
         "platforms": [str(arch.platform)],
         "tags": [str(tag) for tag in tags],
@@ -70,9 +79,8 @@ def _target(build: Build, arch: Arch, toolchain: str) -> Mapping[str, Any]:
     }
 
 
-def _compile(build: Build, arch: Arch, toolchain: str) -> Iterator[str]:
+def _compile(build: Build, program: Program, arch: Arch, toolchain: str) -> Iterator[str]:
     """The stage `compile`, which runs on the builder's CPU and writes the binary to `_output`."""
-    program = build.program()
     sources = list(files(reader(build.root), program, arch))
     _check_sources(build, sources)
     yield f"FROM --platform=$BUILDPLATFORM {toolchain} AS compile"
@@ -100,11 +108,11 @@ def _output(build: Build, arch: Arch) -> str:
 
 
 def _image(build: Build, arch: Arch) -> Iterator[str]:
-    """The rendered Dockerfile, with the binary copied from the stage `compile`."""
+    """The rendered Dockerfile, with the binary copied from the stage `compile`, or from its row's path."""
     from dockerfile_parse import DockerfileParser
 
     image, spec = build.release.image, build.spec(arch)
-    binary = spec.binary_path
+    binary, program = spec.binary_path, build.program()
     parser = DockerfileParser(fileobj=BytesIO(rendered(spec).encode()), env_replace=False)
     is_copied = False
     for step in parser.structure:
@@ -120,7 +128,15 @@ def _image(build: Build, arch: Arch) -> Iterator[str]:
             where = f"{image.dockerfile}:{step['startline'] + 1}: {step['instruction']} {step['value']}"
             raise ImageError(f"{where}: found other files with the binary\n  use a separate COPY for the binary")
         flags = [word for word in words[:-1] if word.startswith("--")]
-        yield " ".join(["COPY --from=compile", *flags, json.dumps([_output(build, arch), words[-1]])])
+        if isinstance(program, Prebuilt):
+            source, target = normpath(program.path(arch)), words[-1]
+            if target.endswith("/"):
+                target += PurePosixPath(binary).name
+            if not any(flag.startswith("--chmod") for flag in flags):
+                flags.append("--chmod=755")
+            yield " ".join(["COPY", *flags, json.dumps([source, target])])
+        else:
+            yield " ".join(["COPY --from=compile", *flags, json.dumps([_output(build, arch), words[-1]])])
         is_copied = True
     if not is_copied:
         raise ImageError(f"{image.dockerfile}: no COPY of {{{{ binary }}}}, so the image would have no program")

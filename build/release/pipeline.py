@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from build.compilers.compiler import Program
+from build.compilers.binary import AnyProgram
 from build.config.release import Release
 from build.engines.engine import Unchanged
 from build.errors import BuildError, all_of
 from build.oci.image import Image, Index, index_of
 from build.oci.reference import Tag
-from build.release.build import Build, Images, compiling, export, imaging, keep_binaries, prepare
+from build.release.build import Build, Images, export, imaging, keep_binaries, prepare
+from build.release.compile import compiling
 from build.release.destination import Destination, no_condition
 from build.release.publish import publish
 from build.release.side_by_side import each_separately, started
@@ -37,13 +39,13 @@ async def build(builds: Sequence[Build]) -> list[Result]:
 
 async def companions(builds: Sequence[Build]) -> list[Result]:
     """Write the companions, such as `bin/orphan-ARCH`, which are not in the image."""
-    return await _compile(builds, lambda build: [build.program(name) for name in build.release.image.companions])
+    return await _compile(builds, lambda build: starmap(build.compiled, build.release.image.companions.items()))
 
 
 async def container(builds: Sequence[Build]) -> list[Result]:
     """`build`, then export the image of every arch to `bin/NAME-ARCH.tar` or the daemon."""
     await prepare(builds)
-    async with compiling(builds, [b.program() for b in builds]) as binaries, imaging(builds, binaries) as images:
+    async with compiling({b: [b.program()] for b in builds}) as binaries, imaging(builds, binaries) as images:
         return await each_image(builds, {build: export(build, images[build], build.report) for build in builds})
 
 
@@ -56,7 +58,7 @@ async def push(
             build.engine.accept(each.release.list_tag(), build.form)
     await prepare(builds)
     one_at_a_time = asyncio.Lock()
-    async with compiling(builds, [b.program() for b in builds]) as binaries, imaging(builds, binaries) as images:
+    async with compiling({b: [b.program()] for b in builds}) as binaries, imaging(builds, binaries) as images:
 
         async def pushed(build: Build) -> list[Result]:
             built = images[build]
@@ -86,7 +88,7 @@ async def plan(builds: Sequence[Build], to: Mapping[Build, Destinations]) -> lis
         for each in to[build]:
             build.engine.accept(each.release.list_tag(), build.form)
     await prepare(builds)
-    async with compiling(builds, [b.program() for b in builds]) as binaries, imaging(builds, binaries) as images:
+    async with compiling({b: [b.program()] for b in builds}) as binaries, imaging(builds, binaries) as images:
 
         async def planned(build: Build) -> list[Result]:
             steps = await keep_binaries(build, build.program(), binaries)
@@ -163,8 +165,8 @@ async def each_image(builds: Sequence[Build], parts: Mapping[Build, Awaitable[Se
     return await each_separately("images", named, builds[0].report)
 
 
-async def _compile(builds: Sequence[Build], programs: Callable[[Build], list[Program]]) -> list[Result]:
-    async with compiling(builds, [program for build in builds for program in programs(build)]) as binaries:
+async def _compile(builds: Sequence[Build], programs: Callable[[Build], Iterable[AnyProgram]]) -> list[Result]:
+    async with compiling({build: [*programs(build)] for build in builds}) as binaries:
 
         async def written(build: Build) -> list[Result]:
             return [each for program in programs(build) for each in await keep_binaries(build, program, binaries)]

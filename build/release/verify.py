@@ -12,7 +12,8 @@ from build.compilers.compiler import Program
 from build.config.arches import Arch, Expected
 from build.engines.engine import Built
 from build.errors import all_of
-from build.release.build import Binaries, Build, Images, compiling, imaging, prepare
+from build.release.build import Binaries, Build, Images, imaging, prepare
+from build.release.compile import compiling
 from build.release.side_by_side import each_separately
 from build.report import Event, indented
 from build.verify.driver import Driver, Method, Subject
@@ -38,7 +39,7 @@ async def verify(builds: Sequence[Build], verification: Verification) -> list[Ve
     """Build every image and run all checks on every arch, one image after another."""
     await prepare(builds)
     one_at_a_time = asyncio.Lock()  # the checks of two images would slow each other down
-    async with compiling(builds, [b.program() for b in builds]) as binaries, imaging(builds, binaries) as images:
+    async with compiling({b: [b.program()] for b in builds}) as binaries, imaging(builds, binaries) as images:
 
         async def verified(build: Build) -> list[Verdict]:
             await all_of(images[build].values())
@@ -80,9 +81,9 @@ async def _checked(build: Build, verification: Verification, images: Images) -> 
     runnable = [arch for arch, method in found.items() if isinstance(method, Method)]
     if build.dry:
         return unverified(image, found)
-    orphan = replace(build.program(), name=ORPHAN, sources=verification.orphan)
+    orphan = build.compiled(ORPHAN, verification.orphan)
     clean = replace(build, revision=replace(build.revision, changed=()))  # uncommitted changes were reported before
-    async with compiling([clean], [orphan] if ORPHAN_CHECK in expected.checks else []) as orphans:
+    async with compiling({clean: [orphan] if ORPHAN_CHECK in expected.checks else []}) as orphans:
         built = dict(zip(runnable, await all_of(images[arch] for arch in runnable), strict=True))
         subjects = {arch: await _subject(build, expected, arch, built[arch], orphans, orphan) for arch in runnable}
     return await run_checks(image, driver, found, subjects, build.report)
@@ -95,7 +96,7 @@ async def _subject(
     return Subject(
         arch,
         built.binary.data,
-        expected.version.replace("{version}", build.program().version),
+        expected.version.replace("{version}", build.version),
         (await orphans[orphan, arch]).data if orphans else b"",
         partial(build.engine.archive, built, name),
         expected.checks,

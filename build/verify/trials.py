@@ -88,7 +88,7 @@ class Trial:
 
 async def _cpu(trial: Trial) -> Figure:
     try:
-        elf.check(trial.subject.program, trial.subject.arch.elf, "its program")
+        elf.check_program(trial.subject.program, trial.subject.arch.elf, "its program")
     except ElfError as error:
         raise FailedError(str(error)) from None
     return trial.subject.arch.elf.machine, {}

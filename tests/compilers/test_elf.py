@@ -247,11 +247,40 @@ def test_other_bytes_anywhere_raise_nothing_but_elf_errors(
     damaged = bytearray(binaries[name])
     for at, value in flips:
         damaged[at % len(damaged)] = value
-    with suppress(ElfError):
-        elf.check(bytes(damaged), ROWS[name].elf, name)
+    for check in (elf.check, elf.check_program):
+        with suppress(ElfError):
+            check(bytes(damaged), ROWS[name].elf, name)
 
 
 @examples(100)
 @given(st.binary(max_size=200))
 def test_any_bytes_after_the_magic_are_an_error(data: bytes) -> None:
     refusal(b"\x7fELF" + data)
+
+
+def test_what_was_built_elsewhere_may_be_dynamic_but_must_be_a_whole_program(
+    binaries: dict[str, bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "app.c").write_text("int main(void) { return 0; }\n")
+    made = {}
+    for kind in ("-no-pie", "-pie", "-static-pie", "-shared", "-c"):
+        command = [need("gcc", "gcc"), kind, "-fPIC", "-g", "-o", tmp_path / "app", tmp_path / "app.c"]
+        subprocess.run(command, check=True)
+        made[kind] = (tmp_path / "app").read_bytes()
+    host = elf.interpreter(made["-pie"])
+    assert Path(host).exists()
+    expected = ROWS["amd64"].elf if "x86-64" in host else ROWS["arm64"].elf
+    for kind, interpreter in (("-no-pie", host), ("-pie", host), ("-static-pie", "")):
+        elf.check_program(made[kind], expected, "app")
+        assert elf.interpreter(made[kind]) == interpreter
+    for name, binary in binaries.items():
+        elf.check_program(binary, ROWS[name].elf, name)
+    with pytest.raises(ElfError, match="found a shared library"):
+        elf.check_program(made["-shared"], expected, "app")
+    with pytest.raises(ElfError, match="ELF type: found 1, expected 2 or 3"):
+        elf.check_program(made["-c"], expected, "app")
+    with pytest.raises(ElfError, match="ELF machine: found"):
+        elf.check_program(made["-pie"], ROWS["s390x"].elf, "app")
+    for end in (1, 100, len(made["-pie"]) // 2, len(made["-pie"]) - 64):
+        with pytest.raises(ElfError, match="not a whole ELF file"):
+            elf.check_program(made["-pie"][:-end], expected, "app")

@@ -40,3 +40,10 @@ def test_every_length_of_a_match(length: int) -> None:
     text = bytes(value % 251 for value in range(length))
     data = text + b"\xff\xfe\xfd" + text + b"\xfc"
     assert zlib.decompress(gzip(data), wbits=31) == data
+
+
+@pytest.mark.parametrize("size", [(1 << 20) + 1, 0xFFFF * 17, 0xFFFF * 17 + 1])
+def test_large_layers_are_stored(size: int) -> None:
+    data = bytes(range(251)) * (size // 251 + 1)
+    assert zlib.decompress(gzip(data[:size]), wbits=31) == data[:size]
+    assert size < len(gzip(data[:size])) < size + 200

@@ -50,7 +50,7 @@ async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[
         from build.release import pipeline
 
         to = {build: setup.destinations(options, build.releases, store) for build in builds}
-        verification = tools.verification(options) if options.flags.get("verify") else None
+        verification = tools.verification(options, builds) if options.flags.get("verify") else None
         results = await pipeline.push(builds, to, verification, with_list=with_list)
         setup.remember(options, [each.registry for build in builds for each in build.releases])
         return results
@@ -78,7 +78,7 @@ async def verify(options: Options) -> list[Verdict]:
     async with setup.builds(options, every_arch=True) as (builds, _):
         from build.release.verify import verify
 
-        return await verify(builds, tools.verification(options))
+        return await verify(builds, tools.verification(options, builds))
 
 
 async def push_manifest(options: Options) -> list[Result]:
@@ -99,13 +99,13 @@ async def matrix(options: Options) -> list[Job]:
     """The jobs of a CI matrix."""
     from build.cli.ci import fan_out
 
-    (release, *_), *_ = setup.releases(options)
-    return fan_out(release.arches)
+    # Several images may be for different arches: a job makes those that there are for its arch.
+    return fan_out(dict.fromkeys(arch for release, *_ in setup.releases(options) for arch in release.arches))
 
 
 async def bake(options: Options) -> list[Result]:
     """Write docker-bake.json."""
-    forced = replace(options, flags={**options.flags, "compiler": "kube-cross", "engine": "embedded"})
+    forced = replace(options, environment={**options.environment, "COMPILER": "kube-cross", "ENGINE": "embedded"})
     async with setup.builds(forced, every_arch=True) as (builds, _):
         from build.release.bake import bake
 
