@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from build.config.revision import Revision
     from build.oci.reference import Repository
     from build.release.build import Build
-    from build.release.destination import Destination
+    from build.release.publish.destination import Destination
     from build.stores.http.access import Access
     from build.stores.store import Source, Store
 
@@ -200,7 +200,7 @@ def _store(options: Options, access: Access, registry: str) -> Store:
 
 def destinations(options: Options, images: Sequence[Release], store: Stores) -> list[Destination]:
     """The destination of each release; raise UsageError for a layout in a folder that is refused."""
-    from build.release.destination import Destination
+    from build.release.publish.destination import Destination
 
     for each in images:
         if each.registry.startswith("oci:"):

@@ -18,8 +18,8 @@ from build.oci.image import Image, Index, index_of
 from build.oci.reference import Tag
 from build.release.build import Build, Images, export, imaging, keep_binaries, prepare
 from build.release.compile import compiling
-from build.release.destination import Destination, no_condition
-from build.release.publish import publish
+from build.release.publish.destination import Destination, no_condition
+from build.release.publish.publish import publish
 from build.release.side_by_side import each_separately, started
 from build.report import Event, Result, silent
 from build.stores.store import Source

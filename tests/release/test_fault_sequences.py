@@ -18,8 +18,8 @@ from build.engines.published import fetch_image
 from build.errors import PublishError
 from build.oci.image import Image, index_of
 from build.oci.reference import Repository, Tag
-from build.release.destination import Destination
-from build.release.publish import publish
+from build.release.publish.destination import Destination
+from build.release.publish.publish import publish
 from build.release.side_by_side import started
 from build.report import silent
 from build.stores.http import failures, retries

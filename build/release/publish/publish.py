@@ -17,9 +17,9 @@ from build.errors import BuildError, all_of
 from build.image.validate import validate
 from build.oci.image import Image, Index
 from build.oci.reference import Tag
-from build.release.destination import Destination
+from build.release.publish.destination import Destination
+from build.release.publish.tags import Tags, Targets, refuse_to_move, tags_of
 from build.release.side_by_side import started
-from build.release.tagging import Tags, Targets, refuse_to_move, tags_of
 from build.report import FAILED, PUSH, Result
 from build.stores.transfer import transfer
 

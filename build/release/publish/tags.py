@@ -11,7 +11,7 @@ from build.engines.moves import Digests, not_moved, other_revision
 from build.errors import PublishError, all_of
 from build.oci.image import Image, Index
 from build.oci.reference import Tag
-from build.release.destination import Destination
+from build.release.publish.destination import Destination
 from build.report import DONE, Event, Result
 
 # The image of each arch, None where it is known only after a daemon has pushed it.
