@@ -55,13 +55,13 @@ def check_entrypoint(
 ) -> Program:
     """The program that a container starts; raise ImageError or ElfError if it could not start one on this CPU.
 
-    The same holds for the interpreter of a dynamic program. One of up to `limit` bytes is read whole if that is more
-    than HEADERS, and must be what `elf.check_program` demands. `files` is the filesystem of the layers, if it is known.
+    The same holds for the interpreter of a dynamic program. If `limit` is more than HEADERS, a program of fewer bytes
+    is read whole, and must be what `elf.check_program` demands. `files` is the filesystem of the layers, if known.
     """
     files = files or stacked(layers)
     found = entrypoint(config, layers, limit, files)
     name = f"program {found.path!r}"
-    check = elf.check_program if len(found.data) < limit else elf.check_start
+    check = elf.check_program if limit > HEADERS and len(found.data) < limit else elf.check_start
     check(found.data, expected, name)
     check_interpreter(found.data, name, config, layers, expected, files)
     return found

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from build.image.dockerfile.syntax import Dockerfile
 
 # Packages, with the name on PyPI if it differs. Their versions are inputs, because they affect or check the image.
-_LIBRARIES = (("jinja2",), ("dockerfile_parse",), ("elftools", "pyelftools"))
+_LIBRARIES = (("jinja2",), ("dockerfile_parse",), ("elftools", "pyelftools"), ("deflate",))
 
 SCRATCH = "scratch"
 # Lines that are FROM, or may become it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,16 @@ def test_what_is_prebuilt_is_not_verified_unless_its_row_says_so(tmp_path: Path)
     (tmp_path / "arches.yaml").write_text(text.replace("elf: none", "verify: {checks: [cpu]}"))
     image = read_settings(tmp_path / "arches.yaml").image("pause")
     assert (image.elf, image.verify and image.verify.checks) == (True, ("cpu",))
+
+
+def test_the_example_in_the_docs(tmp_path: Path) -> None:
+    row = re.search(r"```yaml\n(  app:\n.*?)```", (SOURCE / "docs/prebuilt.md").read_text(), re.DOTALL)
+    assert row
+    (tmp_path / "arches.yaml").write_text(table(SOURCES).replace("\ndefaults:", f"{row[1]}\ndefaults:"))
+    settings = read_settings(tmp_path / "arches.yaml")
+    image = settings.image("app")
+    paths = [image.binary.format_map(settings.arch(name).spellings) for name in image.arches]
+    assert paths == ["out/app-linux-amd64", "out/app-linux-arm64"]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ ROW = """
   app:
     tag: "1.0"
     repository: "{registry}/app"
-    arch-repository: "{registry}/app-{arch}"
     dockerfile: Dockerfile.app.j2
     binary: out/{goos}_{goarch}{goarm}/app
     arches: [amd64, arm]

@@ -1,1 +1,1 @@
-"""Publishes images and their list: where to, under which tags, and in which order. What is published is made elsewhere."""
+"""Publishes images and their list: where to, under which tags, in which order. What is published is made elsewhere."""
