@@ -46,7 +46,7 @@ from build.oci.tar import File, tar
 from build.report import DONE, Event, Report, Result
 from build.stores.archive.write import Entry, write_archive_file
 from build.stores.registry.credentials import Credentials
-from build.stores.store import Store
+from build.stores.store import SMALL, Store
 from build.system import write_whole
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class DockerEngine:
         base = await self.bases().of(spec) if base_of(spec) else None
         check = partial(check_assembled, spec, binary=binary.data, base=base)
         work = partial(assemble, spec, binary.data, binary.digest, self.cache, check, base)
-        image = await asyncio.to_thread(work) if base else work()
+        image = await asyncio.to_thread(work) if base or len(binary.data) > SMALL else work()
         name, arch, platform = spec.names[0], spec.arch.name, spec.arch.platform
         origin = image.origin.fields() if image.origin else None
         unchanged = [await _is_unchanged(daemon, each, platform, image.digest) for each in spec.names]
