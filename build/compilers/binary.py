@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,8 @@ class Prebuilt:
         for arch in arches:
             path = self.path(arch)
             try:
+                if (root / path).exists() and not (root / path).is_file():  # a pipe might never end
+                    raise OSError(errno.EINVAL, "not a file")
                 data = (root / path).read_bytes()
                 check_prebuilt(data, arch, f"{path} ({arch.name})", is_elf=self.is_elf)
                 read[arch] = Binary.of(data)

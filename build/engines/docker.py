@@ -36,6 +36,7 @@ from build.engines.published import fetch_image
 from build.engines.startable import check_assembled, check_binary, check_saved
 from build.errors import BuildError, ImageError, PublishError, UsageError, all_of
 from build.image.assemble import SCRATCH, assemble, base_of, image_inputs, plain_base, rendered
+from build.image.dockerfile.context import mode_of
 from build.image.spec import Spec
 from build.oci.descriptor import digest_of
 from build.oci.image import Image
@@ -106,7 +107,7 @@ class DockerEngine:
         name, arch, platform = spec.names[0], spec.arch.name, str(spec.arch.platform)
         files = {**allowed(spec.root), spec.binary_path: binary.data}
         dockerfile = rendered(spec)
-        context = packed_context(dockerfile, files, spec.revision.time)
+        context = packed_context(spec, dockerfile, files)
         entry = key_of("daemon", context, name, platform)
         pulls = self.pull is Pull.ALWAYS and bool(_parents(dockerfile))
         known = None if pulls else self.cache.get(entry)
@@ -216,7 +217,10 @@ async def _is_unchanged(daemon: Daemon, name: str, platform: Platform, image_id:
         return False  # removed from the daemon, or replaced there: it is built again
 
 
-def packed_context(dockerfile: str, files: Mapping[str, bytes], time: int) -> bytes:
-    """The build context for the daemon. Every file is executable, because the builder copies modes with it."""
-    contents = {**files, "Dockerfile": dockerfile.encode()}
-    return tar([File(f"/{path}", 0o755, data) for path, data in contents.items()], time)
+def packed_context(spec: Spec, dockerfile: str, files: Mapping[str, bytes]) -> bytes:
+    """The build context for the daemon. The builder copies modes with it, so they are those of the embedded engine."""
+    members = [
+        File(f"/{path}", 0o755 if path == spec.binary_path else mode_of(spec.root / path), data)
+        for path, data in files.items()
+    ]
+    return tar([*members, File("/Dockerfile", 0o644, dockerfile.encode())], spec.revision.time)

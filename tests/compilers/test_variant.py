@@ -189,6 +189,7 @@ def test_check_proves_what_others_have_published(tmp_path: Path) -> None:
 def test_a_copied_program_runs_on_the_cpus_of_its_row(arm6: Checkout, tmp_path: Path) -> None:
     arm6.edit("arches.yaml", ARM6, ARM6 + CPU)
     arm6.edit("Dockerfile.j2", "LABEL", "COPY tool /tool\nLABEL")
+    arm6.edit(".dockerignore", "!pause.c", "!pause.c\n!tool")
     (arm6.root / "tool").write_bytes(linked(tmp_path, "cortex_a7"))
     message = arm6.refuses(1, "all-push", "--arch", "arm6")
     assert "tool (arm6): compiled for ARMv7, expected code that every linux/arm/v6 runs" in message

@@ -61,7 +61,7 @@ class Published:
 
 def context(spec: Spec) -> bytes:
     files = {**allowed(spec.root), spec.binary_path: (spec.root / spec.binary_path).read_bytes()}
-    return packed_context(rendered(spec), files, spec.revision.time)
+    return packed_context(spec, rendered(spec), files)
 
 
 def contexts(options: Options) -> list[tuple[Arch, bytes]]:

@@ -168,7 +168,7 @@ def test_missing_programs_are_named_for_each_arch(app: Checkout) -> None:
         assert app.refuses(1, *words, **environment) == (
             "2 of 2 prebuilt programs can't be read\n"
             "  amd64: out/linux_amd64/app: no such file\n"
-            "  arm: out/linux_arm7/app: Is a directory\n"
+            "  arm: out/linux_arm7/app: not a file\n"
             "  build them first, as binary in arches.yaml says, or select other arches with --arch\n"
         )
     assert app.snapshot() == before

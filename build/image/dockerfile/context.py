@@ -116,7 +116,7 @@ def _state(file: Path, path: str) -> str:
     """A path with the digest and the permission bits of its file, the target of its link, or neither."""
     try:
         if file.is_file():
-            return f"{path} {digest_of(file.read_bytes())} {_mode(file):o}"
+            return f"{path} {digest_of(file.read_bytes())} {mode_of(file):o}"
         return f"{path} {os.readlink(file) if file.is_symlink() else 'folder'}"
     except OSError as error:
         return f"{path} {error.strerror}"
@@ -171,7 +171,7 @@ def _file(file: Path, path: str, below: str) -> Found:
     if not file.is_file():
         raise ImageError(f"{path}: found something that is neither a file, a folder nor a link")
     with _readable(path):
-        return Found(path, below, _mode(file), file.read_bytes())
+        return Found(path, below, mode_of(file), file.read_bytes())
 
 
 @contextmanager
@@ -182,5 +182,6 @@ def _readable(path: str) -> Iterator[None]:
         raise ImageError(f"{path}: can't be read: {error.strerror}") from None
 
 
-def _mode(file: Path) -> int:
+def mode_of(file: Path) -> int:
+    """The permission bits that a file of the checkout has in an image, unless the Dockerfile says otherwise."""
     return 0o755 if os.access(file, os.X_OK) else 0o644
