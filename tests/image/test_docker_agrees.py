@@ -14,7 +14,7 @@ import pytest
 
 from build.image.base import Base
 from build.image.dockerfile.context import Context
-from build.image.dockerfile.settings import INHERITED
+from build.image.dockerfile.settings import inherited
 from build.image.dockerfile.stage import carry_out
 from build.image.dockerfile.syntax import Location, parse
 from build.image.program import DEFAULT_PATH
@@ -44,7 +44,7 @@ class Saved:
         members = dict(self.config["config"])
         if on_scratch:
             members["Env"] = [each for each in members["Env"] if each != f"PATH={DEFAULT_PATH}"]
-        return {name: value for name, value in members.items() if name in INHERITED and value}
+        return inherited(members)
 
 
 def saved(docker: Docker, name: str) -> Saved:

@@ -8,17 +8,31 @@ from typing import Any
 
 from build.errors import ImageError
 from build.image.dockerfile.words import exec_form, expand, pairs
+from build.oci.strict import shown
 
 Settings = dict[str, Any]
-# The members that an image takes over from its base.
-INHERITED = (
-    *("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal"),
-    *("Healthcheck", "ArgsEscaped", "Shell", "StopTimeout"),
-)
+# The members that an image takes over from its base, and their types.
+_INHERITED: Mapping[str, type] = {
+    **dict.fromkeys(("User", "WorkingDir", "StopSignal"), str),
+    **dict.fromkeys(("Env", "Entrypoint", "Cmd", "Shell"), list),
+    **dict.fromkeys(("ExposedPorts", "Volumes", "Labels", "Healthcheck"), dict),
+    "ArgsEscaped": bool,
+    "StopTimeout": int,
+}
+_JSON_TYPES = {str: "a string", list: "an array", dict: "an object", bool: "true or false", int: "a number"}
 _SHELL = ["/bin/sh", "-c"]
 _HEALTH_FLAG = re.compile(r"--(interval|timeout|start-period|start-interval|retries)=(\S+)\s+")
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+")
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+
+
+def inherited(members: Mapping[str, Any]) -> Settings:
+    """What an image takes over from the `config` of its base; raise ImageError for a member of another type."""
+    found = {name: members[name] for name in _INHERITED if members.get(name)}
+    for name, value in found.items():
+        if not isinstance(value, _INHERITED[name]):
+            raise ImageError(f"config: {name}: found {shown(value)}, expected {_JSON_TYPES[_INHERITED[name]]}")
+    return found
 
 
 def variables_of(settings: Settings) -> dict[str, str]:
@@ -109,7 +123,7 @@ def label(settings: Settings, value: str, variables: Mapping[str, str]) -> None:
     settings["Labels"] = {**(settings.get("Labels") or {}), **pairs(value, variables)}
 
 
-def expose(settings: Settings, value: str) -> None:
+def expose(settings: Settings, value: str, has_base: bool) -> None:  # noqa: ARG001
     """EXPOSE, with ranges of ports."""
     ports = dict(settings.get("ExposedPorts") or {})
     for word in value.split():
@@ -129,13 +143,20 @@ def volume(settings: Settings, value: str, variables: Mapping[str, str]) -> None
     settings["Volumes"] = {**(settings.get("Volumes") or {}), **{each: {} for each in paths}}
 
 
-def stopsignal(settings: Settings, value: str) -> None:
+def stopsignal(settings: Settings, value: str, has_base: bool) -> None:  # noqa: ARG001
     """STOPSIGNAL"""
     if not re.fullmatch(r"SIG[A-Z0-9+-]+|[0-9]+", value):
         raise ImageError(f"{value}: expected a signal's name or number, for example SIGTERM")
     settings["StopSignal"] = value
 
 
-Setting = Callable[[Settings, str, bool], None]
-# Instructions whose value is a command, in which no variable is replaced.
-COMMANDS: Mapping[str, Setting] = {"CMD": cmd, "ENTRYPOINT": entrypoint, "HEALTHCHECK": healthcheck, "SHELL": shell}
+# How instructions set members. The value of the first ones is a command, in which no variable is replaced; that of the
+# second has words, of which each is expanded; that of the others is expanded as a whole.
+COMMANDS: Mapping[str, Callable[[Settings, str, bool], None]] = {
+    "CMD": cmd,
+    "ENTRYPOINT": entrypoint,
+    "HEALTHCHECK": healthcheck,
+    "SHELL": shell,
+}
+WORDS: Mapping[str, Callable[[Settings, str, Mapping[str, str]], None]] = {"ENV": env, "LABEL": label, "VOLUME": volume}
+PLAIN: Mapping[str, Callable[[Settings, str, bool], None]] = {"USER": user, "EXPOSE": expose, "STOPSIGNAL": stopsignal}

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from posixpath import basename, join, normpath
+from posixpath import basename, join, normpath, split
 from typing import Any
 
 from build.errors import ImageError
@@ -26,6 +26,7 @@ from build.image.reader import LayerReader
 from build.image.rootfs import Files
 from build.oci.image import Layer
 from build.oci.platform import Platform
+from build.oci.strict import shown
 from build.oci.tar import File, Folder, Member, Symlink
 
 # The beginning of compressed files, and of a tar archive at its offset: ADD would unpack these.
@@ -59,31 +60,41 @@ def carry_out(
             steps.carry_out(step)
     if not base and not steps.layers:
         raise ImageError(f"{dockerfile.location}: no COPY, so the image would be empty")
-    below = json.loads(base.image.config.data) if base else {}
+    below = _config(dockerfile, base)
     author = {"author": below["author"]} if below.get("author") else {}
     history = [*(below.get("history") or ()), *steps.history]
     config = {**platform.fields(), **author, "created": created, "config": steps.settings, "history": history}
     return Stage(config, tuple(steps.layers), steps.copied, tuple(dict.fromkeys(steps.sources)))
 
 
+def _config(dockerfile: Dockerfile, base: Base | None) -> Mapping[str, Any]:
+    """The config of the base; raise ImageError for one that can't be built upon."""
+    if base is None:
+        return {}
+    config: dict[str, Any] = json.loads(base.image.config.data)
+    where = f"{dockerfile.location}: FROM {dockerfile.base}"
+    for name, kind in (("config", dict), ("history", list), ("author", str)):
+        if not isinstance(config.get(name) or kind(), kind):
+            raise ImageError(f"{where}: config: {name}: found {shown(config[name])}, expected what image-spec has")
+    if (config.get("config") or {}).get("OnBuild"):
+        raise ImageError(
+            f"{where}: its ONBUILD is not supported by the embedded engine\n  {USE_DOCKER}, or use another base"
+        )
+    return config
+
+
 class _Steps:
+    """The state between two steps: what they have made so far."""
+
     def __init__(self, dockerfile: Dockerfile, base: Base | None, context: Context, created: str, time: int) -> None:
         self._dockerfile, self._base, self._context = dockerfile, base, context
         self._created, self._time = created, time
-        inherited = (json.loads(base.image.config.data).get("config") or {}) if base else {}
-        if inherited.get("OnBuild"):
-            raise ImageError(
-                f"{dockerfile.location}: FROM {dockerfile.base}: its ONBUILD is not supported by the embedded engine"
-                f"\n  {USE_DOCKER}, or use another base"
-            )
-        self.settings: settings.Settings = {
-            name: inherited[name] for name in settings.INHERITED if inherited.get(name) not in (None, "", [], {}, False)
-        }
+        self.settings = settings.inherited(_config(dockerfile, base).get("config") or {})
         self._args: dict[str, str] = {}
         self._has_command = False
         self.history: list[dict[str, Any]] = []
         self.layers: list[Layer] = []
-        self._in_files = 0
+        self._read = 0  # layers whose files are known
         self.copied: dict[str, bytes] = {}
         self.sources: list[str] = []
 
@@ -102,24 +113,14 @@ class _Steps:
             self._has_command = self._has_command or kind == "CMD"
             if kind == "ENTRYPOINT" and not self._has_command:
                 self.settings.pop("Cmd", None)
-        elif kind in ("ENV", "LABEL", "VOLUME"):
-            {"ENV": settings.env, "LABEL": settings.label, "VOLUME": settings.volume}[kind](
-                self.settings, value, self._variables
-            )
+        elif kind in settings.WORDS:
+            settings.WORDS[kind](self.settings, value, self._variables)
         else:
-            self._set(kind, expand(value, self._variables))
+            settings.PLAIN[kind](self.settings, expand(value, self._variables), self._base is not None)
         made: dict[str, Any] = {"created": self._created, "created_by": str(step)}
         if members:
             self.layers.append(layer(members, self._time, self._has))
         self.history.append(made if members else {**made, "empty_layer": True})
-
-    def _set(self, kind: str, value: str) -> None:
-        if kind == "USER":
-            settings.user(self.settings, value, self._base is not None)
-        elif kind == "EXPOSE":
-            settings.expose(self.settings, value)
-        else:
-            settings.stopsignal(self.settings, value)
 
     @property
     def _variables(self) -> Mapping[str, str]:
@@ -127,16 +128,16 @@ class _Steps:
         return {**self._args, **settings.variables_of(self.settings)}
 
     @cached_property
-    def _base_files(self) -> Files:
+    def _filesystem(self) -> Files:
         return self._base.files.copy() if self._base else Files()
 
     @property
     def _files(self) -> Files:
         """The filesystem of the base and of the layers so far, which are read only when it is needed."""
-        for each in self.layers[self._in_files :]:
-            self._base_files.add(LayerReader(io.BytesIO(each.data), True, len(each.data)))
-        self._in_files = len(self.layers)
-        return self._base_files
+        for each in self.layers[self._read :]:
+            self._filesystem.add(LayerReader(io.BytesIO(each.data), True, len(each.data)))
+        self._read = len(self.layers)
+        return self._filesystem
 
     def _has(self, path: str) -> bool:
         return (self._base is not None or bool(self.layers)) and self._files.is_folder(path)
@@ -152,16 +153,17 @@ class _Steps:
     def _copy(self, step: Step, copy: Copy) -> list[Member]:
         target = join(self.settings.get("WorkingDir") or "/", copy.target)
         members: dict[str, Member] = {}
-        found = [(source, each) for source in copy.sources for each in self._context.sources(source)]
+        found = [each for source in copy.sources for each in self._context.sources(source)]
         self.sources += [each for each in copy.sources if each != self._context.program_path]
         if len(found) > 1 and not copy.target.endswith("/"):
             raise ImageError(f"{step.value}: the target of {len(found)} sources must end with /")
-        for _, (top, *below) in found:
+        for top, *below in found:
             if step.instruction == "ADD":
                 _refuse_archives(top)
             for path, each in self._placed(target, top, below):
                 # As in Docker, new folders on the way there have the owner, too, but not the mode.
-                members = {up: Folder(up, owner=copy.owner) for up in _above(path)} | members
+                for folder in _above(path):
+                    members.setdefault(folder, Folder(folder, owner=copy.owner))
                 members[path] = _member(path, each, copy)
                 if each.data is not None:
                     self.copied[each.path] = each.data
@@ -177,12 +179,8 @@ class _Steps:
             if folder != "/":
                 yield folder, top
             for each in below:
-                yield (
-                    f"{files.real_path(f'{folder}/{each.below}'.rpartition('/')[0])}/{basename(each.below)}".replace(
-                        "//", "/"
-                    ),
-                    each,
-                )
+                inside, name = split(join(folder, each.below))
+                yield join(files.real_path(inside), name), each
             return
         into = target.endswith(("/", "/.", "/..")) or files.is_folder(target)
         path = files.real_path(join(target, basename(top.path)) if into else target)
