@@ -78,7 +78,8 @@ def test_a_further_tag_moves_only_if_it_is_meant_to(one: Checkout, recorder: Rec
     recorder.forget()
     message = one.refuses(1, "all-push", "--tag", "3.2", *ALSO, "--also-tag", "3", REGISTRY=recorder.host)
     assert f"{recorder.host}/pause:3: found {before['3']}, expected sha256:" in message
-    assert "pause:latest" not in message
+    assert "if 3 is meant to move, name it in arches.yaml: images.pause.moving" in message
+    assert "latest" not in message
     assert not [line for line in recorder.lines if line.startswith("PUT ")], "nothing is sent"
     run = one("all-push", "--tag", "3.2", *ALSO, REGISTRY=recorder.host)
     now = tags(recorder.host, "3.1", "3.2", "latest", "3")

@@ -146,9 +146,15 @@ def tags_of(to: Destination, arches: Collection[Arch], current: Digests, *, with
 
 def refuse_to_move(named: Sequence[Tags], targets: Targets, index: Index | None, notes: Sequence[str] = ()) -> None:
     """Raise PublishError if a tag would have to move, and may not."""
-    lines = [line for each in named for line in each.refused(targets, index)]
+    lines, remedies = [], []
+    for each in named:
+        if refused := each.refused(targets, index):
+            lines += refused
+            if each.release.tag in each.to.release.also:
+                where = f"images.{each.release.image.name}.moving"
+                remedies.append(f"if {each.release.tag} is meant to move, name it in arches.yaml: {where}")
     if lines:
-        raise not_moved([*lines, *notes])
+        raise not_moved([*lines, *notes, *remedies])
 
 
 def _line(result: Result, dry: bool) -> str:
