@@ -248,7 +248,7 @@ def test_a_large_program(app: Checkout, programs: Mapping[str, bytes]) -> None:
 
 def test_what_a_row_says_is_verified(app: Checkout) -> None:
     run = app("verify", "--arch", "amd64", "--allow-not-run", **ONLY)
-    assert "app: not run, because arches.yaml says verify: none" in run.stderr
+    assert "app: not run, because its row in arches.yaml asks for no checks (key verify)" in run.stderr
     checks = "[cpu, version, SIGTERM, orphans]"
     app.edit("arches.yaml", 'user: "65532"', f'user: "65532"\n    verify: {{version: pause.c v1, checks: {checks}}}')
     [verdict] = results(app("verify", "--arch", "amd64", "--json", "--allow-not-run", **ONLY))
