@@ -55,7 +55,7 @@ class Origin:
 class Image:
     """The image of one platform: manifest, config and layers.
 
-    `index` is the digest of the index of BuildKit that its tag refers to, empty if the tag refers to the image itself.
+    `index` is the index of BuildKit that its tag refers to, None if the tag refers to the image itself.
     `origin` is its base, if it was built here upon one.
     """
 
@@ -63,7 +63,7 @@ class Image:
     manifest: Blob
     config: Blob
     layers: tuple[Blob, ...]
-    index: str = field(default="", compare=False)
+    index: Blob | None = field(default=None, compare=False)
     origin: Origin | None = field(default=None, compare=False)
 
     @property
@@ -74,7 +74,7 @@ class Image:
     @property
     def tagged(self) -> str:
         """The digest that its tag refers to."""
-        return self.index or self.digest
+        return self.index.digest if self.index else self.digest
 
     @property
     def blobs(self) -> tuple[Blob, ...]:

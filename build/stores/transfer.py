@@ -26,11 +26,11 @@ async def fetch(
     If `attested`, that may be an index of one image and BuildKit's attestations for it. Raises PublishError if a part
     is missing, and ImageError if it is not an image.
     """
-    manifest, index, entry = await source.manifest(repository, reference), "", None
+    manifest, index, entry = await source.manifest(repository, reference), None, None
     if manifest and attested and (entry := _attested(manifest)):
-        index, manifest = manifest.digest, await source.manifest(repository, entry.digest)
+        index, manifest = manifest, await source.manifest(repository, entry.digest)
         if manifest is None:
-            raise PublishError(f"{index}: its image {entry.digest} is missing")
+            raise PublishError(f"{index.digest}: its image {entry.digest} is missing")
     if manifest is None:
         return None
     if manifest.media_type not in MANIFESTS:
@@ -42,8 +42,8 @@ async def fetch(
         raise ImageError(f"config: found {parsed.config.size} bytes, expected at most {LARGEST_MANIFEST}")
     config, *layers = await all_of(source.blob(repository, each, spool) for each in (parsed.config, *parsed.layers))
     image = Image(parse_config(config.data).platform, manifest, config, tuple(layers), index)
-    if entry and entry != image.descriptor:
-        raise ImageError(f"{index}: found the entry {entry.fields()}, expected {image.descriptor.fields()}")
+    if index and entry and entry != image.descriptor:
+        raise ImageError(f"{index.digest}: found the entry {entry.fields()}, expected {image.descriptor.fields()}")
     return image
 
 

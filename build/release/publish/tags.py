@@ -82,7 +82,7 @@ class Tags:
     async def put(self, targets: Mapping[Arch, Image]) -> None:
         """Move the tags of arches to images that the store has."""
         new = self.new(targets)
-        await all_of(self._put(self.arches[arch], targets[arch]) for arch in new)
+        await all_of(self._put(self.arches[arch], _below_tag(targets[arch])) for arch in new)
         for arch in new:
             self.reached(arch, targets[arch])
 
@@ -134,6 +134,11 @@ class Tags:
         name, platform = (arch.name, str(arch.platform)) if arch else (None, None)
         base = target.origin.fields() if isinstance(target, Image) and target.origin else None
         return Result(str(tag), digest, platform, change, why, arch=name, place=tag.place, base=base)
+
+
+def _below_tag(image: Image) -> Image | Index:
+    """What the tag of an image refers to: BuildKit's index of it, so that its attestations stay with it, or itself."""
+    return Index(image.index, (image,)) if image.index else image
 
 
 def tags_of(to: Destination, arches: Collection[Arch], current: Digests, *, with_list: bool) -> list[Tags]:
