@@ -41,6 +41,8 @@ def both(options: Options, source: str, target: str) -> tuple[Reference, Referen
     for flag in ("arch", "image", "tag"):
         if options.flags.get(flag):
             raise UsageError(f"--{flag} selects a part of a release, but SRC or DST is a reference{_FORMS}")
+    if options.flags.get("also_tag"):
+        raise UsageError(f"--also-tag is for a release, but SRC or DST is a reference{_FORMS}")
     for text, is_one in zip((source, target), found, strict=True):
         if not is_one and not text.startswith(ARCHIVE):
             other = target if text is source else source

@@ -280,6 +280,7 @@ def test_a_highly_compressed_layer_is_checked(shelf: Shelf) -> None:
         (["r.example/x@sha256:1"], "not a digest"),
         (["r.example/x:"], "is not a tag"),
         (["r.example/x", "--tag", "3"], "--tag selects a part of the release"),
+        (["r.example/x", "--also-tag", "3"], "--also-tag is for the release"),
     ],
 )
 def test_usage_errors(released: Released, words: list[str], message: str) -> None:

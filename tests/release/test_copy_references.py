@@ -327,6 +327,7 @@ def test_a_reference_has_a_tag_or_a_digest(source: str, target: str, expected: l
         ("a.example/b:1", "a.example/c", {}, "'a.example/c' without a tag"),
         ("oci:dist", "oci:c", {"platform": ["linux/arm"]}, "--platform takes a part of a list"),
         ("a.example/b:1", "oci:c:1", {"arch": ["arm"]}, "--arch selects a part of a release"),
+        ("a.example/b:1", "oci:c:1", {"also_tag": ["3"]}, "--also-tag is for a release"),
         ("a.example/b:1", f"oci:c@sha256:{'0' * 64}", {}, "expected a tag only"),
         (f"a.example/b@sha256:{'0' * 64}", "oci-archive:c.tar", {}, "expected oci-archive:FILE:NAME:TAG"),
     ],

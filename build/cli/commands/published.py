@@ -29,6 +29,8 @@ def _reference(options: Options, word: str = "reference") -> str:
     for flag in ("arch", "image", "registry", "tag"):
         if text and options.flags.get(flag):
             raise UsageError(f"--{flag} selects a part of the release, but {text!r} is a {word}\n  omit one")
+    if text and options.flags.get("also_tag"):
+        raise UsageError(f"--also-tag is for the release, but {text!r} is a {word}\n  omit one")
     return text
 
 
