@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.release.test_crash import kill_after, kill_upon
-from tests.support.checkout import RELEASE, Checkout
+from tests.support.checkout import RELEASE, Checkout, results
 from tests.support.pidns import until
 from tests.support.reading import complete, digest, inspect, layout_tags
 from tests.support.registries import Recorder, fetch, registry, registry_reader
@@ -62,8 +62,11 @@ def test_all_tags_stand_in_one_repository(one: Checkout, recorder: Recorder) -> 
     assert one("all-push", *ALSO, REGISTRY=recorder.host).stdout == run.stdout
     assert one("push-manifest", *ALSO, REGISTRY=recorder.host).digests.items() <= run.digests.items()
     assert not [line for line in recorder.lines if not line.startswith(("HEAD", "GET"))]
-    checked = one("check", *ALSO, REGISTRY=recorder.host).digests
-    assert set(checked) == set(run.digests)
+    checked = results(one("check", *ALSO, "--json", REGISTRY=recorder.host))
+    assert {each["reference"] for each in checked} == set(run.digests)
+    assert [each["tag"] for each in checked if each["kind"] == "list"] == ["3.1", "latest"]
+    message = one.refuses(1, "check", "--tag", "9", *ALSO, REGISTRY=recorder.host)
+    assert message.startswith("6 faults in what is published\n"), "what is not there has no further tags"
     assert f"{recorder.host}/pause@{found['3.1']}" in one("use", REGISTRY=recorder.host).stdout
     other = one("all-push", "--rev", "other", "--overwrite", REGISTRY=recorder.host)
     message = one.refuses(1, "check", *ALSO, REGISTRY=recorder.host)

@@ -16,6 +16,7 @@ from build.oci.parse import parse_artifact, parse_manifest
 from build.oci.platform import UNKNOWN
 from build.oci.reference import Reference
 from build.release.check.differences import differences, duplicate_platforms, label_differences
+from build.release.check.further import check_further
 from build.release.check.prove import Finding, Proof, Subject, prove
 from build.report import Event, Report, Result
 from build.stores.store import Listing, Source
@@ -34,6 +35,12 @@ class _Survey:
     subjects: list[Subject] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+
+    @property
+    def digest(self) -> str:
+        """The digest that the reference leads to first, empty if nothing can be read there."""
+        digests = [*(each.digest for each in self.lists), *(each.digest for each in self.subjects)]
+        return next(filter(None, digests), "")
 
 
 async def check_reference(source: Source, reference: Reference, report: Report, scratch: Path) -> list[Result]:
@@ -85,23 +92,8 @@ async def check_release(release: Release, source: Source, report: Report, scratc
     findings += [*_findings(proofs), *label_differences(proofs)]
     if listed.lists:
         findings += differences(str(references[0]), in_list, in_arches)
-    further, faults = await _further(release, source) if release.also else ([], [])
+    further, faults = await check_further(release, source, [each.digest for each in (listed, *by_arch)])
     return _conclude([*listed.lists, *_results(proofs[len(in_list) :]), *further], [*findings, *faults], report)
-
-
-async def _further(release: Release, source: Source) -> tuple[list[Result], list[Finding]]:
-    """The further tags of a release; a fault for each that does not refer to what its tag refers to."""
-    pairs = [(release.list_tag(), [each.list_tag() for each in release.further])]
-    pairs += [(release.arch_tag(arch), [each.arch_tag(arch) for each in release.further]) for arch in release.arches]
-    results, faults = [], []
-    for tag, others in pairs:
-        wanted, *found = await all_of(source.digest(each.repository, each.name) for each in (tag, *others))
-        for other, digest in zip(others, found, strict=True):
-            if digest is None or digest != wanted:
-                faults.append(Finding(str(other), f"found {digest or 'no such tag'}, expected {wanted} as {tag} has"))
-            else:
-                results.append(Result(str(other), digest, None, "verified", place=other.place))
-    return results, faults
 
 
 def _of_arch(survey: _Survey) -> list[Subject]:
