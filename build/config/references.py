@@ -34,10 +34,11 @@ def arch_reference(fields: Mapping[str, Node]) -> str:
         check_tag(tag)
 
     node = fields["arch-reference"]
+    before, _, ending = node.string().rpartition(":")
     node.require(
-        "{tag}" in node.string().rpartition(":")[2],
+        "{tag}" in ending and "{tag}" not in before,
         repr(node.string()),
-        'a reference that ends in a tag with {tag}, for example "{registry}/name:{tag}-linux-{arch}"',
+        'a reference that ends in a tag with {tag}, and has it nowhere else, for example "{registry}/name:{tag}-linux-{arch}"',
     )
     return _template(node, {"{registry}", "{arch}", "{tag}"}, '"{registry}/name-{arch}:{tag}"', check)
 

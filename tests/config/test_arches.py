@@ -188,6 +188,7 @@ ERRORS = [
     pytest.param("pause-{arch}:", "pause:", "arch-reference: found '{registry}/pause:", "and {arch}", id="no arch"),
     pytest.param('-{arch}:{tag}"', '-{arch}"', "found '{registry}/pause-{arch}'", "a tag with {tag}", id="no tag"),
     pytest.param('-{arch}:{tag}"', '-{tag}:{arch}"', "found '{registry}/pause-{tag}", "with {tag}", id="tag in name"),
+    pytest.param('-{arch}:{tag}"', '-{tag}:{tag}-{arch}"', "pause.arch-reference: found", "nowhere else", id="2 tags"),
     pytest.param('-{arch}:{tag}"', ':{tag}-{arch}+"', "'1-amd64+' is not a tag", "letters, digits", id="no valid tag"),
     pytest.param(
         'arch-reference: "{registry}/pause-{arch}:{tag}"',
