@@ -31,14 +31,15 @@ async def contents(source: Source, registry: str, origins: Sequence[Release], se
     From an archive, that is every release in it; from a layout, `origins` and the images that the table does not have.
     Of the latter, the images for the arches are NAME-ARCH. Raises ImageError for what belongs to no such release.
     """
-    in_table = {image.repository: image for image in settings.images.values()}
     is_archive, listing = bool(archive_file(registry)), source.listing(registry)
     there = {f"{name}:{tag}" for name, tag in listing}
     found = [] if is_archive else list(origins)
     for name, tag in listing:
         template = f"{{registry}}/{name}"
-        if NAME.fullmatch(name) and TAG.fullmatch(tag) and (is_archive or template not in in_table):
-            image = in_table.get(template) or _unknown_image(name, tag)
+        rows = [image for image in settings.images.values() if image.repository == template]
+        if NAME.fullmatch(name) and TAG.fullmatch(tag) and (is_archive or not rows):
+            # Images that share a repository have different tags.
+            image = next((row for row in rows if row.tag == tag), rows[0] if rows else _unknown_image(name, tag))
             with _selectable(f"{registry}: {name}:{tag}"):
                 arches = await _arches(source, Release(image, (), registry, tag), settings.arches.values())
             image = _as_listed(image, arches, tag, there)
@@ -70,8 +71,11 @@ def targets_of(origins: Sequence[Release], registry: str, settings: Settings) ->
 
     Raises UsageError if several releases would get the same further tag.
     """
-    in_table = {image.repository: image for image in settings.images.values()}
-    targets = [replace(e, registry=registry, image=in_table.get(e.image.repository, e.image)) for e in origins]
+    rows = {(image.name, image.repository): image for image in settings.images.values()}
+    targets = [
+        replace(each, registry=registry, image=rows.get((each.image.name, each.image.repository), each.image))
+        for each in origins
+    ]
     for each in targets:
         several = [other.tag for other in targets if other.image == each.image]
         if each.also and len(several) > 1:

@@ -168,6 +168,20 @@ def test_both_are_copied_through_one_archive(two: Checkout, recorder: Recorder) 
     assert inspect("oci:other/tools/sleep:1.0", "--raw", cwd=two.root)[0] == run.digests[names(recorder.host)[EACH]]
 
 
+def test_images_that_share_a_repository_keep_their_own_names(two: Checkout) -> None:
+    """Each row says where the images of its arches stand, also after a copy, and through an archive."""
+    two.edit("arches.yaml", '"{registry}/tools/sleep"', '"{registry}/pause"')
+    two.edit("arches.yaml", "tools/sleep-{arch}:{tag}", "pause:{tag}-linux-{arch}")
+    made = two("all-push").digests
+    shared = ["3.1", "1.0", *(f"1.0-linux-{arch}" for arch in RELEASE)]
+    assert [each for each in made if "/pause:" in each] == [f"oci:dist/pause:{tag}" for tag in shared]
+    copies = [("oci:dist", "oci:copy"), ("oci:dist", "oci-archive:all.tar"), ("oci-archive:all.tar", "oci:back")]
+    for source, target in copies:
+        place = f"{target}:" if "archive" in target else f"{target}/"
+        copied = two("copy", source, target).digests
+        assert copied == {each.replace("oci:dist/", place): digest for each, digest in made.items()}
+
+
 def test_only_the_lists(two: Checkout, recorder: Recorder) -> None:
     two("all-push-images", REGISTRY=recorder.host)
     assert list(two("push-manifest", REGISTRY=recorder.host).digests) == names(recorder.host)
