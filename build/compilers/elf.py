@@ -115,6 +115,8 @@ def _check_end(elf: Any, name: str) -> None:
         for each in elf.iter_sections()
         if each["sh_type"] not in ("SHT_NOBITS", "SHT_NULL")
     ]
+    if not any(part == "PT_LOAD" for part, _ in parts):
+        raise ElfError(f"{name}: found no PT_LOAD, expected one")
     for part, end in parts:
         if end > elf.stream_len:
             raise ElfError(f"{name}: not a whole ELF file: {elf.stream_len} bytes, and {part} ends at byte {end}")

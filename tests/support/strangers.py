@@ -39,12 +39,14 @@ def elf(architecture: str, kind: int = 2, interpreter: str = "") -> bytes:
     def number(value: int, size: int) -> bytes:
         return value.to_bytes(size, ending)
 
-    sizes = b"".join(number(each, 2) for each in (at, 56 if wide else 32, 1, 0, 0, 0))
+    def segment(kind: int, offset: int, size: int) -> bytes:
+        flags, words = number(4, 4), b"".join(number(each, word) for each in (offset, 0, 0, size, size))
+        return number(kind, 4) + (flags + words if wide else words + flags) + number(1, word)
+
+    sizes = b"".join(number(each, 2) for each in (at, 56 if wide else 32, 2, 0, 0, 0))
     header = start + number(1, 4) + number(0, word) + number(at, word) + number(0, word + 4) + sizes
-    flags, places = number(4, 4), [256, 0, 0, len(path), len(path)]
-    words = b"".join(number(each, word) for each in places)
-    program = number(3, 4) + (flags + words if wide else words + flags) + number(1, word)
-    return (header + program).ljust(256, b"\0") + path + bytes(1024)
+    segments = segment(1, 0, 256 + len(path)) + segment(3, 256, len(path))  # PT_LOAD, PT_INTERP
+    return (header + segments).ljust(256, b"\0") + path + bytes(1024)
 
 
 def tape(files: Mapping[str, bytes | str | None], hard: Mapping[str, str] | None = None, mode: int = 0o755) -> bytes:
