@@ -38,7 +38,8 @@ def arch_reference(fields: Mapping[str, Node]) -> str:
     node.require(
         "{tag}" in ending and "{tag}" not in before,
         repr(node.string()),
-        'a reference that ends in a tag with {tag}, and has it nowhere else, for example "{registry}/name:{tag}-linux-{arch}"',
+        "a reference that ends in a tag with {tag}, and has it nowhere else, for example "
+        '"{registry}/name:{tag}-linux-{arch}"',
     )
     return _template(node, {"{registry}", "{arch}", "{tag}"}, '"{registry}/name-{arch}:{tag}"', check)
 
