@@ -19,6 +19,8 @@ from tests.support.registries import Recorder, fetch, registry, registry_reader
 ROW = 'arch-reference: "{registry}/pause-{arch}:{tag}"'
 UPSTREAM = 'arch-reference: "{registry}/pause:{tag}-linux-{arch}"'
 ALSO = ("--also-tag", "latest")
+LATEST = sorted(f"latest-linux-{arch}" for arch in RELEASE)
+READS = ("HEAD", "GET")
 
 
 def names(*tags: str) -> list[str]:
@@ -73,6 +75,15 @@ def test_all_tags_stand_in_one_repository(one: Checkout, recorder: Recorder) -> 
     assert (
         f"{recorder.host}/pause:latest: found {found['3.1']}, expected {next(iter(other.digests.values()))}" in message
     )
+
+
+def test_the_list_of_what_other_jobs_pushed_sends_nothing_again(one: Checkout, recorder: Recorder) -> None:
+    one("all-push-images", REGISTRY=recorder.host)
+    recorder.forget()
+    one("push-manifest", *ALSO, REGISTRY=recorder.host)
+    writes = [line.split()[1].removeprefix("/v2/pause/") for line in recorder.lines if line.split()[0] not in READS]
+    assert [writes[0], *sorted(writes[1:-1]), writes[-1]] == [f"manifests/{tag}" for tag in ("3.1", *LATEST, "latest")]
+    assert tags(recorder.host, "3.1", "latest").keys() == {*names("3.1", "latest")}
 
 
 def test_a_further_tag_moves_only_if_it_is_meant_to(one: Checkout, recorder: Recorder) -> None:

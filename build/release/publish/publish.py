@@ -148,12 +148,16 @@ class _Sending(Generic[T]):
         return built, target
 
     async def send(self, arch: Arch, image: Image, *, own: bool, listed: bool) -> None:
-        """Send an image's content to its `own` repository, to that of the manifest list (`listed`), or to both."""
+        """Send an image's content to its `own` repository, to that of the manifest list (`listed`), or to both.
+
+        If not to its own, that has it already: its tag is there.
+        """
         home, index = self.tags.arches[arch].repository, self.tags.index
-        places = dict.fromkeys([*([home] if own else []), *([index.repository] if index and listed else [])])
+        elsewhere = [index.repository] if index and listed and index.repository != home else []
+        places = [*([home] if own else []), *elsewhere]
         try:
             await asyncio.to_thread(validate, image) if _is_large(image) else validate(image)
-            await transfer(self.to.store, image, home, list(places), lambda size: self.to.stage(arch, PUSH, size=size))
+            await transfer(self.to.store, image, home, places, lambda size: self.to.stage(arch, PUSH, size=size))
         except BuildError:
             self.to.stage(arch, FAILED)
             raise
