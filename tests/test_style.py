@@ -43,7 +43,7 @@ def test_locked_versions_are_the_declared_ones() -> None:
 
 
 def _versions(requirements: list[str]) -> dict[str, str]:
-    return dict(re.sub(r"\[.*?\]", "", requirement).split("==") for requirement in requirements)
+    return dict(re.sub(r"\[.*?\]|;.*", "", requirement).split("==") for requirement in requirements)
 
 
 def test_no_module_grows_beyond_one_idea() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from build.system import lock
 from tests.support.components import lack, need
 from tests.support.pidns import Process, until
 
@@ -157,29 +158,32 @@ def any_daemon() -> Iterator[Docker]:
 
 def toolchain_root() -> Path:
     """The tar of a Debian with the release's cross compilers, built once per machine."""
-    return _debian("kube-cross", "bookworm", PACKAGES, UNREAD, ".tar")
+    return debian("kube-cross", "bookworm", PACKAGES, UNREAD, ".tar")
 
 
 def newer_docker() -> Path:
     """The folder of a Debian whose Docker has a containerd image store, built once per machine."""
-    return _debian("docker", "trixie", ("docker.io",), ("share/doc/*", "share/locale/*", "share/man/*"))
+    return debian("docker", "trixie", ("docker.io",), ("share/doc/*", "share/locale/*", "share/man/*"))
 
 
-def _debian(name: str, suite: str, packages: Sequence[str], unread: Sequence[str], suffix: str = "") -> Path:
+def debian(name: str, suite: str, packages: Sequence[str], unread: Sequence[str], suffix: str = "") -> Path:
     """A Debian with these packages: a tar, or with no `suffix` a folder."""
     key = hashlib.sha256("\n".join((*packages, *unread)).encode()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pause-image"
     made = cache / f"{name}-{key}{suffix}"
-    if not made.exists():
-        mmdebstrap = need("mmdebstrap", "mmdebstrap")
-        cache.mkdir(parents=True, exist_ok=True)
-        part = cache / f".{name}-{key}.{os.getpid()}{suffix}"
-        excluded = [f"--dpkgopt=path-exclude=/usr/{path}" for path in unread]
-        command = [mmdebstrap, "--variant=minbase", *excluded, f"--include={','.join(packages)}", suite, str(part)]
-        try:
-            subprocess.run(command, check=True, capture_output=True, timeout=600)
-            os.replace(part, made)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-            part.unlink(missing_ok=True)
+    if made.exists():
+        return made
+    mmdebstrap = need("mmdebstrap", "mmdebstrap")
+    cache.mkdir(parents=True, exist_ok=True)
+    part = cache / f".{name}-{key}.{os.getpid()}{suffix}"
+    excluded = [f"--dpkgopt=path-exclude=/usr/{path}" for path in unread]
+    command = [mmdebstrap, "--variant=minbase", *excluded, f"--include={','.join(packages)}", suite, str(part)]
+    with lock(cache):  # tests that run side by side want it at once
+        if not made.exists():
+            try:
+                subprocess.run(command, check=True, capture_output=True, timeout=600)
+                os.replace(part, made)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+                part.unlink(missing_ok=True)
     return made
