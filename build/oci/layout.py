@@ -8,6 +8,7 @@ from typing import Any
 from build.errors import ImageError
 from build.oci.descriptor import Blob
 from build.oci.parse import media_type_of
+from build.oci.referrer import is_referrers_tag
 from build.oci.strict import LAYOUT, MANIFEST, parse, shown
 
 VERSION = "1.0.0"
@@ -57,13 +58,13 @@ def name_of(entry: Entry) -> str:
 def named(entries: Sequence[Entry], name: str) -> Entry | None:
     """The entry that `name` refers to, or None: the one called so, or by a full reference that ends in `name`.
 
-    An entry without a name, if it is the only one, has any. `name` is TAG in a layout, NAME:TAG in an archive. Raises
-    ImageError where readers could take different ones.
+    An entry without a name, if it is the only one, has any, but those for referrers. `name` is TAG in a layout,
+    NAME:TAG in an archive. Raises ImageError where readers could take different ones.
     """
     separator = "/" if ":" in name else ":"
     found = [each for each in entries if name_of(each) == name]
     found = found or [each for each in entries if name_of(each).endswith(separator + name)]
-    if not found and len(entries) == 1 and not name_of(entries[0]):
+    if not found and len(entries) == 1 and not name_of(entries[0]) and not is_referrers_tag(name.rpartition(":")[2]):
         found = list(entries)
     digests = list(dict.fromkeys(str(each["digest"]) for each in found))
     if len(digests) > 1:

@@ -74,8 +74,8 @@ def parse_manifest(data: bytes, media_type: str) -> tuple[Descriptor, ...] | Man
             raise ImageError(f"found the member {member!r} in {declared}, expected none")
     if declared in INDEXES:
         entries = _required(members, "manifests", list)
-        return tuple(_descriptor(each, f"manifests[{at}]") for at, each in enumerate(entries))
-    config = _descriptor(_required(members, "config", dict), "config")
+        return tuple(parse_descriptor(each, f"manifests[{at}]") for at, each in enumerate(entries))
+    config = parse_descriptor(_required(members, "config", dict), "config")
     kind = _optional(members, "artifactType", str, "")
     return _manifest(config, _required(members, "layers", list), "layers", kind)
 
@@ -96,7 +96,7 @@ def parse_artifact(data: bytes) -> Manifest:
 
 
 def _manifest(config: Descriptor, layers: list[Any], where: str, kind: str) -> Manifest:
-    parsed = tuple(_descriptor(each, f"{where}[{at}]") for at, each in enumerate(layers))
+    parsed = tuple(parse_descriptor(each, f"{where}[{at}]") for at, each in enumerate(layers))
     types = [each.media_type for each in parsed]
     # Signatures and attestations may have the config of an image (cosign), but none of its layers.
     is_image = config.media_type in CONFIGS and (any(".tar" in each for each in types) or not (types or kind))
@@ -142,7 +142,8 @@ def check_version(members: Mapping[str, Any]) -> None:
         raise ImageError(f"schemaVersion: found {shown(members['schemaVersion'])}, expected 2")
 
 
-def _descriptor(value: object, where: str) -> Descriptor:
+def parse_descriptor(value: object, where: str) -> Descriptor:
+    """The descriptor at `where` in a manifest (descriptor.md)."""
     if not isinstance(value, dict):
         raise ImageError(f"{where}: found {shown(value)}, expected an object")
     try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Target
 from build.oci.reference import Reference, Repository
+from build.oci.referrer import Referrer
 
 # Bytes. A larger blob is never held in memory: it is streamed to and from a file.
 SMALL = 1 << 20
@@ -25,6 +26,9 @@ class Source(Protocol):
 
     async def manifest(self, repository: Repository, reference: str) -> Blob | None:
         """The manifest that a tag or digest refers to, or None."""
+
+    async def referrers(self, repository: Repository, digest: str) -> tuple[Referrer, ...]:
+        """The manifests whose `subject` is `digest`, as far as the source lists them."""
 
     async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:
         """The content of a descriptor, with its size and digest verified; if larger than SMALL, in a file.
@@ -78,6 +82,12 @@ class Store(Source, Protocol):
 
     async def put_manifest(self, repository: Repository, content: Blob) -> None:
         """Store a manifest under its digest; what it refers to is stored already."""
+
+    async def put_referrers(self, repository: Repository, subject: str, manifests: Sequence[Blob]) -> None:
+        """Store manifests whose `subject` is `subject`, and have them listed; their blobs are stored already."""
+
+    async def settle_referrers(self) -> None:
+        """List again what `put_referrers` has listed, where another run has overwritten that meanwhile."""
 
     async def put_tag(self, repository: Repository, name: str, target: Target) -> None:
         """Make the tag `name` refer to `target`; what its manifest refers to is stored already."""

@@ -15,6 +15,7 @@ from build.oci.image import Content
 from build.oci.media_types import ARTIFACT, INDEXES, MANIFESTS
 from build.oci.parse import NO_CONFIG, Manifest, parse_artifact, parse_manifest
 from build.oci.reference import Reference, Repository
+from build.oci.referrer import Referrer
 from build.release.check.check import check_reference
 from build.report import Event, Report
 from build.stores.store import Listing, Source
@@ -50,6 +51,10 @@ class Kept:
                 self._manifests[key] = found
                 self.add(repository, found)
             return self._manifests[key]
+
+    async def referrers(self, repository: Repository, digest: str) -> tuple[Referrer, ...]:
+        """See `Source`."""
+        return await self._source.referrers(repository, digest)
 
     def add(self, repository: Repository, manifest: Blob) -> None:
         """Have a manifest that may not be in the source."""
@@ -115,6 +120,11 @@ async def proved(kept: Kept, reference: Reference, root: Blob, report: Report, s
     whole = await root_of(kept, reference)
     checked = reference if root.digest == whole.digest else Reference(reference.repository, "", root.digest)
     await check_reference(kept, checked, notes, spool)
+    return await content_of(kept, reference.repository, root, spool)
+
+
+async def content_of(source: Source, repository: Repository, root: Blob, spool: Path) -> Content:
+    """The manifest `root` with all that it leads to; raise ImageError for an entry of an unknown media type."""
     manifests: dict[str, Blob] = {}
     blobs: dict[str, Blob] = {}
 
@@ -124,15 +134,15 @@ async def proved(kept: Kept, reference: Reference, root: Blob, report: Report, s
             config = () if parsed.config == NO_CONFIG else (parsed.config,)
             here = [each for each, away in zip(parsed.layers, parsed.elsewhere, strict=True) if not away]
             for each in (*here, *config):
-                blobs[each.digest] = await kept.blob(reference.repository, each, spool)
+                blobs[each.digest] = await source.blob(repository, each, spool)
             return
         for entry in parsed:
             if entry.media_type not in MANIFESTS | INDEXES | {ARTIFACT}:
                 raise ImageError(
-                    f"{reference.repository}@{entry.digest}: found {entry.media_type}, expected an image, a list or an"
+                    f"{repository}@{entry.digest}: found {entry.media_type}, expected an image, a list or an"
                     " artifact: what else it refers to is not known\n  to leave it out, take the rest with --platform"
                 )
-            if entry.digest not in manifests and (child := await kept.manifest(reference.repository, entry.digest)):
+            if entry.digest not in manifests and (child := await source.manifest(repository, entry.digest)):
                 child = replace(child, media_type=entry.media_type)  # a registry may have called it something generic
                 await descend(child)
                 manifests[entry.digest] = child

@@ -10,7 +10,8 @@ from pathlib import Path
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.layout import name_of
 from build.oci.reference import Reference, Repository
-from build.stores.archive import manifest, tag
+from build.oci.referrer import Referrer
+from build.stores.archive import manifest, referrer, tag
 from build.stores.archive.blob import read_blob
 from build.stores.archive.members import Members, read_members
 
@@ -36,6 +37,10 @@ class Archive:
             Reference(Repository(repository.host, name), tag, "" if tag else each["digest"])
             for each, name, tag in named
         ]
+
+    async def referrers(self, repository: Repository, digest: str) -> tuple[Referrer, ...]:
+        """See `Source`."""
+        return referrer.referrers(self._members, repository, digest)
 
     async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:  # noqa: ARG002
         """See `Source`: a large blob is copied to a file in `spool`."""

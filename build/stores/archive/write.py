@@ -24,7 +24,8 @@ from build.system import replacing
 class Entry:
     """An image, a manifest list or any other content in an archive.
 
-    `name` is the [HOST/]NAME:TAG that it loads as, `reference` finds it in the layout (annotations.md, "ref.name").
+    `name` is the [HOST/]NAME:TAG that it loads as, empty for what is no image; `reference` finds it in the layout
+    (annotations.md, "ref.name").
     """
 
     target: Target
@@ -64,7 +65,8 @@ def write_archive_file(file: Path, entries: Sequence[Entry], time: int) -> None:
 
 def _described(entry: Entry) -> dict[str, object]:
     # containerd takes it as it is: with a short name, Docker finds no image after loading it, and nodes start no pod.
-    annotations = {"io.containerd.image.name": full_name(entry.name), REF_NAME: entry.reference}
+    loads_as = {"io.containerd.image.name": full_name(entry.name)} if entry.name else {}
+    annotations = {**loads_as, REF_NAME: entry.reference}
     return entry.target.descriptor.fields() | {"annotations": annotations}
 
 

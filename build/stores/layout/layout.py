@@ -7,7 +7,7 @@ holds the tags, is replaced in one step under a lock that the system releases if
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Target
 from build.oci.layout import name_of
 from build.oci.reference import Reference, Repository
-from build.stores.layout import manifest, tag
+from build.oci.referrer import Referrer
+from build.stores.layout import manifest, referrer, tag
 from build.stores.layout.blob import read_blob, write_blob
 from build.stores.layout.index import read_index
 
@@ -40,6 +41,10 @@ class Layout:
         """See `Listing`."""
         entries = read_index(self._folder(repository))["manifests"]
         return [Reference(repository, name_of(each), "" if name_of(each) else each["digest"]) for each in entries]
+
+    async def referrers(self, repository: Repository, digest: str) -> tuple[Referrer, ...]:
+        """See `Store`."""
+        return referrer.referrers(self._folder(repository), digest)
 
     async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:  # noqa: ARG002
         """See `Store`: a large blob is the layout's own file."""
@@ -75,6 +80,13 @@ class Layout:
     async def put_manifest(self, repository: Repository, content: Blob) -> None:
         """See `Store`."""
         write_blob(self._folder(repository), content)
+
+    async def put_referrers(self, repository: Repository, subject: str, manifests: Sequence[Blob]) -> None:
+        """See `Store`."""
+        await asyncio.to_thread(referrer.put_referrers, self._folder(repository), subject, manifests)
+
+    async def settle_referrers(self) -> None:
+        """A layout has a lock, so nothing is overwritten."""
 
     async def put_tag(self, repository: Repository, name: str, target: Target) -> None:
         """See `Store`."""

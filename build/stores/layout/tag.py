@@ -36,16 +36,21 @@ def digest(folder: Path, tag: str) -> str | None:
 def put_tag(folder: Path, tag: str, target: Target) -> None:
     """Make `tag` refer to `target`."""
     with locked(folder):
-        write_blob(folder, target.manifest)
-        write_if_changed(folder / "oci-layout", OCI_LAYOUT)
-        index = read_index(folder) | {"schemaVersion": 2, "mediaType": OCI.index}
-        before = [entry for entry in index["manifests"] if name_of(entry) == tag]
-        others = [entry for entry in index["manifests"] if name_of(entry) != tag]
-        if gone := {str(each["digest"]) for each in before if is_ours(each)} - {target.digest}:
-            index["annotations"] = {**_annotations(index), REPLACED: " ".join(sorted({*replaced(index), *gone}))}
-        annotations = {REF_NAME: tag, **OURS}
-        index["manifests"] = [*others, target.descriptor.fields() | {"annotations": annotations}]
-        write_whole(folder / "index.json", dump(index))
+        put_entry(folder, tag, target)
+
+
+def put_entry(folder: Path, tag: str, target: Target) -> None:
+    """The same, for a caller that holds the lock of the layout."""
+    write_blob(folder, target.manifest)
+    write_if_changed(folder / "oci-layout", OCI_LAYOUT)
+    index = read_index(folder) | {"schemaVersion": 2, "mediaType": OCI.index}
+    before = [entry for entry in index["manifests"] if name_of(entry) == tag]
+    others = [entry for entry in index["manifests"] if name_of(entry) != tag]
+    if gone := {str(each["digest"]) for each in before if is_ours(each)} - {target.digest}:
+        index["annotations"] = {**_annotations(index), REPLACED: " ".join(sorted({*replaced(index), *gone}))}
+    annotations = {REF_NAME: tag, **OURS}
+    index["manifests"] = [*others, target.descriptor.fields() | {"annotations": annotations}]
+    write_whole(folder / "index.json", dump(index))
 
 
 def is_ours(entry: Mapping[str, Any]) -> bool:

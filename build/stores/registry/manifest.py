@@ -36,16 +36,17 @@ async def pull_once(session: Session, repository: Repository, reference: str) ->
     return manifest
 
 
-async def push_manifest(session: Session, repository: Repository, reference: str, manifest: Blob) -> None:
-    """Store a manifest under a tag or its digest."""
+async def push_manifest(session: Session, repository: Repository, reference: str, manifest: Blob) -> bool:
+    """Store a manifest under a tag or its digest; return whether the registry itself lists it for its `subject`."""
     path = f"manifests/{reference}"
 
-    async def push() -> None:
+    async def push() -> bool:
         request = Request("PUT", path, manifest.data, {"Content-Type": manifest.media_type})
         try:
             stored = await session.send(repository, request, STORED)
         except PublishError as error:
             raise NotVisibleError(str(error), error.reason) if _UNKNOWN.search(str(error)) else error from None
         session.agree(repository, path, told_digest(stored), manifest.digest)
+        return "oci-subject" in stored.headers
 
-    await session.http.retries.retried(push)
+    return await session.http.retries.retried(push)

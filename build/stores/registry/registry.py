@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Target
 from build.oci.reference import Reference, Repository
+from build.oci.referrer import Referrer
 from build.stores.http.access import Access
 from build.stores.registry import manifest, tag
 from build.stores.registry.blob import Uploads, pull_blob, push_blob
+from build.stores.registry.referrer import Referrers
 from build.stores.registry.session import Session
 
 # Seconds. A registry nearby answers more quickly, even on a busy machine.
@@ -25,6 +27,7 @@ class Registry:
     def __init__(self, host: str, access: Access) -> None:
         self._session = Session(host, access)
         self._uploads = Uploads(self._session)
+        self._referrers = Referrers(self._session)
 
     @property
     def is_distant(self) -> bool:
@@ -46,6 +49,10 @@ class Registry:
     async def references(self, repository: Repository) -> list[Reference]:
         """See `Listing`."""
         return [Reference(repository, name) for name in await tag.names(self._session, repository)]
+
+    async def referrers(self, repository: Repository, digest: str) -> tuple[Referrer, ...]:
+        """See `Source`."""
+        return await self._referrers.of(repository, digest)
 
     async def blob(self, repository: Repository, descriptor: Descriptor, spool: Path) -> Blob:
         """See `Store`."""
@@ -70,6 +77,14 @@ class Registry:
     async def put_manifest(self, repository: Repository, content: Blob) -> None:
         """See `Store`."""
         await manifest.push_manifest(self._session, repository, content.digest, content)
+
+    async def put_referrers(self, repository: Repository, subject: str, manifests: Sequence[Blob]) -> None:
+        """See `Store`."""
+        await self._referrers.put(repository, subject, manifests)
+
+    async def settle_referrers(self) -> None:
+        """See `Store`."""
+        await self._referrers.settle()
 
     async def put_tag(self, repository: Repository, name: str, target: Target) -> None:
         """See `Store`."""

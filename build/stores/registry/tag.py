@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from build.errors import PublishError
 from build.oci.reference import TAG, Repository
 from build.stores.http.failures import NotVisibleError
-from build.stores.http.messages import Request
+from build.stores.http.messages import Request, Response
 from build.stores.http.urls import resolved
 from build.stores.registry.manifest import ACCEPT, pull_once
 from build.stores.registry.session import Session, told_digest
@@ -71,10 +71,15 @@ async def _page(session: Session, repository: Repository, path: str) -> tuple[li
         raise PublishError(f"{repository}: its list of tags: found no JSON with tags, expected that") from None
     if not isinstance(tags, list) or not all(isinstance(each, str) and TAG.fullmatch(each) for each in tags):
         raise PublishError(f"{repository}: its list of tags: found something that is not a tag, expected tags only")
+    return tags, next_page(response)
+
+
+def next_page(response: Response) -> str:
+    """The path of the page after this one of a list, empty if it is the last one."""
     link = _NEXT.search(response.headers.get("link", ""))
     # A registry behind a proxy may take its own address for another one: only path and query count.
     following = resolved(response.url, link[1], "Link") if link else ""
-    return tags, urlsplit(following)._replace(scheme="", netloc="").geturl()
+    return urlsplit(following)._replace(scheme="", netloc="").geturl()
 
 
 async def _digest(session: Session, repository: Repository, tag: str, certain: bool) -> str | None:
