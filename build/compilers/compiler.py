@@ -42,6 +42,20 @@ Job = tuple[Program, Arch]
 Compile = Callable[[Program, Arch], Awaitable[bytes]]
 
 
+@dataclass(frozen=True)
+class Tool:
+    """What a compiler is, for those who want to have the same one.
+
+    `uri` is a package URL or the name of an image, empty if there is none; of `digests`, sha256:HEX, it has one: a
+    package has several files, one for each kind of machine.
+    """
+
+    name: str
+    version: str
+    uri: str = ""
+    digests: tuple[str, ...] = ()
+
+
 class Compiler(Protocol):
     """Compiles programs to static ELF executables."""
 
@@ -50,6 +64,9 @@ class Compiler(Protocol):
 
         Raises CompileError or BuildError if they can't be determined.
         """
+
+    async def tool(self, root: Path, arch: Arch) -> Tool:
+        """What the compiler for `arch` is; `root` is the checkout, which pins it. Raises as `identity`."""
 
     def session(self, root: Path, jobs: Collection[Job], scratch: Path) -> AbstractAsyncContextManager[Compile]:
         """Prepare to compile `jobs`, programs of the checkout `root`, each for an arch.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from build.compilers.compiler import Compile, Job, Program, failed, gcc_flags, written
+from build.compilers.compiler import Compile, Job, Program, Tool, failed, gcc_flags, written
 from build.config.arches import Arch
 from build.errors import CompileError
 from build.system import run
@@ -23,6 +23,10 @@ class Host:
         """The first line of `TRIPLE-gcc --version`, which ends with the distribution's own revision."""
         ended = await run([_gcc(arch), "--version"])
         return ended.stdout.decode(errors="replace").partition("\n")[0]
+
+    async def tool(self, root: Path, arch: Arch) -> Tool:  # noqa: ARG002
+        """The compiler as it names itself: what it was installed from is not known."""
+        return Tool(f"{arch.triple}-gcc", await self.identity(arch))
 
     @asynccontextmanager
     async def session(self, root: Path, jobs: Collection[Job], scratch: Path) -> AsyncIterator[Compile]:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from build.compilers.compiler import Compile, Job, Program, failed, gcc_flags
+from build.compilers.compiler import Compile, Job, Program, Tool, failed, gcc_flags
 from build.compilers.sources import packed
 from build.config.arches import Arch
 from build.daemon.client import PATIENCE, Daemon
@@ -51,6 +51,15 @@ class KubeCross:
     async def identity(self, arch: Arch) -> str:  # noqa: ARG002
         """The image's content id: another image under the same tag is another compiler."""
         return f"kube-cross {await self._image_id(await self.connect())}"
+
+    async def tool(self, root: Path, arch: Arch) -> Tool:  # noqa: ARG002
+        """The image, by the digest that it was pulled by, or by its ID if it was built here."""
+        daemon = await self.connect()
+        image_id = await self._image_id(daemon)
+        found = await daemon.inspect(image_id) or {}
+        digests = [each.rpartition("@")[2] for each in found.get("RepoDigests") or ()]
+        name, _, tag = self.image.rpartition(":")
+        return Tool(name, tag, f"docker://{self.image}", (digests[0] if digests else image_id,))
 
     @asynccontextmanager
     async def session(self, root: Path, jobs: Collection[Job], scratch: Path) -> AsyncIterator[Compile]:  # noqa: ARG002

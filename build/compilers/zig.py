@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from build.compilers.compiler import (
     Compile,
     Job,
     Program,
+    Tool,
     define_version,
     failed,
     freestanding,
@@ -43,6 +45,11 @@ class Zig:
     async def identity(self, arch: Arch) -> str:  # noqa: ARG002
         """`zig` and the version of the wheel, the same for every arch."""
         return _identity()
+
+    async def tool(self, root: Path, arch: Arch) -> Tool:  # noqa: ARG002
+        """The wheel, with the digests that requirements.txt pins."""
+        number = version("ziglang")
+        return Tool("zig", number, f"pkg:pypi/ziglang@{number}", _pinned(root / "requirements.txt", number))
 
     @asynccontextmanager
     async def session(self, root: Path, jobs: Collection[Job], scratch: Path) -> AsyncIterator[Compile]:  # noqa: ARG002
@@ -126,3 +133,18 @@ def _least(arch: Arch) -> str:
 
 def _identity() -> str:
     return f"zig {version('ziglang')}"
+
+
+def _pinned(requirements: Path, number: str) -> tuple[str, ...]:
+    """The digests of the wheels of ziglang in a file for `pip install --require-hashes`."""
+    try:
+        lines = requirements.read_text(errors="replace").splitlines()
+    except OSError:
+        return ()
+    found, named = list[str](), None
+    for line in lines:
+        if line[:1] not in (" ", "#", ""):
+            named = re.match(r"([\w.-]+)==([\w.+-]+)", line)
+        if named and named.groups() == ("ziglang", number):
+            found += re.findall(r"--hash=(sha256:[0-9a-f]{64})", line)
+    return tuple(found)

@@ -44,6 +44,51 @@ class Revision:
         return datetime.fromtimestamp(self.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@dataclass(frozen=True)
+class Checkout:
+    """Where a checkout is from: its commit, the URL of its remote `origin`, and the files with uncommitted changes.
+
+    The URL is the public one: HTTPS in place of SSH, without user and password. It is empty for a folder.
+    """
+
+    commit: str
+    url: str
+    changed: tuple[str, ...]
+
+
+async def read_checkout(root: Path, environment: Mapping[str, str]) -> Checkout | None:
+    """Where the checkout `root` is from; None if it is no clone, as an unpacked archive is not."""
+
+    async def git(*arguments: str) -> Completed:
+        return await run([*_GIT, "-C", str(root), *arguments], environment=_environment(environment), tied=False)
+
+    try:
+        commit, url, status = await all_of(
+            [
+                git("rev-parse", "--verify", "HEAD^{commit}"),
+                git("config", "--get", "remote.origin.url"),
+                git("status", "--porcelain", "-z", *_STATUS),
+            ]
+        )
+    except OSError:
+        return None
+    if commit.status or status.status:
+        return None
+    changed = tuple(entry[3:] for entry in status.stdout.decode(errors="surrogateescape").split("\0")[:-1])
+    found = url.stdout.decode(errors="replace").strip() if not url.status else ""
+    return Checkout(commit.stdout.decode().strip(), public_url(found), changed)
+
+
+def public_url(url: str) -> str:
+    """The URL of a repository as anybody may name it; empty if it is none that others can reach."""
+    ssh = re.fullmatch(r"(?:ssh://)?(?:[^@/]*@)?([\w.-]+)(?::(?!\d+/)|(?::\d+)?/)(.+)", url)
+    web = re.fullmatch(r"(?:https?|git)://(?:[^@/]*@)?([\w.:\[\]-]+)/([^?#]+).*", url)
+    found = web or (ssh if url.startswith("ssh://") or "@" in url.partition("/")[0] else None)
+    if not found:
+        return ""
+    return f"https://{found[1]}/{found[2].strip('/').removesuffix('.git')}"
+
+
 async def read_revision(root: Path, name: str | None, epoch: str | None, environment: Mapping[str, str]) -> Revision:
     """The revision of the checkout `root`; `name` (REV) and `epoch` (SOURCE_DATE_EPOCH) take precedence over git.
 
