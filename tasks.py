@@ -68,9 +68,13 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "kube_cross_version": (None, "tag of the toolchain image [KUBE_CROSS_VERSION]"),
     "pull": (None, "when to ask for bases (FROM): always (default), missing or never [PULL]"),
     "format": (None, "media types: oci or docker [FORMAT]"),
+    "without_referrers": (False, "leave out signatures, attestations and whatever else refers to what is copied"),
     "overwrite": (False, "move tags that exist with another digest"),
     "reference": (None, "HOST[:PORT]/NAME[:TAG][@DIGEST], oci:FOLDER[:TAG] or oci-archive:FILE[:NAME:TAG]"),
     "verify": (False, "run every arch the way pods do, before the first tag moves"),
+    "sign": (None, "sign with this key: a PEM file, a cosign.key, env://NAME, or the URI of a KMS [SIGN_KEY]"),
+    "signature_format": (None, "bundle, cosign (nodes know only this), or both (default) [SIGNATURE_FORMAT]"),
+    "key": (None, "the public key that proves signatures: a PEM file, or as for --sign [VERIFY_KEY]"),
     "with_": (None, "what runs it: namespaces (default), docker or podman"),
     "allow_not_run": (False, "don't fail for arches that can't be run here"),
     "for_": ("github", "the CI system: github or gitlab"),
@@ -85,6 +89,7 @@ BASES = ("pull", *REMOTE)
 ASSEMBLE = (*COMPILE, "also_tag", "registry", "format", *BASES)
 RUN = ("with_", "allow_not_run")
 PUBLISH = (*ASSEMBLE, "overwrite", "verify", *RUN)
+SIGN = ("sign", "signature_format")
 RELEASE = ("arch", "image", "registry", *REMOTE, "tag", "also_tag", "json")
 PROGRESS = ("quiet", "verbose")
 POSITIONAL = ("src", "dst", "reference", "repository", "tag_", "old", "new")
@@ -194,21 +199,21 @@ all_push_images = _task(
 push_manifest = _task(
     "push-manifest",
     "Publish REGISTRY/pause:TAG, the manifest list.",
-    *(*RELEASE, "overwrite"),
+    *(*RELEASE, "overwrite", *SIGN),
     example="push-manifest --registry registry.example/team",
     show=output.show_published,
 )
 all_push = _task(
     "all-push",
     "Publish every arch, then the manifest list.",
-    *PUBLISH,
+    *(*PUBLISH, *SIGN),
     example="all-push --registry registry.example/team --verify",
     show=output.show_published,
 )
 check = _task(
     "check",
     "Verify what is published, byte by byte.",
-    *("reference", *RELEASE),
+    *("reference", *RELEASE, "key"),
     example="check registry.example/team/pause:3.1",
     show=output.show_published,
 )
@@ -216,8 +221,16 @@ make_optional("check", "reference")
 copy = _task(
     "copy",
     "Copy a release, or any list or image by reference.",
-    *("src", "dst", "arch", "image", "platform", *REMOTE, "tag", "also_tag", "overwrite", "json"),
+    *("src", "dst", "arch", "image", "platform", *REMOTE, "tag", "also_tag", "overwrite"),
+    *("without_referrers", *SIGN, "json"),
     example="copy registry.example/team oci-archive:release.tar",
+    show=output.show_published,
+)
+sign = _task(
+    "sign",
+    "Sign what is published, by anyone.",
+    *("reference", *REMOTE, *SIGN, "json"),
+    example="sign registry.example/team/pause:3.1 --sign cosign.key",
     show=output.show_published,
 )
 tags = _task(
@@ -256,7 +269,7 @@ bake = _task(
 use = _task(
     "use",
     "Print settings that make nodes use the release.",
-    *("reference", "image", "registry", *REMOTE, "tag", "json"),
+    *("reference", "image", "registry", *REMOTE, "tag", "key", "json"),
     example="use --registry registry.example/team",
 )
 make_optional("use", "reference")

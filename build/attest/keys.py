@@ -81,7 +81,11 @@ class PublicKey:
 
 
 class Signer(Protocol):
-    """A private key, wherever it is."""
+    """A private key, wherever it is. If it is `deterministic`, the same data gives the same signature."""
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether it signs as RFC 6979 has it."""
 
     @property
     def public(self) -> PublicKey:
@@ -98,6 +102,7 @@ class Signer(Protocol):
 @dataclass(frozen=True)
 class _Signer:
     public: PublicKey
+    deterministic: bool
     sign_: Callable[[bytes], bytes]
 
     def sign(self, data: bytes) -> bytes:
@@ -114,7 +119,7 @@ def read_signer(text: str, environment: Mapping[str, str], ask: Ask, root: Path)
     _need_cryptography()
     if kms.is_uri(text):
         held = kms.connect(text, environment, ask)
-        return _Signer(_p256(_public(text, held.pem), text), held.sign)
+        return _Signer(_p256(_public(text, held.pem), text), False, held.sign)
     name, data = pem.read(text, environment, root)
     label, block = pem.block(name, data, pem.PRIVATE, pem.PUBLIC)
     if label in pem.PUBLIC:
@@ -183,7 +188,7 @@ def _in_memory(name: str, private: PrivateKeyTypes) -> Signer:
 
     public = _p256(_known(name, private.public_key()), name)
     key, algorithm = cast("ec.EllipticCurvePrivateKey", private), ec.ECDSA(SHA256(), deterministic_signing=True)
-    return _Signer(public, lambda data: key.sign(data, algorithm))
+    return _Signer(public, True, lambda data: key.sign(data, algorithm))
 
 
 def _public(name: str, text: bytes) -> PublicKey:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,13 @@ from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Image, Index
 from build.oci.media_types import FORMATS, INDEXES, OCI
 from build.oci.parse import parse_config, parse_manifest, parse_time
-from build.oci.reference import ARCHIVE, NAME, TAG, Tag, archive_file
+from build.oci.reference import ARCHIVE, NAME, TAG, Repository, Tag, archive_file
+from build.oci.referrer import is_referrers_tag
 from build.oci.tar import LARGEST
 from build.release.archive import Destination, write
+from build.release.publish.destination import Destination as Publishing
+from build.release.referrers import Referring, carry, referring
+from build.release.referrers import entries as referring_entries
 from build.report import Result
 from build.stores.archive.archive import Archive
 from build.stores.archive.write import Entry
@@ -31,7 +35,8 @@ async def contents(source: Source, registry: str, origins: Sequence[Release], se
     From an archive, that is every release in it; from a layout, `origins` and the images that the table does not have.
     Of the latter, the images for the arches are NAME-ARCH. Raises ImageError for what belongs to no such release.
     """
-    is_archive, listing = bool(archive_file(registry)), source.listing(registry)
+    is_archive = bool(archive_file(registry))
+    listing = [(name, tag) for name, tag in source.listing(registry) if not is_referrers_tag(tag)]
     there = {f"{name}:{tag}" for name, tag in listing}
     found = [] if is_archive else list(origins)
     for name, tag in listing:
@@ -176,10 +181,42 @@ def refuse_docker_format(index: Index, tag: Tag) -> None:
         )
 
 
-async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destination, spool: Path) -> list[Result]:
-    """Write the releases to one archive; the same releases from any source give the same bytes.
+async def referring_release(
+    source: Source, release: Release, index: Index, spool: Path
+) -> Mapping[tuple[Repository, Arch | None], Referring]:
+    """What refers to a release: in the repository of its list (None), and in those of its arches if these are others.
 
-    Raises PublishError if the file exists with other content and `overwrite` is false.
+    Raises PublishError or ImageError if a part is missing, or is not as it should be.
+    """
+    home = release.list_tag().repository
+    wanted: dict[tuple[Repository, Arch | None], list[str]] = {
+        (home, None): [index.digest, *(each.digest for each in index.images)]
+    }
+    for arch, image in zip(release.arches, index.images, strict=True):
+        if (own := release.arch_tag(arch).repository) != home:
+            wanted[own, arch] = [image.digest]
+    found = await all_of(referring(source, place, digests, spool) for (place, _), digests in wanted.items())
+    return dict(zip(wanted, found, strict=True))
+
+
+async def carry_release(attached: Mapping[tuple[Repository, Arch | None], Referring], to: Publishing) -> None:
+    """Store what is attached to a release beside its copy; raise PublishError if the store refuses."""
+    for (place, arch), found in attached.items():
+        target = (to.release.arch_tag(arch) if arch else to.release.list_tag()).repository
+        await carry(found, to.store, target, place, to.report, dry=to.dry)
+
+
+async def pack(
+    releases: Sequence[Release],
+    indexes: Sequence[Index],
+    attached: Sequence[Mapping[tuple[Repository, Arch | None], Referring]],
+    to: Destination,
+    spool: Path,
+) -> list[Result]:
+    """Write the releases, and what is attached to each, to one archive.
+
+    The same releases from any source give the same bytes. Raises PublishError if the file exists with other content and
+    `overwrite` is false.
     """
     wanted: list[tuple[Tag, Arch | None, Image | Index]] = []
     for release, index in zip(releases, indexes, strict=True):
@@ -187,6 +224,10 @@ async def pack(releases: Sequence[Release], indexes: Sequence[Index], to: Destin
             wanted.append((each.list_tag(), None, index))
             wanted += zip(map(each.arch_tag, release.arches), release.arches, index.images, strict=True)
     entries = [Entry(each, *[_name(tag)] * 2) for tag, _, each in wanted]
+    for release, by_place in zip(releases, attached, strict=True):
+        for (_, arch), found in by_place.items():
+            place = (release.arch_tag(arch) if arch else release.list_tag()).repository
+            entries += referring_entries(found, place.name)
     time = max(_created(image) for index in indexes for image in index.images)
     tag, first = releases[0].list_tag(), indexes[0].images[0]
     change = await write(

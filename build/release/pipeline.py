@@ -8,14 +8,15 @@ from dataclasses import replace
 from functools import partial
 from itertools import starmap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from build.compilers.binary import AnyProgram
+from build.config.arches import Arch
 from build.config.release import Release
 from build.engines.engine import Unchanged
 from build.errors import BuildError, all_of
 from build.oci.image import Image, Index, index_of
-from build.oci.reference import Tag
+from build.oci.reference import Repository, Tag
 from build.release.build import Build, Images, export, imaging, keep_binaries, prepare
 from build.release.compile import compiling
 from build.release.publish.destination import Destination, no_condition
@@ -26,8 +27,11 @@ from build.stores.store import Source
 
 if TYPE_CHECKING:
     from build.release import archive as archives
+    from build.release.publish.sign import AnyResult
+    from build.release.referrers import Referring
     from build.release.verify import Verification
 
+T = TypeVar("T")
 # The same release in each registry.
 Destinations = Sequence[Destination]
 
@@ -51,7 +55,7 @@ async def container(builds: Sequence[Build]) -> list[Result]:
 
 async def push(
     builds: Sequence[Build], to: Mapping[Build, Destinations], verification: Verification | None, *, with_list: bool
-) -> list[Result]:
+) -> list[AnyResult]:
     """`container`, then publish the image of every arch and, if `with_list`, the manifest list."""
     for build in builds:
         for each in to[build]:
@@ -60,7 +64,7 @@ async def push(
     one_at_a_time = asyncio.Lock()
     async with compiling({b: [b.program()] for b in builds}) as binaries, imaging(builds, binaries) as images:
 
-        async def pushed(build: Build) -> list[Result]:
+        async def pushed(build: Build) -> list[AnyResult]:
             built = images[build]
             condition: Callable[[], Awaitable[None]] = no_condition
             if verification:
@@ -101,20 +105,20 @@ async def plan(builds: Sequence[Build], to: Mapping[Build, Destinations]) -> lis
         return await each_image(builds, {build: planned(build) for build in builds})
 
 
-async def push_manifest(images: Sequence[Destinations], scratch: Path) -> list[Result]:
+async def push_manifest(images: Sequence[Destinations], scratch: Path) -> list[AnyResult]:
     """Publish the manifest list of the images that are published for the arches, without building anything.
 
     Raises PublishError or ImageError, with the arch, if an image is missing or is for another platform.
     """
     from build.engines.published import fetch_image
 
-    async def listed(to: Destination) -> list[Result]:
+    async def listed(to: Destination) -> list[AnyResult]:
         tags = {arch: to.release.arch_tag(arch) for arch in to.release.arches}
         fetching = {arch: fetch_image(to.store, tag, arch, scratch, attested=True) for arch, tag in tags.items()}
         async with started(fetching) as fetched:
             return await publish(to, Unchanged(), fetched, _listing(to.release))
 
-    async def listed_everywhere(to: Destinations) -> list[Result]:
+    async def listed_everywhere(to: Destinations) -> list[AnyResult]:
         parts = {each.release.registry: listed(each) for each in to}
         return await each_separately("registries", parts, to[0].report)
 
@@ -122,32 +126,65 @@ async def push_manifest(images: Sequence[Destinations], scratch: Path) -> list[R
     return await each_separately("images", parts, images[0][0].report)
 
 
-async def copy(origins: Sequence[Release], source: Source, to: Sequence[Destination], scratch: Path) -> list[Result]:
+async def copy(
+    origins: Sequence[Release], source: Source, to: Sequence[Destination], scratch: Path, *, referrers: bool
+) -> list[AnyResult]:
     """Copy the releases `origins` from `source` to the destinations `to`, without changing a byte.
 
-    Each destination is for one image. Raises PublishError, ImageError or ElfError if a release is incomplete or
-    inconsistent in `source`, before anything of it is written.
+    With `referrers`, what refers to them goes along, before any tag. Each destination is for one image. Raises
+    PublishError, ImageError or ElfError if a release is incomplete or inconsistent in `source`, before anything of it
+    is written.
     """
+    from build.release.copy import carry_release
 
-    async def copied(origin: Release, target: Destination) -> list[Result]:
+    async def copied(origin: Release, target: Destination) -> list[AnyResult]:
         on_disk = target.release.list_tag().repository.on_disk
         index = await _fetched(origin, source, scratch, on_disk=on_disk)
+        attached = await _attached(origin, source, index, scratch, referrers=referrers)
         images = dict(zip(target.release.arches, index.images, strict=True))
+        carried: list[bool] = []
+
+        async def carry() -> None:
+            await carry_release(attached, target)
+            carried.append(True)
+
         async with started({arch: _known(image) for arch, image in images.items()}) as known:
-            return await publish(target, Unchanged(), known, lambda _: index)
+            results = await publish(replace(target, before_tags=carry), Unchanged(), known, lambda _: index)
+        if not carried:  # no tag had to move
+            await carry()
+        await target.store.settle_referrers()
+        return results
 
     parts = {f"{each.image.name}:{each.tag}": copied(each, target) for each, target in zip(origins, to, strict=True)}
     return await each_separately("images", parts, to[0].report)
 
 
 async def pack(
-    origins: Sequence[Release], source: Source, targets: Sequence[Release], to: archives.Destination, scratch: Path
+    origins: Sequence[Release],
+    source: Source,
+    targets: Sequence[Release],
+    to: archives.Destination,
+    scratch: Path,
+    *,
+    referrers: bool,
 ) -> list[Result]:
-    """Copy the releases `origins` from `source` to an archive, under the names of `targets`."""
+    """Copy the releases `origins` from `source` to an archive, under the names of `targets`; see `copy`."""
     from build.release.copy import pack
 
     indexes = await all_of(_fetched(origin, source, scratch, on_disk=True) for origin in origins)
-    return await pack(targets, indexes, to, scratch)
+    attached = await all_of(
+        _attached(origin, source, index, scratch, referrers=referrers)
+        for origin, index in zip(origins, indexes, strict=True)
+    )
+    return await pack(targets, indexes, attached, to, scratch)
+
+
+async def _attached(
+    origin: Release, source: Source, index: Index, scratch: Path, *, referrers: bool
+) -> Mapping[tuple[Repository, Arch | None], Referring]:
+    from build.release.copy import referring_release
+
+    return await referring_release(source, origin, index, scratch) if referrers else {}
 
 
 async def _fetched(origin: Release, source: Source, scratch: Path, *, on_disk: bool) -> Index:
@@ -159,7 +196,7 @@ async def _fetched(origin: Release, source: Source, scratch: Path, *, on_disk: b
     return index
 
 
-async def each_image(builds: Sequence[Build], parts: Mapping[Build, Awaitable[Sequence[Result]]]) -> list[Result]:
+async def each_image(builds: Sequence[Build], parts: Mapping[Build, Awaitable[Sequence[T]]]) -> list[T]:
     """The results of all images, in the order of the image table; a failure does not stop the others."""
     named = {build.release.image.name: parts[build] for build in builds}
     return await each_separately("images", named, builds[0].report)
@@ -176,7 +213,10 @@ async def _compile(builds: Sequence[Build], programs: Callable[[Build], Iterable
 
 async def _plan_publish(to: Destination, build: Build, images: Images) -> list[Result]:
     """The results of a dry `publish`; without --overwrite, "refused" for tags that would have to move."""
-    results = await publish(replace(to, overwrite=True, report=silent), build.engine, images, _listing(to.release))
+    dry = replace(to, overwrite=True, report=silent)
+    results = [
+        each for each in await publish(dry, build.engine, images, _listing(to.release)) if isinstance(each, Result)
+    ]
     fixed = {str(tag) for tag in _fixed(to.release)} if to.store.keeps_tags and not to.overwrite else set()
     steps = [
         replace(each, change="refused") if each.change == "moved" and each.name in fixed else each for each in results

@@ -6,18 +6,20 @@ Imports are inside the functions, so that they load while git runs, and `invoke 
 from __future__ import annotations
 
 import shlex
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from build.cli import options as given
-from build.cli import setup, tools
+from build.cli import setup, signing, tools
 from build.cli.options import Options
 
 if TYPE_CHECKING:
     from build.cli.ci import Job
     from build.oci.reference import Repository
     from build.release.clean import Removed
+    from build.release.publish.sign import AnyResult
     from build.report import Result
     from build.verify.verdicts import Verdict
 
@@ -45,15 +47,18 @@ async def _container(options: Options, *, every_arch: bool) -> list[Result]:
         return await pipeline.container(builds)
 
 
-async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[Result]:
-    async with setup.builds(options, every_arch=every_arch) as (builds, store):
-        from build.release import pipeline
+async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[AnyResult]:
+    with ExitStack() as stack:
+        async with setup.builds(options, every_arch=every_arch) as (builds, store):
+            from build.release import pipeline
 
-        to = {build: setup.destinations(options, build.releases, store) for build in builds}
-        verification = tools.verification(options, builds) if options.flags.get("verify") else None
-        results = await pipeline.push(builds, to, verification, with_list=with_list)
-        setup.remember(options, [each.registry for build in builds for each in build.releases])
-        return results
+            to = {build: setup.destinations(options, build.releases, store) for build in builds}
+            if with_list:
+                to = signing.signed(options, "all-push", to, stack)
+            verification = tools.verification(options, builds) if options.flags.get("verify") else None
+            results = await pipeline.push(builds, to, verification, with_list=with_list)
+            setup.remember(options, [each.registry for build in builds for each in build.releases])
+            return results
 
 
 container = partial(_container, every_arch=False)
@@ -81,7 +86,7 @@ async def verify(options: Options) -> list[Verdict]:
         return await verify(builds, tools.verification(options, builds))
 
 
-async def push_manifest(options: Options) -> list[Result]:
+async def push_manifest(options: Options) -> list[AnyResult]:
     """Publish the manifest list of the published images."""
     from build.release import pipeline
     from build.system import scratch
@@ -89,6 +94,7 @@ async def push_manifest(options: Options) -> list[Result]:
     with scratch(given.scratch_base(options)) as folder:
         async with setup.stores(options) as store:
             images = [setup.destinations(options, releases, store) for releases in setup.releases(options)]
+            images = [signing.signed_only(options, to, folder) for to in images]
             places = [each.release.registry for to in images for each in to]
             results = await pipeline.push_manifest(images, folder)
             setup.remember(options, places, on_disk_only=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from build.cli import options as given
-from build.cli import references, setup
+from build.cli import references, setup, signing
 from build.cli.options import Options
 from build.errors import UsageError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from build.cli.nodes import Setting
     from build.config.release import Release
     from build.oci.reference import Reference
+    from build.release.publish.sign import AnyResult, Signed
     from build.release.reference.diff import Difference
     from build.release.reference.tags import Tagged
     from build.report import Result
@@ -34,24 +35,24 @@ def _reference(options: Options, word: str = "reference") -> str:
     return text
 
 
-async def check(options: Options) -> list[Result]:
+async def check(options: Options) -> list[AnyResult]:
     """Check a reference or the release; raise UsageError if options select both."""
     from build.oci.reference import Reference
     from build.release.check.check import check_reference, check_release
     from build.release.side_by_side import each_separately
     from build.system import scratch
 
-    text = _reference(options)
+    text, key = _reference(options), signing.public_key(options)
     with scratch(given.scratch_base(options)) as folder:
         async with setup.stores(options) as store:
             if text:
                 reference = Reference.parse(text)
                 source = references.source(options, reference.repository, store)
-                return await check_reference(source, reference, options.report, folder)
+                return await check_reference(source, reference, options.report, folder, key)
 
-            async def checked(releases: Sequence[Release]) -> list[Result]:
+            async def checked(releases: Sequence[Release]) -> list[AnyResult]:
                 parts = {
-                    each.registry: check_release(each, store(each.registry), options.report, folder)
+                    each.registry: check_release(each, store(each.registry), options.report, folder, key)
                     for each in releases
                 }
                 return await each_separately("registries", parts, options.report)
@@ -60,7 +61,7 @@ async def check(options: Options) -> list[Result]:
             return await each_separately("images", images, options.report)
 
 
-async def copy(options: Options) -> list[Result]:
+async def copy(options: Options) -> list[AnyResult]:
     """Copy releases from SRC to DST, or what one reference refers to."""
     from build.oci.reference import archive_file, check_registry
     from build.release import pipeline
@@ -69,12 +70,14 @@ async def copy(options: Options) -> list[Result]:
     from build.system import scratch
 
     source, target = (str(options.flags[side]) for side in ("src", "dst"))
+    referrers = not options.flags.get("without_referrers")
     if pair := references.both(options, source, target):
-        return [await _copy_reference(options, *pair)]
+        return await _copy_reference(options, *pair)
     source, target = check_registry(source), check_registry(target)
     origins = [origin for origin, _ in setup.releases(options, [source, target])]
     file = archive_file(target)
     if file:
+        signing.refuse(options, target)
         given.expect_folder(options, target, file)
     with scratch(given.scratch_base(options)) as folder:
         async with setup.stores(options) as store:
@@ -87,14 +90,14 @@ async def copy(options: Options) -> list[Result]:
             if file:
                 overwrite = bool(options.flags.get("overwrite"))
                 to = Destination(target, options.root / file, overwrite, options.dry, options.report)
-                return await pipeline.pack(origins, origin, targets, to, folder)
-            destinations = setup.destinations(options, targets, store)
-            results = await pipeline.copy(origins, origin, destinations, folder)
+                return [*await pipeline.pack(origins, origin, targets, to, folder, referrers=referrers)]
+            destinations = signing.signed_only(options, setup.destinations(options, targets, store), folder)
+            results = await pipeline.copy(origins, origin, destinations, folder, referrers=referrers)
             setup.remember(options, [target], on_disk_only=True)
             return results
 
 
-async def _copy_reference(options: Options, source: Reference, target: Reference) -> Result:
+async def _copy_reference(options: Options, source: Reference, target: Reference) -> list[AnyResult]:
     from build.oci.reference import Tag, archive_file
     from build.release import archive
     from build.release.reference.copy import Origin, copy, pack
@@ -104,12 +107,15 @@ async def _copy_reference(options: Options, source: Reference, target: Reference
     overwrite = bool(options.flags.get("overwrite"))
     with scratch(given.scratch_base(options)) as folder:
         async with setup.stores(options) as store:
-            origin = Origin(references.source(options, source.repository, store), source, platforms)
+            carried = not options.flags.get("without_referrers")
+            origin = Origin(references.source(options, source.repository, store), source, platforms, carried)
             if file := archive_file(target.repository.host):
+                signing.refuse(options, str(target))
                 given.expect_folder(options, str(target), file)
                 to = archive.Destination(str(target), options.root / file, overwrite, options.dry, options.report)
-                return await pack(origin, Tag(target.repository, target.tag), to, folder)
-            return await copy(origin, references.destination(options, target, store), folder)
+                return [await pack(origin, Tag(target.repository, target.tag), to, folder)]
+            to_tag = replace(references.destination(options, target, store), signing=signing.signing(options))
+            return await copy(origin, to_tag, folder)
 
 
 async def tags(options: Options) -> list[Tagged]:
@@ -139,6 +145,26 @@ async def tags(options: Options) -> list[Tagged]:
         if not listed:
             options.report(Event(f"note: {repository}: no tags", note=True))
     return [each for listed in by_repository for each in listed]
+
+
+async def sign(options: Options) -> list[Signed]:
+    """Sign what REFERENCE refers to."""
+    from build.oci.reference import Reference, archive_file
+    from build.release.reference.sign import sign
+    from build.system import scratch
+
+    reference = Reference.parse(str(options.flags["reference"]))
+    if archive_file(reference.repository.host):
+        raise UsageError(f"{str(reference)!r}: an archive is written as a whole\n  sign where it is copied from, or to")
+    if not reference.wanted:
+        raise UsageError(f"{str(reference)!r}: expected a tag or a digest: oci:FOLDER:TAG")
+    found = signing.signing(options)
+    if found is None:
+        raise UsageError("expected a key\n  invoke sign REFERENCE --sign KEY, or SIGN_KEY=KEY")
+    with scratch(given.scratch_base(options)) as folder:
+        async with setup.stores(options) as store:
+            place = store(str(reference.repository))
+            return await sign(place, reference, found, options.report, folder, dry=options.dry)
 
 
 async def retag(options: Options) -> list[Result]:

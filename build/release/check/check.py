@@ -8,16 +8,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from build.attest.keys import PublicKey
 from build.config.release import Release
 from build.errors import ImageError, PublishError, all_of, once
 from build.oci.descriptor import Descriptor
 from build.oci.media_types import ARTIFACT, INDEXES, LARGEST_MANIFEST, MANIFESTS
 from build.oci.parse import parse_artifact, parse_manifest
 from build.oci.platform import UNKNOWN
-from build.oci.reference import Reference
+from build.oci.reference import Reference, Repository
+from build.oci.referrer import is_referrers_tag
+from build.release.check.attached import Target, check_attached
 from build.release.check.differences import differences, duplicate_platforms, label_differences
 from build.release.check.further import check_further
 from build.release.check.prove import Finding, Proof, Subject, prove
+from build.release.publish.sign import AnyResult
 from build.report import Event, Report, Result
 from build.stores.store import Listing, Source
 
@@ -43,29 +47,34 @@ class _Survey:
         return next(filter(None, digests), "")
 
 
-async def check_reference(source: Source, reference: Reference, report: Report, scratch: Path) -> list[Result]:
+async def check_reference(
+    source: Source, reference: Reference, report: Report, scratch: Path, key: PublicKey | None = None
+) -> list[AnyResult]:
     """Check the list, the image or the artifact that `reference` refers to, or everything in a layout or an archive.
 
-    Raises ImageError with all faults.
+    With `key`, lists and images have to be signed by it. Raises ImageError with all faults.
     """
     references = [reference]
     if not reference.wanted and isinstance(source, Listing):
         references = await source.references(reference.repository) or references
     surveys = await all_of(_survey(source, each) for each in references)
+    signed, attached = await check_attached(source, _targets(surveys), key, scratch)
     lists = [each for survey in surveys for each in survey.lists]
     listed = {subject.digest for survey in surveys if survey.lists for subject in survey.subjects}
     proofs = await _proofs((subject for survey in surveys for subject in survey.subjects), scratch)
     findings = [finding for survey in surveys for finding in survey.findings]
-    findings += [*await _tag_notes(source, reference), *_findings(proofs)]
+    findings += [*await _tag_notes(source, reference), *_findings(proofs), *attached]
     artifacts = [each.subject for each in proofs if not each.config and each.subject.digest not in listed]
     proved = [Result(each.name, each.digest, None, "verified") for each in artifacts]
-    return _conclude([*lists, *proved, *_results(proofs)], findings, report)
+    return _conclude([*lists, *proved, *_results(proofs), *signed], findings, report)
 
 
-async def check_release(release: Release, source: Source, report: Report, scratch: Path) -> list[Result]:
+async def check_release(
+    release: Release, source: Source, report: Report, scratch: Path, key: PublicKey | None = None
+) -> list[AnyResult]:
     """Check the manifest list and the image of every arch, and that the list has exactly those images.
 
-    Raises ImageError with all faults.
+    With `key`, they have to be signed by it in the repository of the list. Raises ImageError with all faults.
     """
     tags = [release.list_tag(), *map(release.arch_tag, release.arches)]
     references = [Reference(tag.repository, tag.name) for tag in tags]
@@ -93,7 +102,23 @@ async def check_release(release: Release, source: Source, report: Report, scratc
     if listed.lists:
         findings += differences(str(references[0]), in_list, in_arches)
     further, faults = await check_further(release, source, [each.digest for each in (listed, *by_arch)])
-    return _conclude([*listed.lists, *_results(proofs[len(in_list) :]), *further], [*findings, *faults], report)
+    signed, attached = await check_attached(source, _targets([listed]), key, scratch)
+    results: list[AnyResult] = [*listed.lists, *_results(proofs[len(in_list) :]), *further, *signed]
+    return _conclude(results, [*findings, *faults, *attached], report)
+
+
+def _targets(surveys: Iterable[_Survey]) -> list[Target]:
+    """The lists and images that may be signed, each once; not artifacts, which are what is attached."""
+    found = dict[tuple[Repository, str], Target]()
+    for survey in surveys:
+        for listed in survey.lists:
+            if listed.place and listed.digest and not is_referrers_tag(listed.place.tag):
+                repository = Repository(listed.place.registry, listed.place.repository)
+                found[repository, listed.digest] = Target(repository, listed.digest, None)
+        for each in survey.subjects:
+            if not each.manifest.artifact and each.listed != UNKNOWN:
+                found[each.repository, each.digest] = Target(each.repository, each.digest, str(each.listed or "image"))
+    return [*found.values()]
 
 
 def _of_arch(survey: _Survey) -> list[Subject]:
@@ -212,7 +237,7 @@ def _results(proofs: Iterable[Proof]) -> list[Result]:
     ]
 
 
-def _conclude(results: list[Result], findings: Iterable[Finding], report: Report) -> list[Result]:
+def _conclude(results: list[AnyResult], findings: Iterable[Finding], report: Report) -> list[AnyResult]:
     """Report the notes and the results, and raise ImageError if there are faults."""
     distinct = list(dict.fromkeys(findings))
     for finding in distinct:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from build.engines.moves import not_moved
 from build.errors import ImageError, PublishError, all_of
@@ -21,32 +22,46 @@ from build.oci.tar import LARGEST
 from build.release import archive
 from build.release.reference.fetch import Kept, parsed_manifest, proved, root_of, settled
 from build.release.reference.part import part
+from build.release.referrers import Referring, carry, referring
+from build.release.referrers import entries as referring_entries
 from build.report import Event, Report, Result
 from build.stores.archive.write import Entry
 from build.stores.store import Source, Store
 
+if TYPE_CHECKING:
+    from build.attest.attach import Signing
+    from build.release.publish.sign import AnyResult, Signed
+
 
 @dataclass(frozen=True)
 class Origin:
-    """What to copy: a reference in `source`, of a list only the `platforms` if there are any."""
+    """What to copy: a reference in `source`, of a list only the `platforms` if there are any.
+
+    With `referrers`, what refers to it goes along.
+    """
 
     source: Source
     reference: Reference
     platforms: Sequence[Platform] = ()
+    referrers: bool = True
 
 
 @dataclass(frozen=True)
 class Destination:
-    """The tag to copy to. Only with `overwrite` one that exists is moved; a `dry` run changes nothing."""
+    """The tag to copy to. Only with `overwrite` one that exists is moved; a `dry` run changes nothing.
+
+    With `signing`, what is copied is signed there before.
+    """
 
     store: Store
     tag: Tag
     report: Report
     overwrite: bool = False
     dry: bool = False
+    signing: Signing | None = None
 
 
-async def copy(origin: Origin, to: Destination, spool: Path) -> Result:
+async def copy(origin: Origin, to: Destination, spool: Path) -> list[AnyResult]:
     """Copy to a registry or a layout; within a registry, blobs are mounted. Large ones are files in `spool`.
 
     Raises PublishError or ImageError before anything is written if a part is missing or is not as it should be, if
@@ -58,19 +73,38 @@ async def copy(origin: Origin, to: Destination, spool: Path) -> Result:
     if to.tag.repository.on_disk:
         _refuse_docker_format(reference, root)
     current, result = await planned(to, root)
+    place, home = to.tag.repository, reference.repository
+    found = await _referring(origin, kept, reference, root, spool)
+    content: Content | None = None
     if result.change == "kept":
         result = replace(result, platform=await _platform(kept, reference, root, spool))
     else:
         content = await proved(kept, reference, root, to.report, spool)
-        if to.tag.repository.on_disk:
+        if place.on_disk:
             _refuse_docker_format(reference, *content.manifests)
+        if not to.dry:
+            await _send(to, content, home)
+    await carry(found, to.store, place, home, to.report, dry=to.dry)
+    signed = await _signed(kept, reference, root, to, spool)
+    if content:
         target = await _target(kept, reference, content, spool)
         result = replace(result, platform=_platform_of(target))
         if not to.dry:
-            await _send(to, content, reference.repository)
             await put_tag(to, target, current)
+    await to.store.settle_referrers()
     reached(to, result)
-    return result
+    return [result, *signed]
+
+
+async def _signed(kept: Kept, reference: Reference, root: Blob, to: Destination, spool: Path) -> list[Signed]:
+    """Sign what is copied, where it is copied to, if that is asked for."""
+    if to.signing is None:
+        return []
+    from build.release.publish.sign import Signatures
+    from build.release.reference.sign import signable
+
+    signatures = Signatures(to.store, to.tag.repository, to.signing, spool, to.report, to.dry)
+    return await signatures.finish(await signatures.attach(await signable(kept, reference, root, spool)))
 
 
 async def pack(origin: Origin, tag: Tag, to: archive.Destination, spool: Path) -> Result:
@@ -85,8 +119,25 @@ async def pack(origin: Origin, tag: Tag, to: archive.Destination, spool: Path) -
     _refuse_docker_format(reference, *content.manifests)
     target = await _target(kept, reference, content, spool)
     name = f"{tag.repository.name}:{tag.name}"
-    change = await archive.write([Entry(target, name, name)], _created(content), to, spool)
+    found = await _referring(origin, kept, reference, root, spool)
+    entries = [Entry(target, name, name), *referring_entries(found, tag.repository.name)]
+    change = await archive.write(entries, _created(content), to, spool)
     return Result(str(tag), root.digest, _platform_of(target), change, place=tag.place)
+
+
+async def _referring(origin: Origin, kept: Kept, reference: Reference, root: Blob, spool: Path) -> Referring:
+    """What refers to `root`, and to what it lists."""
+    if not origin.referrers:
+        return Referring()
+    digests, pending = [root.digest], [root]
+    while pending:
+        parsed = parsed_manifest(pending.pop())
+        for entry in () if isinstance(parsed, Manifest) else parsed:
+            if entry.digest not in digests:
+                digests.append(entry.digest)
+                if entry.media_type in INDEXES and (below := await kept.manifest(reference.repository, entry.digest)):
+                    pending.append(replace(below, media_type=entry.media_type))
+    return await referring(kept, reference.repository, digests, spool)
 
 
 async def planned(to: Destination, root: Blob) -> tuple[str | None, Result]:

@@ -1,0 +1,188 @@
+"""Signs content, and attaches the signatures and attestations to it in its repository, before a tag refers to it.
+
+What is there already is not sent again: a key in a file signs the same to the same bytes, and what another key has
+signed is compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from build.attest import cosign
+from build.attest.attached import Attached, attached
+from build.attest.bundle import EMPTY, bundle, referrer
+from build.attest.dsse import SIGNATURE, Envelope, Statement, signed
+from build.attest.keys import Signer
+from build.errors import ImageError, PublishError, all_of
+from build.oci.descriptor import Blob, Descriptor
+from build.oci.image import Content
+from build.oci.reference import Repository
+from build.oci.referrer import referrers_tag
+from build.stores.store import Source, Store
+
+# The forms of signatures, by the values of --signature-format.
+BUNDLE, COSIGN = "bundle", "cosign"
+FORMATS: Mapping[str, frozenset[str]] = {
+    "both": frozenset({BUNDLE, COSIGN}),
+    BUNDLE: frozenset({BUNDLE}),
+    COSIGN: frozenset({COSIGN}),
+}
+
+
+@dataclass(frozen=True)
+class Signing:
+    """The key to sign with, and the forms of its signatures, as in FORMATS."""
+
+    signer: Signer
+    forms: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Content that is signed, and what is stated about it; `created` is a time as in RFC 3339, or empty."""
+
+    descriptor: Descriptor
+    created: str = ""
+    statements: tuple[Statement, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """The digest of the content."""
+        return self.descriptor.digest
+
+    @property
+    def all_statements(self) -> tuple[Statement, ...]:
+        """What is signed: first that it is signed at all, as cosign states that."""
+        return (Statement((self.digest,), SIGNATURE, {}), *self.statements)
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """What a subject lacks in a repository: referrers, and layers of the manifests under cosign's tags.
+
+    `tags` are those manifests as they are with the layers.
+    """
+
+    subject: Subject
+    referrers: tuple[Content, ...]
+    layers: tuple[cosign.Layer, ...]
+    tags: Mapping[str, Blob]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is lacking."""
+        return not (self.referrers or self.tags)
+
+
+async def sign(
+    source: Source, repository: Repository, subjects: Sequence[Subject], signing: Signing, spool: Path
+) -> list[Attachment]:
+    """Sign subjects, and find out what of that their repository lacks; nothing is written.
+
+    Raises PublishError if the source fails, or has something else where signatures belong.
+    """
+    envelopes = await asyncio.to_thread(_envelopes, subjects, signing.signer)
+    return await all_of(_Signed(source, repository, subject, signing, envelopes).lacking(spool) for subject in subjects)
+
+
+async def attach(store: Store, repository: Repository, attachments: Iterable[Attachment]) -> None:
+    """Store what is lacking by its digest; cosign's tags come later, with `attach_tags`.
+
+    The subjects need not be there yet (distribution-spec, "Pushing Manifests with Subject"). Raises PublishError.
+    """
+    lacking = [each for each in attachments if not each.is_complete]
+    blobs = {blob.digest: blob for each in lacking for content in each.referrers for blob in content.blobs}
+    blobs |= {layer.blob.digest: layer.blob for each in lacking for layer in each.layers}
+    if any(each.tags for each in lacking):
+        blobs[EMPTY.digest] = EMPTY  # the config of cosign's manifests has the same bytes
+    await all_of(store.put_blob(repository, blob) for blob in blobs.values())
+    await all_of(
+        store.put_referrers(repository, each.subject.digest, [content.manifest for content in each.referrers])
+        for each in lacking
+        if each.referrers
+    )
+
+
+async def attach_tags(store: Store, repository: Repository, attachments: Iterable[Attachment]) -> None:
+    """Let cosign's tags refer to what `attach` has stored; raise PublishError if the store fails."""
+    tags = {tag: manifest for each in attachments for tag, manifest in each.tags.items()}
+    await all_of(store.put_tag(repository, tag, Content(each, (), ())) for tag, each in tags.items())
+
+
+def _envelopes(subjects: Iterable[Subject], signer: Signer) -> dict[bytes, Envelope]:
+    """The envelope of each statement by its bytes: one may be about several subjects."""
+    statements = {statement.data for subject in subjects for statement in subject.all_statements}
+    return {data: signed(data, signer) for data in sorted(statements)}
+
+
+@dataclass(frozen=True)
+class _Signed:
+    """A subject with the envelopes of its statements, and where they are to be attached."""
+
+    source: Source
+    repository: Repository
+    subject: Subject
+    signing: Signing
+    envelopes: Mapping[bytes, Envelope]
+
+    async def lacking(self, spool: Path) -> Attachment:
+        signer, forms, there = self.signing.signer, self.signing.forms, list[Attached]()
+        if not signer.deterministic:  # it signs to other bytes each time: what it has signed already stays
+            there = await attached(self.source, self.repository, self.subject.digest, signer.public, spool)
+        has_cosign = COSIGN in forms and self.repository.is_remote  # in a layout, the image has no name to sign
+        sig, att = self._signature(there), self._attestations(there)
+        parts = [self._tag(".sig", sig), self._tag(".att", att)] if has_cosign else []
+        tags = {tag: new for part in await all_of(parts) for tag, new in part.items()}
+        layers = [
+            each for end, each in ((".sig", sig), (".att", att)) if referrers_tag(self.subject.digest, end) in tags
+        ]
+        referrers = await self._referrers(there) if BUNDLE in forms else []
+        return Attachment(self.subject, tuple(referrers), tuple(each for part in layers for each in part), tags)
+
+    async def _referrers(self, there: Sequence[Attached]) -> list[Content]:
+        wanted = []
+        for statement in self.subject.all_statements:
+            if not _is_there(statement, there, is_bundle=True):
+                content = bundle(self.envelopes[statement.data], self.signing.signer.public)
+                wanted.append(
+                    referrer(content, statement.predicate_type, self.subject.descriptor, self.subject.created)
+                )
+        if not wanted:
+            return []
+        listed = {each.digest for each in await self.source.referrers(self.repository, self.subject.digest)}
+        return [each for each in wanted if each.digest not in listed]
+
+    def _signature(self, there: Sequence[Attached]) -> list[cosign.Layer]:
+        if any(each.signed and each.kind == SIGNATURE and not each.is_bundle and not each.note for each in there):
+            return []
+        return [cosign.signature(self.subject.digest, self.repository, self.signing.signer)]
+
+    def _attestations(self, there: Sequence[Attached]) -> list[cosign.Layer]:
+        return [
+            cosign.attestation(self.envelopes[each.data], each.predicate_type)
+            for each in self.subject.statements
+            if not _is_there(each, there, is_bundle=False)
+        ]
+
+    async def _tag(self, end: str, layers: Sequence[cosign.Layer]) -> dict[str, Blob]:
+        """The manifest under one of cosign's tags with `layers`, if it does not have them yet."""
+        if not layers:
+            return {}
+        tag = referrers_tag(self.subject.digest, end)
+        try:
+            current = await self.source.manifest(self.repository, tag)
+            new = cosign.with_layers(current, [each.fields for each in layers])
+        except ImageError as error:
+            raise PublishError(
+                f"{self.repository}:{tag}: {error}\n  a tag of this name is for cosign's signatures"
+            ) from None
+        return {} if current and current.digest == new.digest else {tag: new}
+
+
+def _is_there(statement: Statement, there: Iterable[Attached], *, is_bundle: bool) -> bool:
+    return any(
+        each.signed and each.is_bundle == is_bundle and each.statement == statement and not each.fault for each in there
+    )
