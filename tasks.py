@@ -117,9 +117,11 @@ def _task(
         from build.cli.progress import to, watching
 
         async def main() -> Options:
-            from build.cli.commands import building, published
+            from build.cli.commands import building, proving, published
 
-            command = getattr(building, body.__name__, None) or getattr(published, body.__name__)
+            command = next(
+                getattr(each, body.__name__) for each in (building, published, proving) if hasattr(each, body.__name__)
+            )
             async with watching(sys.stderr, os.environ, *(bool(given.get(flag)) for flag in PROGRESS)) as report:
                 options = Options(ROOT, given, os.environ, is_dry, collecting(report, results))
                 results[:] = await command(options)
@@ -232,6 +234,13 @@ sign = _task(
     *("reference", *REMOTE, *SIGN, "json"),
     example="sign registry.example/team/pause:3.1 --sign cosign.key",
     show=output.show_published,
+)
+rebuild = _task(
+    "rebuild",
+    "Build again what is published, and compare.",
+    *("reference", "key", "rev", *REMOTE, "json"),
+    example="rebuild registry.example/team/pause:3.1 --key cosign.pub",
+    show=output.show_rebuilt,
 )
 tags = _task(
     "tags",

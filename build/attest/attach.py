@@ -156,7 +156,8 @@ class _Signed:
         return [each for each in wanted if each.digest not in listed]
 
     def _signature(self, there: Sequence[Attached]) -> list[cosign.Layer]:
-        if any(each.signed and each.kind == SIGNATURE and not each.is_bundle and not each.note for each in there):
+        name = str(self.repository)
+        if any(each.signed and each.signed_as == name and not each.fault for each in there):
             return []
         return [cosign.signature(self.subject.digest, self.repository, self.signing.signer)]
 

@@ -33,8 +33,8 @@ class Attached:
     """Something that is attached to content.
 
     `where` is its reference, `kind` the type of its predicate, or what else it is. `signed` is whether the key that was
-    asked for has signed it, `hint` the hint at its key as in bundles, if there is one. What has a `fault` proves
-    nothing.
+    asked for has signed it, `hint` the hint at its key as in bundles, if there is one, and `signed_as` the repository
+    in a signature of cosign's older form. What has a `fault` proves nothing.
     """
 
     where: str
@@ -44,7 +44,7 @@ class Attached:
     hint: str = ""
     statement: Statement | None = None
     fault: str = ""
-    note: str = ""
+    signed_as: str = ""
 
     @property
     def name(self) -> str:
@@ -120,8 +120,7 @@ class _Read:
             digest, name = cosign.parse_payload(payload)
             if digest != self.digest:
                 raise ImageError(f"docker-manifest-digest: found {shown(digest)}, expected {self.digest}")
-            note = f"signed as {name}" if name != str(self.repository) else ""
-            return replace(found, signed=signed, note=note)
+            return replace(found, signed=signed, signed_as=name)
         except ImageError as error:
             return replace(found, fault=str(error))
 

@@ -66,14 +66,17 @@ def builder_of(environment: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What `rebuild` needs of a provenance: the commit, what was set, and the tools by name with their version."""
+    """What `rebuild` needs of a provenance: the commit, and the files that differed from it; what was set.
+
+    `tools` are versions by name, `bases` the hexadecimal SHA-256 by reference.
+    """
 
     commit: str
     parameters: Mapping[str, Any]
     versions: Mapping[str, Any]
     tools: Mapping[str, str]
     bases: Mapping[str, str]
-    is_dirty: bool
+    changed: tuple[str, ...]
     builder: str
 
 
@@ -92,6 +95,7 @@ def recipe_of(statement: Statement) -> Recipe:
         raise ImageError(f"externalParameters: found {shown(parameters)}, expected an object")
     if source is None:
         raise ImageError("resolvedDependencies: found no commit: it was not built in a clone")
+    changed = _notes(source).get("changed")
     details = statement.predicate.get("runDetails")
     builder = (details.get("builder") or {}).get("id") if isinstance(details, dict) else ""
     return Recipe(
@@ -100,7 +104,7 @@ def recipe_of(statement: Statement) -> Recipe:
         versions=versions,
         tools={str(each["name"]): str(_notes(each)["version"]) for each in entries if "version" in _notes(each)},
         bases={str(each["uri"]): str(_digests(each).get("sha256")) for each in entries if "base" in _notes(each)},
-        is_dirty=bool(_notes(source).get("changed")),
+        changed=tuple(map(str, changed)) if isinstance(changed, list) else (),
         builder=str(builder or ""),
     )
 

@@ -14,6 +14,7 @@ from build.report import Entry, one_line
 
 if TYPE_CHECKING:
     from build.cli.ci import Job
+    from build.release.rebuild.rebuild import Rebuilt
     from build.report import Result
     from build.verify.verdicts import Verdict
 
@@ -64,6 +65,14 @@ def show_plan(name: str, results: Sequence[Result], options: Options) -> None:
 
     show(name, results, options)
     refuse_plan(results)
+
+
+def show_rebuilt(name: str, results: Sequence[Rebuilt], options: Options) -> None:
+    """Write the comparison to stdout. Raises ImageError unless all digests are the same."""
+    from build.release.rebuild.rebuild import refuse
+
+    show(name, results, options)
+    refuse(results)
 
 
 def show_matrix(_name: str, jobs: Sequence[Job], options: Options) -> None:

@@ -55,7 +55,7 @@ def signed(
     from build.config.arches import ENGINES
     from build.config.revision import read_checkout
     from build.release.publish.destination import Sign
-    from build.release.statements import Run, stated
+    from build.release.publish.statements import Run, stated
     from build.system import scratch
 
     engine = options.text("engine", given.settings(options).defaults.engine)
@@ -87,7 +87,7 @@ def signed_only(options: Options, to: list[Destination], spool: Path) -> list[De
     if found is None:
         return to
     from build.release.publish.destination import Sign
-    from build.release.statements import signed_only
+    from build.release.publish.statements import signed_only
 
     return [replace(each, sign=Sign(found, signed_only, spool)) for each in to]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from build.errors import UsageError, all_of
@@ -59,9 +60,7 @@ class Checkout:
 async def read_checkout(root: Path, environment: Mapping[str, str]) -> Checkout | None:
     """Where the checkout `root` is from; None if it is no clone, as an unpacked archive is not."""
 
-    async def git(*arguments: str) -> Completed:
-        return await run([*_GIT, "-C", str(root), *arguments], environment=_environment(environment), tied=False)
-
+    git = partial(_git, root, environment)
     try:
         commit, url, status = await all_of(
             [
@@ -70,7 +69,7 @@ async def read_checkout(root: Path, environment: Mapping[str, str]) -> Checkout 
                 git("status", "--porcelain", "-z", *_STATUS),
             ]
         )
-    except OSError:
+    except UsageError:  # no git
         return None
     if commit.status or status.status:
         return None
@@ -97,14 +96,7 @@ async def read_revision(root: Path, name: str | None, epoch: str | None, environ
     and fails.
     """
 
-    async def git(*arguments: str) -> Completed:
-        try:
-            return await run([*_GIT, "-C", str(root), *arguments], environment=_environment(environment), tied=False)
-        except OSError as error:
-            missing = isinstance(error, FileNotFoundError)
-            reason = "git is not installed" if missing else f"git can't be run: {error.strerror}"
-            raise UsageError(f"{reason}\n  install git and run in a clone, or {_OVERRIDE}") from None
-
+    git = partial(_git, root, environment)
     describe = None if name else git("describe", "--contains", "--always", "--match=v*")
     status = None if name else git("status", "--porcelain", "-z", *_STATUS)
     log = None if epoch else git("rev-list", "--max-count=1", "--timestamp", "HEAD", "--")
@@ -114,6 +106,51 @@ async def read_revision(root: Path, name: str | None, epoch: str | None, environ
     time = _output(next(completed), "SOURCE_DATE_EPOCH").partition(" ")[0] if log else str(epoch)
     # git-status(1), "Short Format": two letters, a space, the path.
     return Revision(described + ("-dirty" if changed else ""), _check_time(time), tuple(entry[3:] for entry in changed))
+
+
+async def revision_of(root: Path, commit: str, environment: Mapping[str, str]) -> Revision:
+    """The revision that `commit` has in the clone `root`, as `read_revision` would name it there."""
+    described, time = await all_of(
+        [
+            _git(root, environment, "describe", "--contains", "--always", "--match=v*", commit),
+            _git(root, environment, "rev-list", "--max-count=1", "--timestamp", commit, "--"),
+        ]
+    )
+    seconds = _output(time, "SOURCE_DATE_EPOCH").partition(" ")[0]
+    return Revision(_sanitized(_output(described, "REV")), _check_time(seconds))
+
+
+async def check_out(root: Path, commit: str, folder: Path, environment: Mapping[str, str]) -> None:
+    """Write the files of `commit`, of the clone `root`, to the new `folder`; nothing of the clone changes.
+
+    Raises UsageError if the clone does not have the commit.
+    """
+    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
+        raise UsageError(f"{commit[:80]!a}: expected the ID of a commit")
+    found = await _git(root, environment, "cat-file", "-e", f"{commit}^{{commit}}")
+    if found.status:
+        raise UsageError(
+            f"commit {commit}: not in this clone\n  git fetch origin {commit}, or run this in a clone that has it"
+        )
+    folder.mkdir()
+    index = {**environment, "GIT_INDEX_FILE": str(folder.with_name(f"{folder.name}.index"))}
+    for words in (("read-tree", commit), ("checkout-index", "--all", f"--prefix={folder}/")):
+        ended = await _git(root, index, *words, keep=("GIT_INDEX_FILE",))
+        if ended.status:
+            raise UsageError(f"commit {commit}: can't be checked out: {ended.words}")
+
+
+async def _git(root: Path, environment: Mapping[str, str], *arguments: str, keep: tuple[str, ...] = ()) -> Completed:
+    """Run git in a clone; of the user's variables that would lead it elsewhere, only `keep` is left."""
+    kept = {name: environment[name] for name in keep}
+    try:
+        return await run(
+            [*_GIT, "-C", str(root), *arguments], environment={**_environment(environment), **kept}, tied=False
+        )
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "git is not installed" if missing else f"git can't be run: {error.strerror}"
+        raise UsageError(f"{reason}\n  install git and run in a clone, or {_OVERRIDE}") from None
 
 
 def _environment(given: Mapping[str, str]) -> Mapping[str, str]:

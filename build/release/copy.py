@@ -21,8 +21,8 @@ from build.oci.referrer import is_referrers_tag
 from build.oci.tar import LARGEST
 from build.release.archive import Destination, write
 from build.release.publish.destination import Destination as Publishing
-from build.release.referrers import Referring, carry, referring
-from build.release.referrers import entries as referring_entries
+from build.release.reference.referrers import Referring, carry, referring
+from build.release.reference.referrers import entries as referring_entries
 from build.report import Result
 from build.stores.archive.archive import Archive
 from build.stores.archive.write import Entry

@@ -28,7 +28,7 @@ from build.stores.store import Source
 if TYPE_CHECKING:
     from build.release import archive as archives
     from build.release.publish.sign import AnyResult
-    from build.release.referrers import Referring
+    from build.release.reference.referrers import Referring
     from build.release.verify import Verification
 
 T = TypeVar("T")

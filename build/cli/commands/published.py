@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from build.cli.nodes import Setting
     from build.config.release import Release
     from build.oci.reference import Reference
-    from build.release.publish.sign import AnyResult, Signed
+    from build.release.publish.sign import AnyResult
     from build.release.reference.diff import Difference
     from build.release.reference.tags import Tagged
     from build.report import Result
@@ -147,26 +147,6 @@ async def tags(options: Options) -> list[Tagged]:
     return [each for listed in by_repository for each in listed]
 
 
-async def sign(options: Options) -> list[Signed]:
-    """Sign what REFERENCE refers to."""
-    from build.oci.reference import Reference, archive_file
-    from build.release.reference.sign import sign
-    from build.system import scratch
-
-    reference = Reference.parse(str(options.flags["reference"]))
-    if archive_file(reference.repository.host):
-        raise UsageError(f"{str(reference)!r}: an archive is written as a whole\n  sign where it is copied from, or to")
-    if not reference.wanted:
-        raise UsageError(f"{str(reference)!r}: expected a tag or a digest: oci:FOLDER:TAG")
-    found = signing.signing(options)
-    if found is None:
-        raise UsageError("expected a key\n  invoke sign REFERENCE --sign KEY, or SIGN_KEY=KEY")
-    with scratch(given.scratch_base(options)) as folder:
-        async with setup.stores(options) as store:
-            place = store(str(reference.repository))
-            return await sign(place, reference, found, options.report, folder, dry=options.dry)
-
-
 async def retag(options: Options) -> list[Result]:
     """Let a tag refer to what REFERENCE refers to."""
     from build.oci.reference import Reference, archive_file, check_tag
@@ -211,14 +191,22 @@ async def use(options: Options) -> list[Setting]:
     from build.cli.options import only
     from build.oci.reference import Reference
 
-    if text := _reference(options):
-        reference = Reference.parse(text)
-        async with setup.stores(options) as store:
-            return await settings_of(reference, store(str(reference.repository)))
-    images = setup.releases(options)
-    only(releases[0].image for releases in images)
-    release, *others = images[0]
-    if others:
-        raise UsageError(f"{len(others) + 1} registries, expected one\n  run it once for each registry")
+    key = signing.public_key(options)
     async with setup.stores(options) as store:
-        return await settings(release, store(release.registry))
+        if text := _reference(options):
+            reference = Reference.parse(text)
+            place = store(str(reference.repository))
+            found = await settings_of(reference, place)
+        else:
+            images = setup.releases(options)
+            only(releases[0].image for releases in images)
+            release, *others = images[0]
+            if others:
+                raise UsageError(f"{len(others) + 1} registries, expected one\n  run it once for each registry")
+            place = store(release.registry)
+            found = await settings(release, place)
+        if key is None:
+            return found
+        from build.cli.policy import policy
+
+        return [*found, *await policy(Reference.parse(found[0].reference), place, key)]

@@ -63,10 +63,9 @@ def _proved(target: Target, items: Sequence[Attached], key: PublicKey) -> Iterab
         is_ours = each.signed or each.hint == key.hint or (each.fault and not each.hint)
         if each.fault:
             yield Finding(each.where, f"{each.name}: {each.fault}", fault=bool(is_ours))
-        elif each.signed and each.note:
-            yield Finding(
-                each.where, f"{each.name}: {each.note}, which nodes compare with the name that they pull", False
-            )
+        elif each.signed and each.signed_as not in ("", str(target.repository)):
+            text = f"{each.name}: signed as {each.signed_as}, which nodes compare with the name that they pull"
+            yield Finding(each.where, text, fault=False)
         elif not each.signed and (each.is_bundle or each.kind not in NAMES):
             by = f" by the key {each.hint}" if each.hint else ""
             yield Finding(each.where, f"{each.name}{by}: not proved by this key", fault=False)

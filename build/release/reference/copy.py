@@ -22,8 +22,8 @@ from build.oci.tar import LARGEST
 from build.release import archive
 from build.release.reference.fetch import Kept, parsed_manifest, proved, root_of, settled
 from build.release.reference.part import part
-from build.release.referrers import Referring, carry, referring
-from build.release.referrers import entries as referring_entries
+from build.release.reference.referrers import Referring, carry, referring
+from build.release.reference.referrers import entries as referring_entries
 from build.report import Event, Report, Result
 from build.stores.archive.write import Entry
 from build.stores.store import Source, Store

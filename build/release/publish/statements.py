@@ -73,8 +73,15 @@ async def _stated(build: Build, run: Run, index: Index, images: Mapping[Arch, Im
 
 async def _provenance(build: Build, run: Run, images: Mapping[Arch, Image]) -> Provenance:
     image, program = build.release.image, build.program()
-    is_prebuilt = isinstance(program, Prebuilt)
-    compiled = {} if is_prebuilt else {"cflags": [*build.cflags], "compiler": run.compiler, "libc": image.libc}
+    compiled = (
+        {}
+        if isinstance(program, Prebuilt)
+        else {
+            "cflags": [*build.cflags],
+            "compiler": run.compiler,
+            "libc": all(program.runtime(arch) is None for arch in build.arches),
+        }
+    )
     parameters = {
         "task": run.task,
         "image": image.name,
@@ -93,7 +100,9 @@ async def _provenance(build: Build, run: Run, images: Mapping[Arch, Image]) -> P
         versions={"VERSION": build.version, "REV": build.revision.name, "SOURCE_DATE_EPOCH": build.revision.time},
         builder=run.builder,
         checkout=await run.checkout,
-        tools=[] if is_prebuilt else await all_of(build.compiler.tool(build.root, arch) for arch in build.arches),
+        tools=[]
+        if isinstance(program, Prebuilt)
+        else await all_of(build.compiler.tool(build.root, arch) for arch in build.arches),
         bases=[each.origin for each in images.values() if each.origin],
         files={path: _digest(build, path) for path in dict.fromkeys(paths)},
     )

@@ -1,0 +1,1 @@
+"""Builds again what is published, from its provenance, and compares the digests; it publishes nothing."""
