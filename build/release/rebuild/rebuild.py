@@ -83,11 +83,12 @@ async def rebuild(
     return _compared(published, results, tuple(why))
 
 
-def refuse(results: Iterable[Rebuilt]) -> None:
+def refuse(results: Sequence[Rebuilt]) -> None:
     """Raise ImageError unless all digests are the same."""
     differing = [each for each in results if not each.is_same]
     if differing:
-        raise ImageError(f"{len(differing)} of {len([*results])} digests differ")
+        reasons = dict.fromkeys(reason for each in differing for reason in each.why)
+        raise ImageError("\n  ".join([f"{len(differing)} of {len(results)} digests differ", *reasons]))
 
 
 def _compared(published: Published, results: Sequence[Mapping[str, Any]], why: tuple[str, ...]) -> list[Rebuilt]:
@@ -110,7 +111,7 @@ def _revision(published: Published, revision: Revision) -> Iterable[str]:
     if before != revision.name:
         yield (
             f"REV: was {before}, is {revision.name}: a tag that came later names the commit"
-            f"\n         build it with the former one: --rev {before}"
+            f"\n  build it with the former one: --rev {before}"
         )
     time = published.recipe.versions.get("SOURCE_DATE_EPOCH")
     if time != revision.time:
