@@ -15,7 +15,7 @@ from build.attest import cosign
 from build.attest.attached import Attached, attached
 from build.attest.bundle import EMPTY, bundle, referrer
 from build.attest.dsse import SIGNATURE, Envelope, Statement, signed
-from build.attest.keys import Signer
+from build.attest.keys.keys import Signer
 from build.errors import ImageError, PublishError, all_of
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Content

@@ -13,7 +13,7 @@ from typing import Any
 from build.attest import cosign
 from build.attest.bundle import PREDICATE, is_bundle, parse_bundle
 from build.attest.dsse import PROVENANCE, SBOM, SIGNATURE, Envelope, Statement, parse_envelope
-from build.attest.keys import PublicKey
+from build.attest.keys.keys import PublicKey
 from build.errors import ImageError, PublishError, all_of
 from build.oci.media_types import INDEXES
 from build.oci.parse import parse_descriptor

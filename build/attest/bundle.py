@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from build.attest.dsse import Envelope, parse_envelope
-from build.attest.keys import PublicKey
+from build.attest.keys.keys import PublicKey
 from build.errors import ImageError
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Content, dump

@@ -13,7 +13,7 @@ from typing import Any
 
 from build.attest.bundle import EMPTY
 from build.attest.dsse import Envelope, decoded
-from build.attest.keys import PublicKey, Signer
+from build.attest.keys.keys import PublicKey, Signer
 from build.errors import ImageError
 from build.oci.descriptor import Blob
 from build.oci.image import dump

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from build.attest.keys import PublicKey, Signer
+from build.attest.keys.keys import PublicKey, Signer
 from build.errors import ImageError
 from build.oci.image import dump
 from build.oci.strict import FREE, parse, shown

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from build.attest.attached import attached
-from build.attest.keys import PublicKey
+from build.attest.keys.keys import PublicKey
 from build.cli.nodes import Setting
 from build.errors import ImageError, PublishError
 from build.oci.parse import Manifest, parse_manifest

@@ -18,7 +18,7 @@ from build.errors import UsageError
 
 if TYPE_CHECKING:
     from build.attest.attach import Signing
-    from build.attest.keys import PublicKey
+    from build.attest.keys.keys import PublicKey
     from build.release.build import Build
     from build.release.publish.destination import Destination
 
@@ -36,7 +36,7 @@ def signing(options: Options) -> Signing | None:
         if options.flags.get("signature_format"):
             raise UsageError("--signature-format: nothing is signed\n  name the key with --sign")
         return None
-    from build.attest.keys import read_signer
+    from build.attest.keys.keys import read_signer
 
     return Signing(read_signer(str(text), options.environment, _ask, options.root), forms)
 
@@ -106,7 +106,7 @@ def public_key(options: Options) -> PublicKey | None:
     text = options.flags.get("key") or options.environment.get("VERIFY_KEY")
     if not text:
         return None
-    from build.attest.keys import read_public
+    from build.attest.keys.keys import read_public
 
     return read_public(str(text), options.environment, options.root)
 

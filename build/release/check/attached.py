@@ -8,7 +8,7 @@ from pathlib import Path
 
 from build.attest.attached import NAMES, Attached, attached
 from build.attest.dsse import PROVENANCE, SBOM, SIGNATURE
-from build.attest.keys import PublicKey
+from build.attest.keys.keys import PublicKey
 from build.errors import all_of
 from build.oci.reference import Repository
 from build.release.check.prove import Finding

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from build.attest.keys import PublicKey
+from build.attest.keys.keys import PublicKey
 from build.config.release import Release
 from build.errors import ImageError, PublishError, all_of, once
 from build.oci.descriptor import Descriptor

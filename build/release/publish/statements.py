@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from build.attest.attach import Subject
+from build.attest.dsse import SBOM, Statement
 from build.attest.provenance import Provenance
+from build.attest.sbom.described import Described, sources_of
+from build.cache.cache import key_of
 from build.compilers.binary import Prebuilt
+from build.compilers.compiler import Program
 from build.config.arches import Arch
 from build.config.revision import Checkout
+from build.engines.published import entrypoint
 from build.errors import UsageError, all_of
 from build.oci.descriptor import digest_of
-from build.oci.image import Image, Index
+from build.oci.image import Image, Index, dump
 from build.oci.parse import parse_config, parse_time
 from build.release.build import Build
 
@@ -67,8 +74,52 @@ def created_of(images: Iterable[Image]) -> str:
 async def _stated(build: Build, run: Run, index: Index, images: Mapping[Arch, Image]) -> list[Subject]:
     provenance = await _provenance(build, run, images)
     descriptors = [index.descriptor, *(each.descriptor for each in images.values())]
-    statement = provenance.statement([each.digest for each in descriptors])
-    return [Subject(each, build.revision.created, (statement,)) for each in descriptors]
+    built = provenance.statement([each.digest for each in descriptors])
+    created = build.revision.created
+    contents = [Statement((image.digest,), SBOM, await _sbom(build, arch, image)) for arch, image in images.items()]
+    return [
+        Subject(index.descriptor, created, (built,)),
+        *(
+            Subject(image.descriptor, created, (built, content))
+            for image, content in zip(images.values(), contents, strict=True)
+        ),
+    ]
+
+
+async def _sbom(build: Build, arch: Arch, image: Image) -> Mapping[str, Any]:
+    """The SBOM of an image, from the cache if it is there."""
+    program = build.program()
+    found = await asyncio.to_thread(entrypoint, parse_config(image.config.data), image.layers, sys.maxsize)
+    labels = build.release.image.labels
+    compiled: dict[str, Any] = {}
+    if isinstance(program, Program):
+        compiled = {
+            "sources": sources_of(build.root, program, arch),
+            "compiler": await build.compiler.identity(arch),
+            "libc": program.runtime(arch) is None,
+        }
+    described = Described(
+        image=image,
+        name=build.release.image.name,
+        tag=build.release.tag,
+        arch=arch.name,
+        version=build.version,
+        created=build.revision.created,
+        binary=digest_of(found.data),
+        path=found.path,
+        licenses=labels.get("org.opencontainers.image.licenses", ""),
+        vendor=labels.get("org.opencontainers.image.vendor", ""),
+        **compiled,
+    )
+    key = key_of("SBOM", repr(described))
+    known = build.cache.get(key)
+    if known is None:
+        from build.attest.sbom.sbom import sbom
+
+        known = dump(await asyncio.to_thread(sbom, described))
+        build.cache.put(key, known)
+    document: Mapping[str, Any] = json.loads(known)
+    return document
 
 
 async def _provenance(build: Build, run: Run, images: Mapping[Arch, Image]) -> Provenance:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from build.attest.attached import Attached, attached
 from build.attest.dsse import PROVENANCE
-from build.attest.keys import PublicKey
+from build.attest.keys.keys import PublicKey
 from build.attest.provenance import Recipe, recipe_of
 from build.errors import ImageError, PublishError
 from build.oci.parse import Manifest, parse_manifest

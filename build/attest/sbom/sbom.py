@@ -36,8 +36,8 @@ from spdx_tools.spdx.model import (
 )
 from spdx_tools.spdx.spdx_element_utils import calculate_package_verification_code
 
-from build.attest.described import Described, Source
-from build.attest.purl import name_of, of_base, of_image, purl
+from build.attest.sbom.described import Described, Source
+from build.attest.sbom.purl import name_of, of_base, of_image, purl
 from build.compilers.compiler import RUNTIME
 from build.errors import ImageError
 from build.oci.image import Origin

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from build.attest import kms
+from build.attest.keys import kms
 from build.errors import UsageError
 
 LIMIT = 1 << 20  # bytes of a key's file

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from build.attest import cosign_key, kms, pem
+from build.attest.keys import cosign, kms, pem
 from build.errors import UsageError
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _private(name: str, label: str, block: bytes, password: Callable[[], str]) -
     secret = password().encode(errors="surrogateescape") if encrypted else None
     try:
         if secret is not None and label in pem.COSIGN:
-            return load_der_private_key(cosign_key.decrypt(name, block, secret), None)
+            return load_der_private_key(cosign.decrypt(name, block, secret), None)
         return load_pem_private_key(block, secret)
     # The library's words are left out: nobody knows what of the key they show.
     except UnsupportedAlgorithm:

@@ -1,0 +1,1 @@
+"""SBOMs of images in SPDX, through spdx-tools."""
