@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import FileIO
+from typing import Any
 
 from build.config.arches import Arch, nearest
 from build.errors import BuildError, UsageError
-from build.report import Result, one_line
+from build.report import Entry, Result, one_line
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,18 @@ def write_matrix(jobs: Sequence[Job], output: str) -> None:
     _append("GITHUB_OUTPUT", output, _outputs({"matrix": _github(jobs)}))
 
 
-def write_published(task: str, results: Sequence[Result], output: str, summary: str, dry: bool) -> None:
+def write_published(task: str, results: Sequence[Entry], output: str, summary: str, dry: bool) -> None:
     """Append what is published to the files `output` (GITHUB_OUTPUT) and `summary` (GITHUB_STEP_SUMMARY), if named.
 
-    A dry run only writes the summary. Raises BuildError for a file that can't be written.
+    The summary also has what is signed, and by which key. A dry run only writes the summary. Raises BuildError for a
+    file that can't be written.
     """
+    published = [each for each in results if isinstance(each, Result)]
+    signed = [each.fields() for each in results if not isinstance(each, Result)]
     if output and not dry:
-        _append("GITHUB_OUTPUT", output, _outputs(_published(results)))
+        _append("GITHUB_OUTPUT", output, _outputs(_published(published)))
     if summary:
-        _append("GITHUB_STEP_SUMMARY", summary, _table(task, results, dry))
+        _append("GITHUB_STEP_SUMMARY", summary, _table(task, published, dry) + _signed(signed))
 
 
 def _published(results: Sequence[Result]) -> Mapping[str, str]:
@@ -117,6 +121,17 @@ def _table(task: str, results: Sequence[Result], dry: bool) -> str:
     return "\n".join(
         [f"### {heading}", "", "| reference | platform | digest | change |", "|---|---|---|---|", *rows, "\n"]
     )
+
+
+def _signed(results: Iterable[Mapping[str, Any]]) -> str:
+    """A table of what is signed, and the hints at the keys, as sigstore bundles have them; empty if nothing is."""
+    rows = [
+        f"| {_code(each['repository'] + '@' + each['digest'])} | {each['platform'] or 'manifest list'}"
+        f" | {', '.join(each['attached'])} | {_code(each['key'])} | {each['change']} |"
+        for each in results
+    ]
+    head = ["| signed | platform | attached | key (hint) | change |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows, "\n"]) if rows else ""
 
 
 def _code(text: str) -> str:

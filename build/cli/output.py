@@ -95,7 +95,7 @@ def show_verdicts(_name: str, verdicts: Sequence[Verdict], options: Options) -> 
         refuse(verdicts, bool(options.flags.get("allow_not_run")))
 
 
-def show_published(name: str, results: Sequence[Result], options: Options) -> None:
+def show_published(name: str, results: Sequence[Entry], options: Options) -> None:
     """Write the results to stdout, and to the files GITHUB_OUTPUT and GITHUB_STEP_SUMMARY if these are set."""
     show(name, results, options)
     output, summary = (options.environment.get(each, "") for each in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"))

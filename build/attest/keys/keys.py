@@ -119,7 +119,7 @@ def read_signer(text: str, environment: Mapping[str, str], ask: Ask, root: Path)
     _need_cryptography()
     if kms.is_uri(text):
         held = kms.connect(text, environment, ask)
-        return _Signer(_p256(_public(text, held.pem), text), False, held.sign)
+        return _Signer(_p256(_public(text, held.pem), text, "create one there, and give its URI"), False, held.sign)
     name, data = pem.read(text, environment, root)
     label, block = pem.block(name, data, pem.PRIVATE, pem.PUBLIC)
     if label in pem.PUBLIC:
@@ -214,11 +214,11 @@ def _known(name: str, key: PublicKeyTypes) -> PublicKey:
     return PublicKey(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
-def _p256(key: PublicKey, name: str) -> PublicKey:
+def _p256(key: PublicKey, name: str, advice: str = pem.MAKE) -> PublicKey:
     kind = _kind(key.key)
     if kind != _KINDS[0]:
         raise UsageError(
-            f"{name}: found a key for {kind}, expected {_KINDS[0]}, the only kind that signs here\n  {pem.MAKE}"
+            f"{name}: found a key for {kind}, expected {_KINDS[0]}, the only kind that signs here\n  {advice}"
         )
     return key
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -40,6 +41,10 @@ _PLACES = {
     ),
     "hsm": re.compile(r"([0-9]{0,9})(?:\?(.*))?"),
 }
+# Where nobody listens, Python writes what they log to stderr; what matters of it is in the exception.
+for _each in ("securesystemslib", "azure", "botocore", "google"):
+    logging.getLogger(_each).addHandler(logging.NullHandler())
+
 # A process is logged in to a token or is not, so its signatures take turns.
 _TOKENS = Lock()
 
@@ -80,7 +85,7 @@ def connect(uri: str, environment: Mapping[str, str], ask: Callable[[str], str])
     found, public = _import(uri, place, lambda _: pin)
     signer = _asked(uri, lambda: Signer.from_priv_key_uri(found, public, lambda _: pin))
     turn: AbstractContextManager[object] = _TOKENS if token else nullcontext()
-    failed: list[BuildError] = []
+    failed: list[PublishError] = []
 
     def sign(data: bytes) -> bytes:
         with turn:
@@ -88,7 +93,7 @@ def connect(uri: str, environment: Mapping[str, str], ask: Callable[[str], str])
                 raise failed[0]
             try:
                 signature = _asked(uri, lambda: signer.sign(data))
-            except BuildError as error:
+            except PublishError as error:
                 failed.append(error)
                 raise
             return bytes.fromhex(signature.signature)
@@ -176,8 +181,8 @@ def _asked(uri: str, ask: Callable[[], T]) -> T:
             f"  install it: `.venv/bin/pip install 'securesystemslib[{extra}]=={version('securesystemslib')}'`"
         ) from None
     except Exception as error:  # noqa: BLE001 - each provider has its own, documented nowhere
-        said = indented(str(error)) or "no more is known"
-        raise PublishError(
-            f"{uri}: {type(error).__name__}: {said}\n"
-            "  check the URI, and the environment that the provider's own tools take credentials from"
-        ) from None
+        said = ": ".join(each for each in (type(error).__name__, indented(str(error))) if each)
+        advice = "the environment that the provider's own tools take credentials from"
+        if uri.startswith("hsm:"):
+            advice = "PYKCS11LIB and the PIN (COSIGN_PKCS11_PIN): after a few wrong ones, a token locks itself"
+        raise PublishError(f"{uri}: {said}\n  check the URI, and {advice}") from None

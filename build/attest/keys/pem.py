@@ -35,7 +35,9 @@ def read(text: str, environment: Mapping[str, str], root: Path) -> tuple[str, by
             raise UsageError(f"{text}: the environment variable is {state}\n  set it to the PEM of the key")
         return text, found.encode(errors="surrogateescape")
     if not text:
-        raise UsageError(f"key: found an empty name, expected a file, env://VARIABLE, or one of {kms.FORMS}")
+        raise UsageError(
+            f"key: found an empty name, expected that of a key\n  give a file, env://VARIABLE, or one of {kms.FORMS}"
+        )
     path = root / text
     try:
         with path.open("rb") as file:  # perhaps a pipe, so its size says nothing
