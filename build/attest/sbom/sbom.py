@@ -175,7 +175,7 @@ def _license(text: str) -> LicenseExpression | None:
         return None
     try:
         parsed = spdx_licensing.parse(text, strict=True)
-    except ExpressionError as error:
+    except (ExpressionError, LookupError) as error:  # LookupError: empty parentheses
         raise _invalid(text, " ".join(str(error).split())) from None
     if parsed is None:
         raise _invalid(text, "it is blank")
