@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +18,15 @@ from build.errors import UsageError
 if TYPE_CHECKING:
     from build.attest.attach import Signing
     from build.attest.keys.keys import PublicKey
-    from build.release.build import Build
     from build.release.publish.destination import Destination
+    from build.release.publish.statements import Run
+
+
+def is_asked(options: Options) -> bool:
+    """Whether the user asks for signatures."""
+    return bool(
+        options.flags.get("sign") or options.environment.get("SIGN_KEY") or options.flags.get("signature_format")
+    )
 
 
 def signing(options: Options) -> Signing | None:
@@ -41,22 +47,23 @@ def signing(options: Options) -> Signing | None:
     return Signing(read_signer(str(text), options.environment, _ask, options.root), forms)
 
 
-def signed(
-    options: Options, task: str, to: dict[Build, list[Destination]], stack: ExitStack
-) -> dict[Build, list[Destination]]:
-    """The destinations of builds, with SBOM, provenance and signatures if the user asks for that.
-
-    The folder for what has to be read goes with `stack`.
-    """
+def signed(options: Options, to: list[Destination], spool: Path) -> list[Destination]:
+    """The destinations, with signatures if the user asks for that."""
     found = signing(options)
     if found is None:
         return to
+    from build.release.publish.destination import Sign
+    from build.release.publish.statements import signed_only
+
+    return [replace(each, sign=Sign(found, signed_only, spool)) for each in to]
+
+
+def run(options: Options, task: str) -> Run:
+    """What is known of a run for its provenance. Raises UsageError for an engine that can't sign before the tags."""
     from build.attest.provenance import builder_of
     from build.config.arches import ENGINES
     from build.config.revision import read_checkout
-    from build.release.publish.destination import Sign
-    from build.release.publish.statements import Run, stated
-    from build.system import scratch
+    from build.release.publish.statements import Run
 
     engine = options.text("engine", given.settings(options).defaults.engine)
     if engine != "embedded":
@@ -66,7 +73,7 @@ def signed(
         )
     environment = options.environment
     rev, epoch = options.text("rev", ""), environment.get("SOURCE_DATE_EPOCH")
-    run = Run(
+    return Run(
         task=task,
         engine=engine,
         compiler=options.text("compiler", ENGINES[engine]),
@@ -74,22 +81,6 @@ def signed(
         checkout=asyncio.create_task(read_checkout(options.root, environment)),
         given={**({"REV": rev} if rev else {}), **({"SOURCE_DATE_EPOCH": epoch} if epoch else {})},
     )
-    spool = stack.enter_context(scratch(given.scratch_base(options)))
-    return {
-        build: [replace(each, sign=Sign(found, stated(build, run), spool)) for each in destinations]
-        for build, destinations in to.items()
-    }
-
-
-def signed_only(options: Options, to: list[Destination], spool: Path) -> list[Destination]:
-    """The destinations of what was built elsewhere, with signatures if the user asks for that."""
-    found = signing(options)
-    if found is None:
-        return to
-    from build.release.publish.destination import Sign
-    from build.release.publish.statements import signed_only
-
-    return [replace(each, sign=Sign(found, signed_only, spool)) for each in to]
 
 
 def refuse(options: Options, archive: str) -> None:

@@ -28,6 +28,7 @@ from build.stores.store import Source
 if TYPE_CHECKING:
     from build.release import archive as archives
     from build.release.publish.sign import AnyResult
+    from build.release.publish.statements import Run
     from build.release.reference.referrers import Referring
     from build.release.verify import Verification
 
@@ -54,9 +55,17 @@ async def container(builds: Sequence[Build]) -> list[Result]:
 
 
 async def push(
-    builds: Sequence[Build], to: Mapping[Build, Destinations], verification: Verification | None, *, with_list: bool
+    builds: Sequence[Build],
+    to: Mapping[Build, Destinations],
+    verification: Verification | None,
+    run: Run | None,
+    *,
+    with_list: bool,
 ) -> list[AnyResult]:
-    """`container`, then publish the image of every arch and, if `with_list`, the manifest list."""
+    """`container`, then publish the image of every arch and, if `with_list`, the manifest list.
+
+    With `run`, what is signed has provenance and SBOMs.
+    """
     for build in builds:
         for each in to[build]:
             build.engine.accept(each.release.list_tag(), build.form)
@@ -72,6 +81,14 @@ async def push(
 
                 condition = gate(build, verification, built, one_at_a_time)
             destinations = [replace(each, before_tags=condition) for each in to[build]]
+            if run:
+                from build.release.publish.statements import stated
+
+                describe = stated(build, run, built)
+                destinations = [
+                    replace(each, sign=replace(each.sign, describe=describe) if each.sign else None)
+                    for each in destinations
+                ]
             async with started({"export": export(build, built, silent)}) as exporting:
                 listing = _listing(build.release) if with_list else None
                 parts = {each.release.registry: publish(each, build.engine, built, listing) for each in destinations}

@@ -80,7 +80,8 @@ def test_nothing_runs_unasked_nor_in_a_fork() -> None:
 def test_the_documentation_names_what_is_to_be_set() -> None:
     page = (SOURCE / "docs" / "ci.md").read_text()
     wanted = {name for path in WORKFLOWS.iterdir() for name in re.findall(r"(?:vars|secrets)\.(\w+)", path.read_text())}
-    assert wanted == {"REGISTRY", "REGISTRY_USER", "REGISTRY_PASSWORD"}
+    signing = {"SIGN_KEY", "COSIGN_PRIVATE_KEY", "COSIGN_PASSWORD"}
+    assert wanted == {"REGISTRY", "REGISTRY_USER", "REGISTRY_PASSWORD", *signing}
     assert all(f"`{name}`" in page for name in wanted)
 
 

@@ -97,8 +97,10 @@ def resolved(text: Any, contexts: Contexts) -> Any:
 
 def _named(name: str, contexts: Contexts) -> Any:
     found: Any = contexts
-    for part in name.split("."):
-        found = found[part]
+    first, *_ = parts = name.split(".")
+    for part in parts:
+        # A variable or a secret that is not set is empty.
+        found = found.get(part, "") if first in ("vars", "secrets") else found[part]
     return found
 
 

@@ -53,10 +53,15 @@ async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[
             from build.release import pipeline
 
             to = {build: setup.destinations(options, build.releases, store) for build in builds}
-            if with_list:
-                to = signing.signed(options, "all-push", to, stack)
+            run = None
+            if with_list and signing.is_asked(options):
+                from build.system import scratch
+
+                run = signing.run(options, "all-push")
+                spool = stack.enter_context(scratch(given.scratch_base(options)))
+                to = {build: signing.signed(options, each, spool) for build, each in to.items()}
             verification = tools.verification(options, builds) if options.flags.get("verify") else None
-            results = await pipeline.push(builds, to, verification, with_list=with_list)
+            results = await pipeline.push(builds, to, verification, run, with_list=with_list)
             setup.remember(options, [each.registry for build in builds for each in build.releases])
             return results
 
@@ -94,7 +99,7 @@ async def push_manifest(options: Options) -> list[AnyResult]:
     with scratch(given.scratch_base(options)) as folder:
         async with setup.stores(options) as store:
             images = [setup.destinations(options, releases, store) for releases in setup.releases(options)]
-            images = [signing.signed_only(options, to, folder) for to in images]
+            images = [signing.signed(options, to, folder) for to in images]
             places = [each.release.registry for to in images for each in to]
             results = await pipeline.push_manifest(images, folder)
             setup.remember(options, places, on_disk_only=True)

@@ -91,7 +91,7 @@ async def copy(options: Options) -> list[AnyResult]:
                 overwrite = bool(options.flags.get("overwrite"))
                 to = Destination(target, options.root / file, overwrite, options.dry, options.report)
                 return [*await pipeline.pack(origins, origin, targets, to, folder, referrers=referrers)]
-            destinations = signing.signed_only(options, setup.destinations(options, targets, store), folder)
+            destinations = signing.signed(options, setup.destinations(options, targets, store), folder)
             results = await pipeline.copy(origins, origin, destinations, folder, referrers=referrers)
             setup.remember(options, [target], on_disk_only=True)
             return results

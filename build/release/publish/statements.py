@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,12 +17,11 @@ from build.compilers.binary import Prebuilt
 from build.compilers.compiler import Program
 from build.config.arches import Arch
 from build.config.revision import Checkout
-from build.engines.published import entrypoint
 from build.errors import UsageError, all_of
 from build.oci.descriptor import digest_of
 from build.oci.image import Image, Index, dump
 from build.oci.parse import parse_config, parse_time
-from build.release.build import Build
+from build.release.build import Build, Images
 
 if TYPE_CHECKING:
     from build.release.publish.destination import Describe
@@ -44,13 +42,13 @@ class Run:
     given: Mapping[str, str]
 
 
-def stated(build: Build, run: Run) -> Describe:
-    """Describes the release of a build, once for all registries."""
+def stated(build: Build, run: Run, built: Images) -> Describe:
+    """Describes the release of a build, of which the images are `built`, once for all registries."""
     known: dict[str, asyncio.Task[list[Subject]]] = {}
 
     async def describe(index: Index, images: Mapping[Arch, Image]) -> Sequence[Subject]:
         if index.digest not in known:
-            known[index.digest] = asyncio.create_task(_stated(build, run, index, images))
+            known[index.digest] = asyncio.create_task(_stated(build, run, built, index, images))
         return await asyncio.shield(known[index.digest])
 
     return describe
@@ -71,25 +69,26 @@ def created_of(images: Iterable[Image]) -> str:
     )
 
 
-async def _stated(build: Build, run: Run, index: Index, images: Mapping[Arch, Image]) -> list[Subject]:
-    provenance = await _provenance(build, run, images)
+async def _stated(build: Build, run: Run, built: Images, index: Index, images: Mapping[Arch, Image]) -> list[Subject]:
     descriptors = [index.descriptor, *(each.descriptor for each in images.values())]
-    built = provenance.statement([each.digest for each in descriptors])
+    provenance = (await _provenance(build, run, images)).statement([each.digest for each in descriptors])
     created = build.revision.created
-    contents = [Statement((image.digest,), SBOM, await _sbom(build, arch, image)) for arch, image in images.items()]
+    contents = [
+        Statement((image.digest,), SBOM, await _sbom(build, arch, image, (await built[arch]).binary.digest))
+        for arch, image in images.items()
+    ]
     return [
-        Subject(index.descriptor, created, (built,)),
+        Subject(index.descriptor, created, (provenance,)),
         *(
-            Subject(image.descriptor, created, (built, content))
+            Subject(image.descriptor, created, (provenance, content))
             for image, content in zip(images.values(), contents, strict=True)
         ),
     ]
 
 
-async def _sbom(build: Build, arch: Arch, image: Image) -> Mapping[str, Any]:
-    """The SBOM of an image, from the cache if it is there."""
+async def _sbom(build: Build, arch: Arch, image: Image, binary: str) -> Mapping[str, Any]:
+    """The SBOM of an image whose program has the digest `binary`, from the cache if it is there."""
     program = build.program()
-    found = await asyncio.to_thread(entrypoint, parse_config(image.config.data), image.layers, sys.maxsize)
     labels = build.release.image.labels
     compiled: dict[str, Any] = {}
     if isinstance(program, Program):
@@ -105,8 +104,8 @@ async def _sbom(build: Build, arch: Arch, image: Image) -> Mapping[str, Any]:
         arch=arch.name,
         version=build.version,
         created=build.revision.created,
-        binary=digest_of(found.data),
-        path=found.path,
+        binary=binary,
+        path=next(iter(build.release.image.entrypoint), ""),
         licenses=labels.get("org.opencontainers.image.licenses", ""),
         vendor=labels.get("org.opencontainers.image.vendor", ""),
         **compiled,

@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 from build.oci.descriptor import Blob, Descriptor
-from build.oci.layout import name_of
 from build.oci.reference import Reference, Repository
 from build.oci.referrer import Referrer
 from build.stores.archive import manifest, referrer, tag
 from build.stores.archive.blob import read_blob
 from build.stores.archive.members import Members, read_members
+from build.stores.image_layout import name_of
 
 
 @dataclass(frozen=True)

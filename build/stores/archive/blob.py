@@ -9,8 +9,8 @@ from pathlib import Path
 
 from build.errors import PublishError
 from build.oci.descriptor import Blob, Descriptor, digest_of
-from build.oci.layout import blob_path
 from build.stores.archive.members import Member, Members, damaged, read_small, reading
+from build.stores.image_layout import blob_path
 from build.stores.store import SMALL
 from build.system import replacing
 

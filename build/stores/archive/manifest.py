@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from build.errors import ImageError
 from build.oci.descriptor import DIGEST, Blob
-from build.oci.layout import Entry, blob_path, manifest_of, with_digest
 from build.oci.reference import Repository
 from build.stores.archive.blob import read
 from build.stores.archive.members import Members, damaged
 from build.stores.archive.tag import entry_of
+from build.stores.image_layout import Entry, blob_path, manifest_of, with_digest
 
 
 def read_manifest(members: Members, repository: Repository, reference: str) -> Blob | None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from build.errors import ImageError, PublishError
-from build.oci.layout import Entry, check_layout, parse_index
 from build.oci.media_types import LARGEST_MANIFEST
 from build.oci.parse import check_version
 from build.oci.untar import Stream, members
+from build.stores.image_layout import Entry, check_layout, parse_index
 
 # Files in an archive; a release has a few for each image.
 _MOST_FILES = 100_000

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from build.errors import ImageError
-from build.oci.layout import Entry, named
 from build.oci.reference import Repository
 from build.stores.archive.members import Members, damaged
+from build.stores.image_layout import Entry, named
 
 
 def digest(members: Members, repository: Repository, tag: str) -> str | None:

@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 from build.oci.descriptor import Blob
 from build.oci.image import Content, Image, Target, dump
-from build.oci.layout import OCI_LAYOUT, REF_NAME, blob_path
 from build.oci.reference import full_name
 from build.oci.tar import write_tar
+from build.stores.image_layout import OCI_LAYOUT, REF_NAME, blob_path
 from build.system import replacing
 
 

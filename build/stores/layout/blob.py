@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 from build.errors import PublishError
 from build.oci.descriptor import DIGEST, Blob, Descriptor, digest_of
-from build.oci.layout import blob_path
 from build.oci.media_types import LARGEST_MANIFEST
+from build.stores.image_layout import blob_path
 from build.stores.store import SMALL
 from build.system import replacing, write_if_changed
 

@@ -17,9 +17,9 @@ from typing import Any
 from build.errors import ImageError, PublishError
 from build.oci.descriptor import DIGEST
 from build.oci.image import dump
-from build.oci.layout import blob_path
 from build.oci.strict import FREE, parse
 from build.report import Event, Report, silent
+from build.stores.image_layout import blob_path
 from build.stores.layout.blob import read
 from build.stores.layout.index import LOCK, locked, read_index
 from build.stores.layout.tag import is_ours, reachable, replaced, without_ours

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from build.errors import ImageError, PublishError
-from build.oci.layout import VERSION
 from build.oci.media_types import OCI
 from build.oci.strict import LAYOUT, MANIFEST, parse, shown
+from build.stores.image_layout import VERSION
 
 _MEND = "\n  to mend it, push there again"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from build.errors import ImageError, PublishError
-from build.oci.layout import Entry, named, parse_index
 from build.oci.media_types import LARGEST_MANIFEST, OCI
+from build.stores.image_layout import Entry, named, parse_index
 from build.stores.layout.blob import open_regular
 from build.system import refusal
 

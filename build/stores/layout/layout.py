@@ -13,9 +13,9 @@ from pathlib import Path
 
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Target
-from build.oci.layout import name_of
 from build.oci.reference import Reference, Repository
 from build.oci.referrer import Referrer
+from build.stores.image_layout import name_of
 from build.stores.layout import manifest, referrer, tag
 from build.stores.layout.blob import read_blob, write_blob
 from build.stores.layout.index import read_index

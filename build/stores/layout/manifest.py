@@ -6,7 +6,7 @@ from pathlib import Path
 
 from build.errors import ImageError, PublishError
 from build.oci.descriptor import DIGEST, Blob
-from build.oci.layout import blob_path, manifest_of, with_digest
+from build.stores.image_layout import blob_path, manifest_of, with_digest
 from build.stores.layout.blob import read
 from build.stores.layout.frame import check_entry, check_frame
 from build.stores.layout.index import read_index, tagged

@@ -8,9 +8,9 @@ from typing import Any
 
 from build.errors import ImageError, PublishError
 from build.oci.image import Target, dump
-from build.oci.layout import OCI_LAYOUT, REF_NAME, name_of
 from build.oci.media_types import OCI
 from build.oci.strict import MANIFEST, parse
+from build.stores.image_layout import OCI_LAYOUT, REF_NAME, name_of
 from build.stores.layout.blob import read, verify_blob, write_blob
 from build.stores.layout.frame import check_entry, check_frame
 from build.stores.layout.index import locked, read_index
