@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from build.attest import cosign_key, pem
+from build.attest.keys import cosign as cosign_key
+from build.attest.keys import pem
 from build.attest.keys.keys import PublicKey, Signer, read_public, read_signer
 from build.errors import UsageError
 from build.report import shown

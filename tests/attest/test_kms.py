@@ -49,6 +49,12 @@ class Token:
         return read_signer(uri, {**self.environment, "COSIGN_PKCS11_PIN": PIN}, never, Path("/"))
 
 
+def put(private: Path, number: int) -> None:
+    """Import a key into the token, with this ID."""
+    words = ["--import", str(private), "--token", LABEL, "--label", str(number), "--id", f"0{number}", "--pin", PIN]
+    subprocess.run([need("softhsm2-util", "softhsm2"), *words], check=True, capture_output=True)
+
+
 @pytest.fixture(scope="module")
 def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Token]:
     tool, folder = need("softhsm2-util", "softhsm2"), tmp_path_factory.mktemp("token")
@@ -63,14 +69,11 @@ def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Token]:
         for name, value in environment.items():
             patch.setenv(name, value)
 
-        def run(*words: str) -> None:
-            subprocess.run([tool, *words], check=True, capture_output=True)
-
-        run("--init-token", "--free", "--label", LABEL, "--pin", PIN, "--so-pin", SO_PIN)
+        words = ["--init-token", "--free", "--label", LABEL, "--pin", PIN, "--so-pin", SO_PIN]
+        subprocess.run([tool, *words], check=True, capture_output=True)
         kinds = [(), ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"), ("-algorithm", "RSA")]
         for number, kind in enumerate(kinds, start=2):
-            private = str(key_pair(folder / str(number), *kind).private)
-            run("--import", private, "--token", LABEL, "--label", str(number), "--id", f"0{number}", "--pin", PIN)
+            put(key_pair(folder / str(number), *kind).private, number)
         yield Token(Pair(folder / "2/private.pem", folder / "2/public.pem"), environment)
 
 
@@ -118,13 +121,32 @@ def test_the_public_half_needs_a_pin_only_where_it_is_hidden(token: Token) -> No
 
 
 def test_a_wrong_pin_is_tried_once(token: Token) -> None:
-    """Most tokens lock after three."""
+    """Most tokens lock after three: later signatures fail with the very error of the first."""
     signer = read_signer("hsm:2", {**token.environment, "COSIGN_PKCS11_PIN": "000000"}, never, Path("/"))
     expected = "hsm:2: PinIncorrect\n  check the URI, and PYKCS11LIB and the PIN"
-    for _ in range(3):
-        with pytest.raises(PublishError) as raised:
-            signer.sign(DATA)
-        assert str(raised.value).startswith(expected)
+    with pytest.raises(PublishError) as first:
+        signer.sign(DATA)
+    assert str(first.value).startswith(expected)
+    with pytest.raises(PublishError) as second:
+        signer.sign(DATA)
+    assert second.value is first.value
+
+
+def test_a_key_that_was_replaced_signs_nothing(token: Token, tmp_path: Path) -> None:
+    import pkcs11
+
+    put(key_pair(tmp_path / "old").private, 5)
+    signer = token.signer("hsm:5")
+    assert signer.sign(DATA)
+    with pkcs11.lib(str(MODULE)).get_token(token_label=LABEL).open(rw=True, user_pin=PIN) as session:
+        for each in list(session.get_objects({pkcs11.Attribute.ID: b"\x05"})):
+            each.destroy()
+    put(key_pair(tmp_path / "new").private, 5)
+    with pytest.raises(
+        PublishError, match=r"^hsm:5: found a signature of something else, expected one of the key sha256:"
+    ):
+        signer.sign(DATA)
+    assert token.signer("hsm:5").public == read_public("new/public.pem", {}, tmp_path)
 
 
 def test_what_a_token_does_not_have(token: Token) -> None:
@@ -176,6 +198,12 @@ def test_a_provider_needs_its_library(uri: str, extra: str) -> None:
     message = refused(UsageError, uri)
     assert message.startswith(f"{uri}: a Python library is missing: ")
     assert message.endswith(f"\n  install it: `.venv/bin/pip install 'securesystemslib[{extra}]==1.6.0'`")
+
+
+def test_an_hsm_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("securesystemslib.signer._hsm_signer.PKCS11_IMPORT_ERROR", "'python-pkcs11' required")
+    message = refused(UsageError, "hsm:2", {"PYKCS11LIB": str(MODULE)})
+    assert message.endswith("\n  install it: `.venv/bin/pip install 'securesystemslib[hsm]==1.6.0'`")
 
 
 @pytest.mark.parametrize(

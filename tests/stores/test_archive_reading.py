@@ -67,7 +67,9 @@ def copied(data: bytes, folder: Path) -> list[str]:
     try:
         to = Destination("out.tar", folder / "out.tar", overwrite=True, dry=False, report=silent)
         with TemporaryDirectory() as scratch:
-            packing = pack([release("in.tar")], Archive(folder / "in.tar"), [release("out.tar")], to, Path(scratch))
+            packing = pack(
+                [release("in.tar")], Archive(folder / "in.tar"), [release("out.tar")], to, Path(scratch), referrers=True
+            )
             made = asyncio.run(packing)
     except BuildError:
         assert not (folder / "out.tar").exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from build.attest.keys import cosign, kms, pem
-from build.errors import UsageError
+from build.errors import PublishError, UsageError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
@@ -118,8 +118,7 @@ def read_signer(text: str, environment: Mapping[str, str], ask: Ask, root: Path)
     """
     _need_cryptography()
     if kms.is_uri(text):
-        held = kms.connect(text, environment, ask)
-        return _Signer(_p256(_public(text, held.pem), text, "create one there, and give its URI"), False, held.sign)
+        return _elsewhere(text, kms.connect(text, environment, ask))
     name, data = pem.read(text, environment, root)
     label, block = pem.block(name, data, pem.PRIVATE, pem.PUBLIC)
     if label in pem.PUBLIC:
@@ -189,6 +188,21 @@ def _in_memory(name: str, private: PrivateKeyTypes) -> Signer:
     public = _p256(_known(name, private.public_key()), name)
     key, algorithm = cast("ec.EllipticCurvePrivateKey", private), ec.ECDSA(SHA256(), deterministic_signing=True)
     return _Signer(public, True, lambda data: key.sign(data, algorithm))
+
+
+def _elsewhere(uri: str, held: kms.Held) -> Signer:
+    public = _p256(_public(uri, held.pem), uri, "create one there, and give its URI")
+
+    def sign(data: bytes) -> bytes:
+        signature = held.sign(data)
+        if not public.verify(signature, data):  # an alias may by now be that of another key
+            raise PublishError(
+                f"{uri}: found a signature of something else, expected one of the key {public.fingerprint}\n"
+                "  retry, if somebody has just replaced the key"
+            )
+        return signature
+
+    return _Signer(public, False, sign)
 
 
 def _public(name: str, text: bytes) -> PublicKey:

@@ -41,9 +41,10 @@ _PLACES = {
     ),
     "hsm": re.compile(r"([0-9]{0,9})(?:\?(.*))?"),
 }
-# Where nobody listens, Python writes what they log to stderr; what matters of it is in the exception.
-for _each in ("securesystemslib", "azure", "botocore", "google"):
+# They log failures, securesystemslib to stderr, though each is in the exception that is raised, too.
+for _each in ("securesystemslib.signer", "azure", "botocore", "google"):
     logging.getLogger(_each).addHandler(logging.NullHandler())
+    logging.getLogger(_each).propagate = False
 
 # A process is logged in to a token or is not, so its signatures take turns.
 _TOKENS = Lock()
@@ -92,11 +93,10 @@ def connect(uri: str, environment: Mapping[str, str], ask: Callable[[str], str])
             if failed and token:  # after a few wrong PINs, a token locks itself
                 raise failed[0]
             try:
-                signature = _asked(uri, lambda: signer.sign(data))
+                return _asked(uri, lambda: bytes.fromhex(signer.sign(data).signature))
             except PublishError as error:
                 failed.append(error)
                 raise
-            return bytes.fromhex(signature.signature)
 
     return Held(_pem(public), sign)
 
