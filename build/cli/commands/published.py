@@ -15,7 +15,7 @@ from build.cli.options import Options
 from build.errors import UsageError
 
 if TYPE_CHECKING:
-    from build.cli.nodes import Setting
+    from build.cli.nodes.settings import Setting
     from build.config.release import Release
     from build.oci.reference import Reference
     from build.release.publish.sign import AnyResult
@@ -187,7 +187,7 @@ async def diff(options: Options) -> list[Difference]:
 
 async def use(options: Options) -> list[Setting]:
     """Settings for nodes; raise UsageError for several images or registries, because a node uses only one."""
-    from build.cli.nodes import settings, settings_of
+    from build.cli.nodes.settings import settings, settings_of
     from build.cli.options import only
     from build.oci.reference import Reference
 
@@ -207,6 +207,6 @@ async def use(options: Options) -> list[Setting]:
             found = await settings(release, place)
         if key is None:
             return found
-        from build.cli.policy import policy
+        from build.cli.nodes.policy import policy
 
         return [*found, *await policy(Reference.parse(found[0].reference), place, key)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from build.attest.attached import attached
 from build.attest.keys.keys import PublicKey
-from build.cli.nodes import Setting
+from build.cli.nodes.settings import Setting
 from build.errors import ImageError, PublishError
 from build.oci.parse import Manifest, parse_manifest
 from build.oci.platform import UNKNOWN
