@@ -7,6 +7,7 @@ from typing import Any
 
 from build.errors import ImageError
 from build.oci.descriptor import Blob
+from build.oci.media_types import ARTIFACT, INDEXES, MANIFESTS, OCI
 from build.oci.parse import media_type_of
 from build.oci.referrer import is_referrers_tag
 from build.oci.strict import LAYOUT, MANIFEST, parse, shown
@@ -75,6 +76,17 @@ def named(entries: Sequence[Entry], name: str) -> Entry | None:
 def with_digest(entries: Sequence[Entry], digest: str) -> Entry:
     """The entry with this digest; an empty one if there is none, as for an image of a list."""
     return next((each for each in entries if each["digest"] == digest), {})
+
+
+def may_refer(entry: Entry) -> bool:
+    """Whether an entry may be a manifest with a `subject` that has no index of referrers, as oras writes it."""
+    kind = entry.get("mediaType") or OCI.manifest
+    return not is_referrers_tag(name_of(entry).rpartition(":")[2]) and kind in MANIFESTS | INDEXES | {ARTIFACT}
+
+
+def is_artifact(entry: Entry) -> bool:
+    """Whether an entry without a name says that it is an artifact, as oras has it for referrers."""
+    return bool(entry.get("artifactType")) and not name_of(entry)
 
 
 def manifest_of(entry: Entry, data: bytes) -> Blob:

@@ -10,19 +10,35 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Condition, Lock
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.support.fronts import Asked, Handler, Said, listening
 from tests.support.reading import digest
+from tests.support.strangers import OCI
 
 _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+|uploads/.*)")
 _TAGS = re.compile(r"/v2/(?P<name>.+)/tags/list")
+_REFERRERS = re.compile(r"/v2/(?P<name>.+)/referrers/(?P<subject>[^/]+)")
 Headers = list[tuple[str, str]]
 
 
 def refused(status: int, code: str) -> Said:
     """An answer with an error of the distribution spec."""
     return Said(status, [], json.dumps({"errors": [{"code": code, "message": "so it is"}]}).encode())
+
+
+def _subject(manifest: bytes) -> str:
+    """The digest of its `subject`; empty if it has none."""
+    return str((json.loads(manifest).get("subject") or {}).get("digest", ""))
+
+
+def _listed(found: str, manifest: bytes, media_type: str) -> dict[str, Any]:
+    """Its entry in a list of referrers (distribution-spec, "Listing Referrers")."""
+    body = json.loads(manifest)
+    kind = body.get("artifactType") or body.get("config", {}).get("mediaType")
+    entry = {"mediaType": media_type, "digest": found, "size": len(manifest), "artifactType": kind}
+    return {name: value for name, value in {**entry, "annotations": body.get("annotations")}.items() if value}
 
 
 @dataclass
@@ -71,6 +87,10 @@ class Model:
     # The most tags in a page, whatever is asked for; and the URL of the next page, of which {} is the path and query.
     page: int = 1000
     next_page: str = "{}"
+    # Whether there is the Referrers API, how many referrers are in a page, and what it says instead.
+    lists_referrers: bool = False
+    referrers_page: int = 1000
+    referrers: Said | None = None
     _seen: Counter[str] = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock)
     _moved: Condition = field(default_factory=Condition)
@@ -108,8 +128,9 @@ class Model:
         parts = urlsplit(asked.path)
         if parts.path == "/token":
             return self._token(parse_qs(parts.query)["scope"])
-        if listed := _TAGS.fullmatch(parts.path):
-            return self._list(listed["name"], parts.path, parse_qs(parts.query))
+        for pattern, listing in ((_TAGS, self._list), (_REFERRERS, self._referrers)):
+            if listed := pattern.fullmatch(parts.path):
+                return listing(listed, parse_qs(parts.query))
         found = _PATH.fullmatch(parts.path)
         if not found:
             return Said(200, [], b"{}")
@@ -124,7 +145,8 @@ class Model:
             return self._put(has, asked, reference) if asked.method == "PUT" else self._get(has, asked, reference)
         return self._blob(name, has, asked, reference, query)
 
-    def _list(self, name: str, path: str, query: dict[str, list[str]]) -> Said:
+    def _list(self, listed: re.Match[str], query: dict[str, list[str]]) -> Said:
+        name, path = listed["name"], listed[0]
         if name not in self.repositories:
             return refused(404, "NAME_UNKNOWN")
         most = min(self.page, int(query.get("n", ["1000"])[0]))
@@ -133,6 +155,20 @@ class Model:
         following = self.next_page.format(f"{path}?n={most}&last={page[-1]}") if left else ""
         link = [("Link", f'<{following}>; rel="next"')] if left else []
         return Said(200, link, json.dumps({"name": name, "tags": page}).encode())
+
+    def _referrers(self, listed: re.Match[str], query: dict[str, list[str]]) -> Said:
+        (name, subject), path = listed.groups(), listed[0]
+        if self.referrers:
+            return Said(self.referrers.status, [*self.referrers.headers], self.referrers.body)
+        if not self.lists_referrers:
+            return Said(404, [], b"404 page not found")
+        has, last = self.repositories.get(name, Content()), query.get("last", [""])[0]
+        wanted = {each: data for each, data in has.manifests.items() if _subject(data) == subject and each > last}
+        page = [_listed(each, wanted[each], has.types[each]) for each in sorted(wanted)[: self.referrers_page]]
+        following = f"{path}?last={page[-1]['digest']}" if len(wanted) > len(page) else ""
+        link = [("Link", f'<{following}>; rel="next"')] if following else []
+        index = {"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": page}
+        return Said(200, [*link, ("Content-Type", OCI + "index.v1+json")], json.dumps(index).encode())
 
     def _token(self, scopes: list[str]) -> Said:
         for scope in scopes:
@@ -189,6 +225,7 @@ class Model:
         body = json.loads(asked.body)
         below = [each["digest"] for each in body.get("manifests", [])]
         blobs = [each["digest"] for each in (body["config"], *body["layers"])] if "config" in body else []
+        blobs += [each["digest"] for each in body.get("blobs", [])]
         if not (set(below) <= set(has.manifests) and set(blobs) <= set(has.blobs)):
             return refused(400, "MANIFEST_BLOB_UNKNOWN")
         has.manifests[found] = asked.body
@@ -196,7 +233,9 @@ class Model:
         if ":" not in reference:
             has.shown[reference] = has.tags.get(reference), self.lag
             has.tags[reference] = found
-        return Said(self.stored, [("Docker-Content-Digest", found)])
+        subject = _subject(asked.body) if self.lists_referrers else ""
+        told = [("OCI-Subject", subject)] if subject else []
+        return Said(self.stored, [("Docker-Content-Digest", found), *told])
 
     def _blob(self, name: str, has: Content, asked: Asked, reference: str, query: dict[str, str]) -> Said:
         if asked.method in ("GET", "HEAD"):

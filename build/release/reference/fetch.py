@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from build.errors import ImageError, PublishError
+from build.errors import BuildError, ImageError, PublishError
 from build.oci.descriptor import Blob, Descriptor
 from build.oci.image import Content
 from build.oci.media_types import ARTIFACT, INDEXES, MANIFESTS
 from build.oci.parse import NO_CONFIG, Manifest, parse_artifact, parse_manifest
 from build.oci.reference import Reference, Repository
-from build.oci.referrer import Referrer
+from build.oci.referrer import Referrer, is_referrers_tag, subject_of
 from build.release.check.check import check_reference
 from build.report import Event, Report
 from build.stores.store import Listing, Source
@@ -87,15 +87,27 @@ class Kept:
 async def settled(source: Source, reference: Reference) -> Reference:
     """The reference to the only entry of a layout or an archive, if `reference` has no tag and no digest.
 
-    Raises PublishError if there are others, or none.
+    What only refers to others does not count. Raises PublishError if there are others, or none.
     """
     if reference.wanted or not isinstance(source, Listing):
         return reference
-    found = await source.references(reference.repository)
+    there = await source.references(reference.repository)
+    found = [each for each in there if not await refers(source, each)] or there
     if len(found) == 1:
         return found[0]
     names = "".join(f"\n  {each}" for each in found[:10])
     raise PublishError(f"{reference}: found {len(found)} entries, expected one\n  name the one that you mean{names}")
+
+
+async def refers(source: Source, reference: Reference) -> bool:
+    """Whether an entry of a listing only refers to another one: under a tag for that, or without one, by `subject`."""
+    if reference.tag:
+        return is_referrers_tag(reference.tag)
+    try:
+        found = await source.manifest(reference.repository, reference.digest)
+        return bool(found and subject_of(found.data))
+    except BuildError:  # whoever needs it says why
+        return False
 
 
 async def root_of(source: Source, reference: Reference) -> Blob:

@@ -7,15 +7,15 @@ without changing a byte, and before the tag of what they refer to moves.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from build.attest.cosign import layers_of, with_layers
-from build.errors import BuildError, ImageError, all_of
+from build.errors import BuildError, ImageError, PublishError, all_of
 from build.oci.descriptor import Blob
 from build.oci.image import Content
 from build.oci.reference import Repository
-from build.oci.referrer import COSIGN, Referrer, merged, referrer_of, referrers_tag
+from build.oci.referrer import COSIGN, Referrer, merged, referrer_of, referrers_tag, subject_of
 from build.release.reference.fetch import content_of
 from build.report import Event, Report
 from build.stores.archive.write import Entry
@@ -66,10 +66,10 @@ async def referring(source: Source, repository: Repository, digests: Iterable[st
 async def _referring(
     source: Source, repository: Repository, digest: str, spool: Path
 ) -> tuple[tuple[Content, ...], dict[str, Content]]:
-    listed, *tagged = await all_of(
-        [_listed(source, repository, digest), *(_tagged(source, repository, digest, end) for end in COSIGN)]
-    )
     try:
+        listed, *tagged = await all_of(
+            [_listed(source, repository, digest), *(_tagged(source, repository, digest, end) for end in COSIGN)]
+        )
         contents = await all_of(content_of(source, repository, each, spool) for each in listed)
         tags = {
             referrers_tag(digest, end): await content_of(source, repository, each, spool)
@@ -86,14 +86,16 @@ async def _referring(
 async def _listed(source: Source, repository: Repository, digest: str) -> list[Blob]:
     """The manifests of the referrers, in an order that is the same from any source."""
     listed = sorted(await source.referrers(repository, digest), key=lambda each: each.digest)
-    return await all_of(_manifest(source, repository, each) for each in listed)
+    return await all_of(_manifest(source, repository, each, digest) for each in listed)
 
 
-async def _manifest(source: Source, repository: Repository, referrer: Referrer) -> Blob:
+async def _manifest(source: Source, repository: Repository, referrer: Referrer, subject: str) -> Blob:
     found = await source.manifest(repository, referrer.digest)
     if found is None:
         raise ImageError(f"{repository}@{referrer.digest}: listed as a referrer, but not there")
-    return found
+    if (named := subject_of(found.data)) != subject:
+        raise ImageError(f"{repository}@{referrer.digest}: subject: found {named or 'none'}, expected {subject}")
+    return replace(found, media_type=referrer.descriptor.media_type)  # a registry may have said something generic
 
 
 async def _tagged(source: Source, repository: Repository, digest: str, end: str) -> list[Blob]:
@@ -141,9 +143,22 @@ async def _missing(found: Referring, store: Store, repository: Repository, repor
             tags[tag] = content
         elif manifest.digest != content.digest and tag.endswith(".sbom"):
             report(Event(f"note: {repository}:{tag}: left as it is: it refers to {manifest.digest}", note=True))
-        elif (new_manifest := with_layers(manifest, layers_of(content.manifest.data))).digest != manifest.digest:
-            tags[tag] = Content(new_manifest, content.manifests, content.blobs)
+        elif (joined := _joined(manifest, content, f"{repository}:{tag}")).digest != manifest.digest:
+            tags[tag] = Content(joined, content.manifests, content.blobs)
     return Referring(referrers, tags)
+
+
+def _joined(current: Blob, new: Content, where: str) -> Blob:
+    """The manifest of signatures at `where` with those of `new`; raise PublishError if either is something else."""
+    if current.digest == new.digest:
+        return current
+    try:
+        return with_layers(current, layers_of(new.manifest.data))
+    except ImageError as error:
+        raise PublishError(
+            f"{where}: found {current.digest}, expected none, or signatures to add {new.digest} to: {error}"
+            "\n  leave it out: --without-referrers"
+        ) from None
 
 
 def entries(found: Referring, name: str) -> list[Entry]:

@@ -16,7 +16,7 @@ from build.oci.parse import Config, Manifest, parse_annotations, parse_config, p
 from build.oci.platform import UNKNOWN, Platform
 from build.oci.reference import Reference, Repository
 from build.oci.strict import shown
-from build.release.reference.fetch import Kept, parsed_manifest, root_of
+from build.release.reference.fetch import Kept, parsed_manifest, refers, root_of
 from build.report import Event, Report, one_line
 from build.stores.store import SMALL, Listing, Source
 
@@ -73,7 +73,7 @@ async def tags(source: Source, repository: Repository, report: Report, spool: Pa
     """
     listed = await source.references(repository) if isinstance(source, Listing) else []
     named = [each for each in listed if not repository.name or each.repository == repository]
-    plain = [each for each in named if not _REFERRERS.fullmatch(each.tag)]
+    plain = [each for each in named if not (_REFERRERS.fullmatch(each.tag) or await _is_untagged(source, each))]
     if left := len(named) - len(plain):
         text = f"{repository}: {left} tags of signatures and other referrers (sha256-…) are left out"
         report(Event(f"note: {text}", note=True))
@@ -90,6 +90,11 @@ async def tags(source: Source, repository: Repository, report: Report, spool: Pa
     for each in (*found, *rest):
         report(Event(result=each))
     return [*found, *rest]
+
+
+async def _is_untagged(source: Source, reference: Reference) -> bool:
+    """Whether it is a referrer without a tag, as oras has them in layouts."""
+    return not reference.tag and await refers(source, reference)
 
 
 def _natural(reference: Reference) -> list[tuple[int, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 from build.errors import ImageError, PublishError
 from build.oci.image import Target, dump
 from build.oci.media_types import OCI
+from build.oci.referrer import is_referrers_tag
 from build.oci.strict import MANIFEST, parse
 from build.stores.image_layout import OCI_LAYOUT, REF_NAME, name_of
 from build.stores.layout.blob import read, verify_blob, write_blob
@@ -48,7 +49,9 @@ def put_entry(folder: Path, tag: str, target: Target) -> None:
     others = [entry for entry in index["manifests"] if name_of(entry) != tag]
     if gone := {str(each["digest"]) for each in before if is_ours(each)} - {target.digest}:
         index["annotations"] = {**_annotations(index), REPLACED: " ".join(sorted({*replaced(index), *gone}))}
-    annotations = {REF_NAME: tag, **OURS}
+    # Of what refers to content, that of others is kept in ours: then `clean` has to leave it.
+    is_theirs = is_referrers_tag(tag) and before and not any(map(is_ours, before))
+    annotations = {REF_NAME: tag, **({} if is_theirs else OURS)}
     index["manifests"] = [*others, target.descriptor.fields() | {"annotations": annotations}]
     write_whole(folder / "index.json", dump(index))
 
@@ -93,7 +96,8 @@ def _referenced(folder: Path, digest: str) -> tuple[list[str], list[str]]:
     """The digests of the blobs and of the manifests that a manifest refers to."""
     try:
         manifest = parse(read(folder, digest), MANIFEST)
-        blobs = [each["digest"] for each in (manifest.get("config"), *manifest.get("layers", ())) if each]
+        parts = (manifest.get("config"), *manifest.get("layers", ()), *(manifest.get("blobs") or ()))
+        blobs = [each["digest"] for each in parts if each]
         manifests = [each["digest"] for each in manifest.get("manifests", ())]
         if not all(isinstance(each, str) for each in (*blobs, *manifests)):
             raise TypeError

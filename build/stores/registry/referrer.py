@@ -8,7 +8,7 @@ added is read back at the end of a run, and added again if it is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -86,16 +86,20 @@ class Referrers:
     async def _listed(self, repository: Repository, digest: str) -> tuple[Referrer, ...]:
         found: list[Referrer] = []
         path = f"referrers/{digest}"
-        for _ in range(_MOST_PAGES):
-            page, path = await self.session.http.retries.retried(partial(self._page, repository, path))
+        for at in range(_MOST_PAGES):
+            expected = (200,) if at else (200, *_NO_API)
+            page, path = await self.session.http.retries.retried(partial(self._page, repository, path, expected))
             found += page
             if not path:
                 return tuple(found)
         raise PublishError(f"{repository}: its list of referrers of {digest} does not end after {_MOST_PAGES} pages")
 
-    async def _page(self, repository: Repository, path: str) -> tuple[tuple[Referrer, ...], str]:
-        response = await self.session.send(repository, Request("GET", path), (200, *_NO_API))
-        if response.status != 200:
+    async def _page(
+        self, repository: Repository, path: str, expected: Collection[int]
+    ) -> tuple[tuple[Referrer, ...], str]:
+        response = await self.session.send(repository, Request("GET", path), expected)
+        # Some answer with a web page where they have no API.
+        if response.status != 200 or response.headers.get("content-type", "").lower().startswith("text/html"):
             return (), ""
         try:
             return parse_referrers(response.data), next_page(response)
