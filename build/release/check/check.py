@@ -48,17 +48,25 @@ class _Survey:
 
 
 async def check_reference(
-    source: Source, reference: Reference, report: Report, scratch: Path, key: PublicKey | None = None
+    source: Source,
+    reference: Reference,
+    report: Report,
+    scratch: Path,
+    key: PublicKey | None = None,
+    *,
+    referrers: bool = True,
 ) -> list[AnyResult]:
     """Check the list, the image or the artifact that `reference` refers to, or everything in a layout or an archive.
 
-    With `key`, lists and images have to be signed by it. Raises ImageError with all faults.
+    With `key`, lists and images have to be signed by it. Without `referrers`, what refers to them is not looked at.
+    Raises ImageError with all faults.
     """
     references = [reference]
     if not reference.wanted and isinstance(source, Listing):
         references = await source.references(reference.repository) or references
     surveys = await all_of(_survey(source, each) for each in references)
-    signed, attached = await check_attached(source, _targets(surveys), key, scratch)
+    targets = _targets(surveys) if referrers else []
+    signed, attached = await check_attached(source, targets, key, scratch)
     lists = [each for survey in surveys for each in survey.lists]
     listed = {subject.digest for survey in surveys if survey.lists for subject in survey.subjects}
     proofs = await _proofs((subject for survey in surveys for subject in survey.subjects), scratch)

@@ -131,7 +131,7 @@ async def proved(kept: Kept, reference: Reference, root: Blob, report: Report, s
 
     whole = await root_of(kept, reference)
     checked = reference if root.digest == whole.digest else Reference(reference.repository, "", root.digest)
-    await check_reference(kept, checked, notes, spool)
+    await check_reference(kept, checked, notes, spool, referrers=False)
     return await content_of(kept, reference.repository, root, spool)
 
 
