@@ -35,10 +35,9 @@ class Run:
 
     @property
     def digests(self) -> dict[str, str]:
-        """What stdout says: digests by name, in its order."""
-        lines = [
-            (line.split(maxsplit=2) * 2)[1] for line in self.stdout.splitlines()
-        ]  # a dry run says first what it does
+        """What stdout says of tags: digests by name, in its order."""
+        tags = [line for line in self.stdout.splitlines() if "  key " not in line]  # such a line tells of signatures
+        lines = [(line.split(maxsplit=2) * 2)[1] for line in tags]  # a dry run says first what it does
         return {name: digest for name, _, digest in (line.partition("@") for line in lines)}
 
 
