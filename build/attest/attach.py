@@ -31,6 +31,9 @@ FORMATS: Mapping[str, frozenset[str]] = {
     COSIGN: frozenset({COSIGN}),
 }
 
+# How often a tag that others write, too, is written again.
+_ATTEMPTS = 5
+
 
 @dataclass(frozen=True)
 class Signing:
@@ -61,15 +64,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Attachment:
-    """What a subject lacks in a repository: referrers, and layers of the manifests under cosign's tags.
-
-    `tags` are those manifests as they are with the layers.
-    """
+    """What a subject lacks in a repository: referrers, and layers of the manifests under cosign's tags."""
 
     subject: Subject
     referrers: tuple[Content, ...]
-    layers: tuple[cosign.Layer, ...]
-    tags: Mapping[str, Blob]
+    tags: Mapping[str, tuple[cosign.Layer, ...]]
 
     @property
     def is_complete(self) -> bool:
@@ -95,7 +94,7 @@ async def attach(store: Store, repository: Repository, attachments: Iterable[Att
     """
     lacking = [each for each in attachments if not each.is_complete]
     blobs = {blob.digest: blob for each in lacking for content in each.referrers for blob in content.blobs}
-    blobs |= {layer.blob.digest: layer.blob for each in lacking for layer in each.layers}
+    blobs |= {layer.blob.digest: layer.blob for each in lacking for part in each.tags.values() for layer in part}
     if any(each.tags for each in lacking):
         blobs[EMPTY.digest] = EMPTY  # the config of cosign's manifests has the same bytes
     await all_of(store.put_blob(repository, blob) for blob in blobs.values())
@@ -107,9 +106,46 @@ async def attach(store: Store, repository: Repository, attachments: Iterable[Att
 
 
 async def attach_tags(store: Store, repository: Repository, attachments: Iterable[Attachment]) -> None:
-    """Let cosign's tags refer to what `attach` has stored; raise PublishError if the store fails."""
-    tags = {tag: manifest for each in attachments for tag, manifest in each.tags.items()}
-    await all_of(store.put_tag(repository, tag, Content(each, (), ())) for tag, each in tags.items())
+    """Let cosign's tags refer to what `attach` has stored; raise PublishError if the store fails.
+
+    What others have added to them since `sign` stays.
+    """
+    await all_of(_add(store, repository, tag, layers) for each in attachments for tag, layers in each.tags.items())
+
+
+async def settle_tags(store: Store, repository: Repository, attachments: Iterable[Attachment]) -> None:
+    """Read back what `attach_tags` has added: tags have no lock, so another run may have overwritten them meanwhile.
+
+    It is added again. Raises PublishError if others keep overwriting it.
+    """
+
+    async def settle(tag: str, layers: Sequence[cosign.Layer]) -> None:
+        for _ in range(_ATTEMPTS):
+            if not await _add(store, repository, tag, layers):
+                return
+        raise PublishError(
+            f"{repository}:{tag}: other runs keep overwriting these signatures\n  retry when they have ended"
+        )
+
+    await all_of(settle(tag, layers) for each in attachments for tag, layers in each.tags.items())
+
+
+async def _add(store: Store, repository: Repository, tag: str, layers: Sequence[cosign.Layer]) -> bool:
+    """Add layers to the manifest under one of cosign's tags; whether it lacked some."""
+    new = await with_layers(store, repository, tag, layers)
+    if new:
+        await store.put_tag(repository, tag, Content(new, (), ()))
+    return new is not None
+
+
+async def with_layers(source: Source, repository: Repository, tag: str, layers: Sequence[cosign.Layer]) -> Blob | None:
+    """The manifest under one of cosign's tags with `layers` added; None if it has them."""
+    try:
+        current = await source.manifest(repository, tag)
+        new = cosign.with_layers(current, [each.fields for each in layers])
+    except ImageError as error:
+        raise PublishError(f"{repository}:{tag}: {error}\n  a tag of this name is for cosign's signatures") from None
+    return None if current and current.digest == new.digest else new
 
 
 def _envelopes(subjects: Iterable[Subject], signer: Signer) -> dict[bytes, Envelope]:
@@ -134,13 +170,12 @@ class _Signed:
             there = await attached(self.source, self.repository, self.subject.digest, signer.public, spool)
         has_cosign = COSIGN in forms and self.repository.is_remote  # in a layout, the image has no name to sign
         sig, att = self._signature(there), self._attestations(there)
-        parts = [self._tag(".sig", sig), self._tag(".att", att)] if has_cosign else []
-        tags = {tag: new for part in await all_of(parts) for tag, new in part.items()}
-        layers = [
-            each for end, each in ((".sig", sig), (".att", att)) if referrers_tag(self.subject.digest, end) in tags
-        ]
+        wanted = {referrers_tag(self.subject.digest, end): part for end, part in ((".sig", sig), (".att", att)) if part}
+        wanted = wanted if has_cosign else {}
+        new = await all_of(with_layers(self.source, self.repository, tag, part) for tag, part in wanted.items())
+        tags = {tag: tuple(part) for (tag, part), manifest in zip(wanted.items(), new, strict=True) if manifest}
         referrers = await self._referrers(there) if BUNDLE in forms else []
-        return Attachment(self.subject, tuple(referrers), tuple(each for part in layers for each in part), tags)
+        return Attachment(self.subject, tuple(referrers), tags)
 
     async def _referrers(self, there: Sequence[Attached]) -> list[Content]:
         wanted = []
@@ -167,20 +202,6 @@ class _Signed:
             for each in self.subject.statements
             if not _is_there(each, there, is_bundle=False)
         ]
-
-    async def _tag(self, end: str, layers: Sequence[cosign.Layer]) -> dict[str, Blob]:
-        """The manifest under one of cosign's tags with `layers`, if it does not have them yet."""
-        if not layers:
-            return {}
-        tag = referrers_tag(self.subject.digest, end)
-        try:
-            current = await self.source.manifest(self.repository, tag)
-            new = cosign.with_layers(current, [each.fields for each in layers])
-        except ImageError as error:
-            raise PublishError(
-                f"{self.repository}:{tag}: {error}\n  a tag of this name is for cosign's signatures"
-            ) from None
-        return {} if current and current.digest == new.digest else {tag: new}
 
 
 def _is_there(statement: Statement, there: Iterable[Attached], *, is_bundle: bool) -> bool:

@@ -18,12 +18,14 @@ from build.errors import ImageError, PublishError, all_of
 from build.oci.media_types import INDEXES
 from build.oci.parse import parse_descriptor
 from build.oci.reference import Repository
-from build.oci.referrer import Referrer, referrers_tag, subject_of
+from build.oci.referrer import Referrer, referrer_of, referrers_tag, subject_of
 from build.oci.strict import FREE, parse, shown
 from build.stores.store import Source
 
 # The names of what is attached, by the type of its predicate.
 NAMES: Mapping[str, str] = {SIGNATURE: "signature", PROVENANCE: "provenance", SBOM: "SBOM"}
+# What an attestation is called before its type is known.
+ATTESTATION = "attestation"
 # Bytes of an attestation. That of a large program has a line for each of its files.
 _LARGEST = 64 << 20
 
@@ -79,7 +81,9 @@ class _Read:
     async def _referrer(self, entry: Referrer) -> Attached:
         where = f"{self.repository}@{entry.digest}"
         kind = entry.artifact_type or entry.descriptor.media_type
-        found = Attached(where, entry.annotations.get(PREDICATE, kind), is_bundle=is_bundle(kind))
+        found = Attached(where, kind, is_bundle=is_bundle(kind))
+        if found.is_bundle:
+            found = replace(found, kind=entry.annotations.get(PREDICATE, ATTESTATION))
         try:
             manifest = await self.source.manifest(self.repository, entry.digest)
             if manifest is None:
@@ -89,6 +93,13 @@ class _Read:
                 raise ImageError(f"subject: found {subject or 'none'}, expected {self.digest}")
             if not found.is_bundle or manifest.media_type in INDEXES:
                 return found
+            # Some clients list a manifest without its annotations.
+            own = referrer_of(manifest).annotations.get(PREDICATE, ATTESTATION)
+            if found.kind not in (own, ATTESTATION):
+                raise ImageError(
+                    f"{PREDICATE}: found {shown(own)}, expected {found.kind!r} as in the list of referrers"
+                )
+            found = replace(found, kind=own)
             [layer] = cosign.layers_of(manifest.data)[:1] or [{}]
             envelope, hint = parse_bundle(await self._content(layer))
             found = replace(found, hint=hint)
@@ -102,7 +113,7 @@ class _Read:
         manifest = await self.source.manifest(self.repository, tag)
         if manifest is None:
             return []
-        kind = {".sig": SIGNATURE, ".att": "attestation", ".sbom": "SBOM without a signature"}[end]
+        kind = {".sig": SIGNATURE, ".att": ATTESTATION, ".sbom": "SBOM without a signature"}[end]
         try:
             layers = cosign.layers_of(manifest.data)
         except ImageError as error:
@@ -125,7 +136,7 @@ class _Read:
             return replace(found, fault=str(error))
 
     async def _attestation(self, where: str, layer: Mapping[str, Any]) -> Attached:
-        found = Attached(where, cosign.predicate_type(layer) or "attestation")
+        found = Attached(where, cosign.predicate_type(layer) or ATTESTATION)
         try:
             return self._proved(found, parse_envelope(parse(await self._content(layer), FREE)))
         except ImageError as error:
@@ -137,7 +148,7 @@ class _Read:
         if self.digest not in statement.digests:
             digests = ", ".join(statement.digests) or "none"
             raise ImageError(f"subject: found {digests}, expected {self.digest}")
-        if found.kind not in (statement.predicate_type, "attestation"):
+        if found.kind not in (statement.predicate_type, ATTESTATION):
             raise ImageError(f"predicateType: found {shown(statement.predicate_type)}, expected {found.kind!r}")
         signed = bool(self.key and envelope.is_signed_by(self.key))
         fault = ""

@@ -17,6 +17,7 @@ from tests.support.signed import (
     PREDICATE,
     PROVENANCE,
     SIGNATURE,
+    Place,
     SignedRelease,
     cosign_proves,
     tag_of,
@@ -108,6 +109,7 @@ def test_a_copy_is_proved_too(signed: SignedRelease, tmp_path: Path, kind: str, 
     with registry(tmp_path / "registry") as host:
         to = {"registry": f"{host}/mirror", "layout": f"oci:{tmp_path}/layout", "archive": f"oci-archive:{tmp_path}/a"}
         source, target = signed.host, to[kind]
+        (tmp_path / "layout").mkdir()
         if by == "reference":
             source, target = f"{signed.place}:3.1", f"{target}{':' if kind == 'archive' else '/'}pause:3.1"
         signed.checkout("copy", source, target)
@@ -117,7 +119,17 @@ def test_a_copy_is_proved_too(signed: SignedRelease, tmp_path: Path, kind: str, 
             words = ["check", f"oci-archive:{tmp_path}/a:pause:3.1", *key]
         told = results(signed.checkout(*words, "--json"))
         assert [each["digest"] for each in told if each["kind"] == "signed"] == signed.digests
-        assert signed.checkout.ends("copy", source, target, "--without-referrers").code == 0
+
+
+def test_a_copy_without_referrers_has_none(signed: SignedRelease, recorder: Recorder) -> None:
+    for source, target in (
+        (signed.host, f"{recorder.host}/a"),
+        (f"{signed.place}:3.1", f"{recorder.host}/b/pause:3.1"),
+    ):
+        signed.checkout("copy", source, target, "--without-referrers")
+    assert [line for line in recorder.lines if "sha256-" in line or "/referrers/" in line] == []
+    for name in ("a/pause", "b/pause"):
+        assert Place(recorder.host, name).attached(signed.digests[0]) == {}
 
 
 def test_two_clones_sign_to_the_same_bytes(source: Checkout, signed: SignedRelease, tmp_path: Path) -> None:
@@ -126,7 +138,7 @@ def test_two_clones_sign_to_the_same_bytes(source: Checkout, signed: SignedRelea
     with registry(tmp_path / "other") as elsewhere:
         again("all-push", REGISTRY=elsewhere, SIGN_KEY=str(signed.keys.private))
         for digest in signed.digests:
-            first, second = signed.place.attached(digest), type(signed.place)(elsewhere).attached(digest)
+            first, second = signed.place.attached(digest), Place(elsewhere).attached(digest)
             signatures = tag_of(digest, ".sig")
             assert set(first) == set(second)
             assert {tag: data for tag, data in first.items() if tag != signatures} == {
@@ -171,9 +183,7 @@ def test_a_signature_for_what_is_published_already(recorder: Recorder, checkout:
 
 
 @pytest.mark.parametrize("form", ["bundle", "cosign"])
-def test_one_form_of_signatures(
-    recorder: Recorder, checkout: Checkout, keys: Pair, tmp_path: Path, form: str
-) -> None:
+def test_one_form_of_signatures(recorder: Recorder, checkout: Checkout, keys: Pair, tmp_path: Path, form: str) -> None:
     words = ["all-push", "--signature-format", form, "--sign", str(keys.private)]
     [digest, *_] = checkout(*words, REGISTRY=recorder.host).digests.values()
     reference = f"{recorder.host}/pause@{digest}"

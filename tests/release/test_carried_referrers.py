@@ -35,6 +35,7 @@ from tests.support.attaching import (
 from tests.support.checkout import Checkout, Run
 from tests.support.cosign import oras
 from tests.support.model_registry import Model, model_registry, refused
+from tests.support.reading import layout_tags, skopeo
 from tests.support.referring import Told, copied, task
 from tests.support.registries import Recorder, fetch
 from tests.support.strangers import Shelf

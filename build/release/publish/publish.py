@@ -90,6 +90,8 @@ async def _publish(
     attachments = attachments or await attached()
     signed = await signatures.finish(attachments, index if list_is_new else None) if signatures else []
     if not is_new or to.dry:
+        if signatures:
+            await signatures.settle(attachments)
         return [*(result for each in named for result in each.results(targets, index, notes)), *signed]
     try:
         published = dict(zip(new, await all_of(sending.publish(arch, ready[arch][0]) for arch in new), strict=True))
@@ -99,7 +101,8 @@ async def _publish(
             await all_of(sending.send(arch, published[arch], own=False, listed=True) for arch in late)
             index = _index(listing, targets)
             await tags.put_list(index)
-        await all_of([tags.verify(targets, index), to.store.settle_referrers()])
+        settling = signatures.settle(attachments) if signatures else to.store.settle_referrers()
+        await all_of([tags.verify(targets, index), settling])
         await _put_further(further, {arch: image for arch, image in targets.items() if image}, index)
     except BuildError as error:
         raise type(error)("\n".join([str(error), *await moved(to.store, current)])) from None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from build.attest.attach import Attachment, Signing, Subject, attach, attach_tags, sign
+from build.attest.attach import Attachment, Signing, Subject, attach, attach_tags, settle_tags, sign
 from build.attest.attached import NAMES
 from build.errors import all_of
 from build.oci.image import Index
@@ -85,6 +85,11 @@ class Signatures:
             line = f"{each.name}: {'already signed' if each.change == 'kept' else self._done}"
             self.report(Event(f"{line}: {', '.join(each.what)}", result=each))
         return results
+
+    async def settle(self, attachments: Sequence[Attachment]) -> None:
+        """Read back what was attached, and attach again what another run has overwritten meanwhile."""
+        if not self.dry:
+            await all_of([settle_tags(self.store, self.repository, attachments), self.store.settle_referrers()])
 
     @property
     def _done(self) -> str:

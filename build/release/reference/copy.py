@@ -104,7 +104,10 @@ async def _signed(kept: Kept, reference: Reference, root: Blob, to: Destination,
     from build.release.reference.sign import signable
 
     signatures = Signatures(to.store, to.tag.repository, to.signing, spool, to.report, to.dry)
-    return await signatures.finish(await signatures.attach(await signable(kept, reference, root, spool)))
+    attachments = await signatures.attach(await signable(kept, reference, root, spool))
+    signed = await signatures.finish(attachments)
+    await signatures.settle(attachments)
+    return signed
 
 
 async def pack(origin: Origin, tag: Tag, to: archive.Destination, spool: Path) -> Result:

@@ -39,7 +39,7 @@ async def sign(
     signatures = Signatures(store, reference.repository, signing, spool, report, dry)
     attachments = await signatures.attach(await signable(kept, by_digest, root, spool))
     results = await signatures.finish(attachments)
-    await store.settle_referrers()
+    await signatures.settle(attachments)
     return results
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from build.errors import ImageError, PublishError
-from build.oci.layout import is_artifact, manifest_of, may_refer
 from build.oci.reference import Repository
 from build.oci.referrer import Referrer, parse_referrers, referrer_of, referrers_tag, subject_of
 from build.stores.archive.blob import read
 from build.stores.archive.manifest import read_manifest
 from build.stores.archive.members import Members, damaged
+from build.stores.image_layout import is_artifact, manifest_of, may_refer
 
 
 def referrers(members: Members, repository: Repository, digest: str) -> tuple[Referrer, ...]:

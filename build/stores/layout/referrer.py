@@ -12,8 +12,8 @@ from pathlib import Path
 from build.errors import ImageError, PublishError
 from build.oci.descriptor import Blob
 from build.oci.image import Content
-from build.oci.layout import is_artifact, manifest_of, may_refer
 from build.oci.referrer import Referrer, merged, parse_referrers, referrer_of, referrers_tag, subject_of
+from build.stores.image_layout import is_artifact, manifest_of, may_refer
 from build.stores.layout.blob import read, write_blob
 from build.stores.layout.index import locked, read_index
 from build.stores.layout.manifest import read_manifest
