@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,7 @@ from build.oci.media_types import ARTIFACT, INDEXES, LARGEST_MANIFEST, MANIFESTS
 from build.oci.parse import parse_artifact, parse_manifest
 from build.oci.platform import UNKNOWN
 from build.oci.reference import Reference, Repository
-from build.oci.referrer import is_referrers_tag
+from build.oci.referrer import is_referrers_tag, tagged_subject
 from build.release.check.attached import Target, check_attached
 from build.release.check.differences import differences, duplicate_platforms, label_differences
 from build.release.check.further import check_further
@@ -71,7 +71,14 @@ async def check_reference(
     listed = {subject.digest for survey in surveys if survey.lists for subject in survey.subjects}
     proofs = await _proofs((subject for survey in surveys for subject in survey.subjects), scratch)
     findings = [finding for survey in surveys for finding in survey.findings]
-    findings += [*await _tag_notes(source, reference), *_findings(proofs), *attached]
+    referring = _referring(references, surveys)
+    proved_findings = [
+        finding
+        for proof in proofs
+        for finding in proof.findings
+        if finding.fault or proof.subject.digest not in referring
+    ]
+    findings += [*await _tag_notes(source, reference), *proved_findings, *attached]
     artifacts = [each.subject for each in proofs if not each.config and each.subject.digest not in listed]
     proved = [Result(each.name, each.digest, None, "verified") for each in artifacts]
     return _conclude([*lists, *proved, *_results(proofs), *signed], findings, report)
@@ -113,6 +120,18 @@ async def check_release(
     signed, attached = await check_attached(source, _targets([listed]), key, scratch)
     results: list[AnyResult] = [*listed.lists, *_results(proofs[len(in_list) :]), *further, *signed]
     return _conclude(results, [*findings, *faults, *attached], report)
+
+
+def _referring(references: Sequence[Reference], surveys: Sequence[_Survey]) -> set[str]:
+    """The manifests that refer to something else that is checked, as their tags say: it needs no note of each."""
+    known = {each.digest for survey in surveys for each in survey.lists}
+    known |= {each.digest for survey in surveys for each in survey.subjects}
+    return {
+        each.digest
+        for reference, survey in zip(references, surveys, strict=True)
+        if tagged_subject(reference.tag) in known
+        for each in survey.subjects
+    }
 
 
 def _targets(surveys: Iterable[_Survey]) -> list[Target]:

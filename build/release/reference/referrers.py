@@ -77,9 +77,8 @@ async def _referring(
             for each in manifests
         }
     except BuildError as error:
-        raise type(error)(
-            f"{repository}: what refers to {digest}: {error}\n  leave it out: --without-referrers"
-        ) from None
+        text = f"{repository}: what refers to {digest}: {error}\n  leave it out: --without-referrers"
+        raise type(error)(text, error.reason) from None
     return tuple(contents), tags
 
 

@@ -16,6 +16,7 @@ from build.errors import ImageError, PublishError, all_of
 from build.oci.descriptor import Blob
 from build.oci.reference import Repository
 from build.oci.referrer import Referrer, merged, parse_referrers, referrer_of, referrers_tag
+from build.stores.http.failures import UnavailableError
 from build.stores.http.messages import Request
 from build.stores.registry.manifest import pull_manifest, push_manifest
 from build.stores.registry.session import Session
@@ -92,12 +93,18 @@ class Referrers:
             found += page
             if not path:
                 return tuple(found)
-        raise PublishError(f"{repository}: its list of referrers of {digest} does not end after {_MOST_PAGES} pages")
+        text = f"does not end after {_MOST_PAGES} pages"
+        raise PublishError(f"{repository}: its list of referrers of {digest} {text}", f"{repository}: {text}")
 
     async def _page(
         self, repository: Repository, path: str, expected: Collection[int]
     ) -> tuple[tuple[Referrer, ...], str]:
-        response = await self.session.send(repository, Request("GET", path), expected)
+        try:
+            response = await self.session.send(repository, Request("GET", path), expected)
+        except UnavailableError as error:
+            if error.status not in expected:  # 501 is retried elsewhere, but here it says that there is no API
+                raise
+            return (), ""
         # Some answer with a web page where they have no API.
         if response.status != 200 or response.headers.get("content-type", "").lower().startswith("text/html"):
             return (), ""
