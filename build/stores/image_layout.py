@@ -18,6 +18,9 @@ OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 # The annotation of an entry in index.json that gives its tag.
 REF_NAME = "org.opencontainers.image.ref.name"
 
+# In an archive, an index of what only refers to others; it has the form of index.json.
+REFERRERS = "referrers.json"
+
 Entry = Mapping[str, Any]
 
 

@@ -203,7 +203,10 @@ def in_archive(file: Path, name: str, made: Attached) -> Seen:
     content = {
         path.removeprefix("blobs/").replace("/", ":"): data for path, data in read.items() if path.startswith("blobs")
     }
-    return _laid_out(content, json.loads(read["index.json"]), f"{name}:", made)
+    # What engines load is apart from what only refers to it.
+    index, beside = (json.loads(read.get(each, b'{"manifests":[]}')) for each in ("index.json", "referrers.json"))
+    assert not [each for each in index["manifests"] if ":sha256-" in each["annotations"][NAME]]
+    return _laid_out(content, {"manifests": [*index["manifests"], *beside["manifests"]]}, f"{name}:", made)
 
 
 def _laid_out(content: Mapping[str, bytes], index: Any, prefix: str, made: Attached) -> Seen:

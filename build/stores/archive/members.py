@@ -12,7 +12,7 @@ from build.errors import ImageError, PublishError
 from build.oci.media_types import LARGEST_MANIFEST
 from build.oci.parse import check_version
 from build.oci.untar import Stream, members
-from build.stores.image_layout import Entry, check_layout, parse_index
+from build.stores.image_layout import REFERRERS, Entry, check_layout, parse_index
 
 # Files in an archive; a release has a few for each image.
 _MOST_FILES = 100_000
@@ -31,7 +31,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Members:
-    """The files of an archive by their path, and the entries of its index."""
+    """The files of an archive by their path, and the entries of index.json and of the index of referrers."""
 
     file: Path
     files: Mapping[str, Member]
@@ -120,10 +120,11 @@ def _index(file: Path, files: Mapping[str, Member]) -> Sequence[Entry]:
     try:
         path = "oci-layout"
         check_layout(read_small(file, files[path], path))
-        path = "index.json"
-        index = parse_index(read_small(file, files[path], path))
-        check_version(index)
-        entries: Sequence[Entry] = index["manifests"]
+        entries: list[Entry] = []
+        for path in ("index.json", *({REFERRERS} & files.keys())):
+            index = parse_index(read_small(file, files[path], path))
+            check_version(index)
+            entries += index["manifests"]
     except ImageError as error:
         raise damaged(file, f"{path}: {error}") from None
     return entries

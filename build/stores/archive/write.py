@@ -2,12 +2,15 @@
 
 It is an OCI image layout (image-spec image-layout.md) in a tar archive, with the `manifest.json` of `docker save`
 beside it; both name the same blobs. `docker save` has written the same form since Engine 25.
+
+What only refers to content is in an index beside `index.json`: containerd, and Docker with its store, take every entry
+of the latter for an image to load.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +19,7 @@ from build.oci.descriptor import Blob
 from build.oci.image import Content, Image, Target, dump
 from build.oci.reference import full_name
 from build.oci.tar import write_tar
-from build.stores.image_layout import OCI_LAYOUT, REF_NAME, blob_path
+from build.stores.image_layout import OCI_LAYOUT, REF_NAME, REFERRERS, blob_path
 from build.system import replacing
 
 
@@ -24,8 +27,8 @@ from build.system import replacing
 class Entry:
     """An image, a manifest list or any other content in an archive.
 
-    `name` is the [HOST/]NAME:TAG that it loads as, empty for what is no image; `reference` finds it in the layout
-    (annotations.md, "ref.name").
+    `name` is the [HOST/]NAME:TAG that it loads as, empty for what only refers to others; `reference` finds it in the
+    layout (annotations.md, "ref.name").
     """
 
     target: Target
@@ -49,7 +52,8 @@ def write_archive(output: BinaryIO, entries: Sequence[Entry], time: int) -> None
     saved = [_saved(entry.target, entry.name) for entry in entries if isinstance(entry.target, Image)]
     files = {
         "oci-layout": _blob(OCI_LAYOUT),
-        "index.json": _blob(dump({"schemaVersion": 2, "manifests": [_described(entry) for entry in entries]})),
+        "index.json": _index(each for each in entries if each.name),
+        **({REFERRERS: _index(referring)} if (referring := [each for each in entries if not each.name]) else {}),
         # `docker save` knew no manifest lists when this form was introduced.
         "manifest.json": _blob(dump(saved)),
         **{blob_path(blob.digest): blob for blob in blobs},
@@ -61,6 +65,10 @@ def write_archive_file(file: Path, entries: Sequence[Entry], time: int) -> None:
     """Write the archive to a file; see `write_archive`. Raises BuildError if the system refuses."""
     with replacing(file) as temporary, temporary.open("wb") as output:
         write_archive(output, entries, time)
+
+
+def _index(entries: Iterable[Entry]) -> Blob:
+    return _blob(dump({"schemaVersion": 2, "manifests": [_described(entry) for entry in entries]}))
 
 
 def _described(entry: Entry) -> dict[str, object]:
