@@ -45,6 +45,7 @@ class Attached:
     signed: bool = False
     hint: str = ""
     statement: Statement | None = None
+    envelope: Envelope | None = None
     fault: str = ""
     signed_as: str = ""
 
@@ -66,6 +67,14 @@ async def attached(
     return [each for part in found for each in part]
 
 
+def _named(where: str, entry: Referrer) -> Attached:
+    """What a referrer is by its type and annotations."""
+    kind = entry.artifact_type or entry.descriptor.media_type
+    if not is_bundle(kind):
+        return Attached(where, kind)
+    return Attached(where, entry.annotations.get(PREDICATE, ATTESTATION), is_bundle=True)
+
+
 @dataclass(frozen=True)
 class _Read:
     source: Source
@@ -80,10 +89,7 @@ class _Read:
 
     async def _referrer(self, entry: Referrer) -> Attached:
         where = f"{self.repository}@{entry.digest}"
-        kind = entry.artifact_type or entry.descriptor.media_type
-        found = Attached(where, kind, is_bundle=is_bundle(kind))
-        if found.is_bundle:
-            found = replace(found, kind=entry.annotations.get(PREDICATE, ATTESTATION))
+        found = _named(where, entry)
         try:
             manifest = await self.source.manifest(self.repository, entry.digest)
             if manifest is None:
@@ -91,15 +97,14 @@ class _Read:
             subject = subject_of(manifest.data)
             if subject != self.digest:
                 raise ImageError(f"subject: found {subject or 'none'}, expected {self.digest}")
+            own = _named(where, referrer_of(manifest))
+            # cosign lists what it attaches by the type of its config, and without annotations.
+            if found.is_bundle and found.kind not in (own.kind, ATTESTATION):
+                name = PREDICATE if own.is_bundle else "artifactType"
+                raise ImageError(f"{name}: found {shown(own.kind)}, expected {found.kind!r} as it is listed")
+            found = own
             if not found.is_bundle or manifest.media_type in INDEXES:
                 return found
-            # Some clients list a manifest without its annotations.
-            own = referrer_of(manifest).annotations.get(PREDICATE, ATTESTATION)
-            if found.kind not in (own, ATTESTATION):
-                raise ImageError(
-                    f"{PREDICATE}: found {shown(own)}, expected {found.kind!r} as in the list of referrers"
-                )
-            found = replace(found, kind=own)
             [layer] = cosign.layers_of(manifest.data)[:1] or [{}]
             envelope, hint = parse_bundle(await self._content(layer))
             found = replace(found, hint=hint)
@@ -156,7 +161,9 @@ class _Read:
             fault = "its signature is wrong: something was changed after it was signed"
             if signed:
                 fault = f"hint: found {shown(found.hint)}, expected {self.key.hint!r}"
-        return replace(found, kind=statement.predicate_type, statement=statement, signed=signed, fault=fault)
+        return replace(
+            found, kind=statement.predicate_type, statement=statement, envelope=envelope, signed=signed, fault=fault
+        )
 
     async def _content(self, layer: Mapping[str, Any]) -> bytes:
         descriptor = parse_descriptor(layer, "layers[0]")

@@ -73,9 +73,11 @@ def _proved(target: Target, items: Sequence[Attached], key: PublicKey) -> Iterab
     if SIGNATURE not in proved:
         remedy = "sign it: invoke sign REFERENCE --sign KEY, or check with the key that has signed it"
         yield Finding(str(target), f"found no signature by the key {key.hint}, expected one\n  {remedy}")
+    others = [each.envelope for each in items if each.hint and each.hint != key.hint]
     for kind in NAMES:
-        # cosign's older form names no key: whether somebody else has signed it, or it was changed, can't be told.
-        alike = [each for each in items if each.kind == kind and not each.is_bundle]
+        # cosign's older form names no key: whether somebody else has signed it, or it was changed, can't be told, but
+        # if it is in somebody else's bundle, too.
+        alike = [each for each in items if each.kind == kind and not each.is_bundle and each.envelope not in others]
         if alike and not any(each.signed for each in alike):
             text = f"{NAMES[kind]}: none of {len(alike)} is signed by the key {key.hint}: by another key, or changed"
             yield Finding(alike[0].where, text)
