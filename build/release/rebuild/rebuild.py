@@ -38,9 +38,7 @@ class Rebuilt:
         what = f"{self.name}@{self.published}  {self.platform or 'manifest list'}"
         if self.is_same:
             return f"same     {what}"
-        return f"differs  {what}  built {self.rebuilt or 'nothing'}" + "".join(
-            f"\n         {each}" for each in self.why
-        )
+        return f"differs  {what}  built {self.rebuilt or 'nothing'}"
 
     def fields(self) -> Mapping[str, object]:
         """The result in the document of --json."""
