@@ -7,6 +7,7 @@ signed is compared.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ FORMATS: Mapping[str, frozenset[str]] = {
 
 # How often a tag that others write, too, is written again.
 _ATTEMPTS = 5
+# How registries refuse manifests that they do not know the form of.
+_REFUSED = re.compile(r": (400|404|405|406|415|422) ")
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,18 @@ async def attach(store: Store, repository: Repository, attachments: Iterable[Att
     if any(each.tags for each in lacking):
         blobs[EMPTY.digest] = EMPTY  # the config of cosign's manifests has the same bytes
     await all_of(store.put_blob(repository, blob) for blob in blobs.values())
-    await all_of(
-        store.put_referrers(repository, each.subject.digest, [content.manifest for content in each.referrers])
-        for each in lacking
-        if each.referrers
-    )
+    await all_of(_put_referrers(store, repository, each) for each in lacking if each.referrers)
+
+
+async def _put_referrers(store: Store, repository: Repository, attachment: Attachment) -> None:
+    manifests = [content.manifest for content in attachment.referrers]
+    try:
+        await store.put_referrers(repository, attachment.subject.digest, manifests)
+    except PublishError as error:
+        if not _REFUSED.search(str(error)):
+            raise
+        remedy = "if it refuses every manifest with a subject, do without them: --signature-format cosign"
+        raise PublishError(f"{error}\n  {remedy}", error.reason) from None
 
 
 async def attach_tags(store: Store, repository: Repository, attachments: Iterable[Attachment]) -> None:
