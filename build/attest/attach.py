@@ -91,9 +91,10 @@ async def sign(
 
 
 async def attach(store: Store, repository: Repository, attachments: Iterable[Attachment]) -> None:
-    """Store what is lacking by its digest; cosign's tags come later, with `attach_tags`.
+    """Store what is lacking: blobs, then at the same time the manifests of referrers and of cosign's tags.
 
-    The subjects need not be there yet (distribution-spec, "Pushing Manifests with Subject"). Raises PublishError.
+    The subjects need not be there yet (distribution-spec, "Pushing Manifests with Subject"). What others have added
+    since `sign` stays. Raises PublishError.
     """
     lacking = [each for each in attachments if not each.is_complete]
     blobs = {blob.digest: blob for each in lacking for content in each.referrers for blob in content.blobs}
@@ -101,10 +102,11 @@ async def attach(store: Store, repository: Repository, attachments: Iterable[Att
     if any(each.tags for each in lacking):
         blobs[EMPTY.digest] = EMPTY  # the config of cosign's manifests has the same bytes
     await all_of(store.put_blob(repository, blob) for blob in blobs.values())
-    await all_of(_put_referrers(store, repository, each) for each in lacking if each.referrers)
+    adding = [_add(store, repository, tag, layers) for each in lacking for tag, layers in each.tags.items()]
+    await all_of([*adding, *(_put_referrers(store, repository, each) for each in lacking if each.referrers)])
 
 
-async def _put_referrers(store: Store, repository: Repository, attachment: Attachment) -> None:
+async def _put_referrers(store: Store, repository: Repository, attachment: Attachment) -> bool:
     manifests = [content.manifest for content in attachment.referrers]
     try:
         await store.put_referrers(repository, attachment.subject.digest, manifests)
@@ -113,18 +115,11 @@ async def _put_referrers(store: Store, repository: Repository, attachment: Attac
             raise
         remedy = "if it refuses every manifest with a subject, do without them: --signature-format cosign"
         raise PublishError(f"{error}\n  {remedy}", error.reason) from None
-
-
-async def attach_tags(store: Store, repository: Repository, attachments: Iterable[Attachment]) -> None:
-    """Let cosign's tags refer to what `attach` has stored; raise PublishError if the store fails.
-
-    What others have added to them since `sign` stays.
-    """
-    await all_of(_add(store, repository, tag, layers) for each in attachments for tag, layers in each.tags.items())
+    return True
 
 
 async def settle_tags(store: Store, repository: Repository, attachments: Iterable[Attachment]) -> None:
-    """Read back what `attach_tags` has added: tags have no lock, so another run may have overwritten them meanwhile.
+    """Read back what `attach` has added to cosign's tags: tags have no lock, so another run may have overwritten them meanwhile.
 
     It is added again. Raises PublishError if others keep overwriting it.
     """
@@ -182,10 +177,18 @@ class _Signed:
         sig, att = self._signature(there), self._attestations(there)
         wanted = {referrers_tag(self.subject.digest, end): part for end, part in ((".sig", sig), (".att", att)) if part}
         wanted = wanted if has_cosign else {}
-        new = await all_of(with_layers(self.source, self.repository, tag, part) for tag, part in wanted.items())
-        tags = {tag: tuple(part) for (tag, part), manifest in zip(wanted.items(), new, strict=True) if manifest}
-        referrers = await self._referrers(there) if BUNDLE in forms else []
-        return Attachment(self.subject, tuple(referrers), tags)
+        tags: dict[str, tuple[cosign.Layer, ...]] = {}
+        referrers: list[Content] = []
+
+        async def look_under(tag: str) -> None:
+            if await with_layers(self.source, self.repository, tag, wanted[tag]):
+                tags[tag] = tuple(wanted[tag])
+
+        async def look_at_referrers() -> None:
+            referrers.extend(await self._referrers(there) if BUNDLE in forms else [])
+
+        await all_of([look_at_referrers(), *map(look_under, wanted)])
+        return Attachment(self.subject, tuple(referrers), {tag: tags[tag] for tag in wanted if tag in tags})
 
     async def _referrers(self, there: Sequence[Attached]) -> list[Content]:
         wanted = []

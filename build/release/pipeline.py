@@ -86,7 +86,7 @@ async def push(
 
                 describe = stated(build, run, built)
                 destinations = [
-                    replace(each, sign=replace(each.sign, describe=describe) if each.sign else None)
+                    replace(each, sign=replace(each.sign, describe=describe, statements=True) if each.sign else None)
                     for each in destinations
                 ]
             async with started({"export": export(build, built, silent)}) as exporting:

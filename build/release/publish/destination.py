@@ -26,11 +26,20 @@ async def no_condition() -> None:
 
 @dataclass(frozen=True)
 class Sign:
-    """How a release is signed, and what is stated about it; `spool` is a folder for what has to be read."""
+    """How a release is signed, and what is stated about it; `spool` is a folder for what has to be read.
+
+    With `statements`, it has provenance, and an SBOM of each image.
+    """
 
     signing: Signing
     describe: Describe
     spool: Path
+    statements: bool = False
+
+    def blobs(self, images: int) -> int:
+        """How many blobs the signatures of a release with so many images are."""
+        each_form = 1 + images + (1 + images if self.statements else 0)
+        return len(self.signing.forms) * each_form + 1
 
 
 @dataclass(frozen=True)

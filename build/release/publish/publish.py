@@ -70,11 +70,18 @@ async def _publish(
         known = {arch: image for arch, image in images.items() if image}
         return await signatures.attach(await to.sign.describe(index, known))
 
+    async def store_index(images: Targets) -> None:
+        index = _index(listing, images)
+        if signatures and index and tags.has_new_list(index):
+            await to.store.put_manifest(signatures.repository, index.manifest)
+
     # What verification may refuse yet is not signed before.
     is_early = sending.early and to.before_tags is no_condition
     async with started({"attached": attached()} if is_early else {}) as attaching:
         ready = dict(zip(images, await all_of(sending.ready(arch, images[arch]) for arch in images), strict=True))
-        attachments = await attaching["attached"] if is_early else []
+        if is_early:
+            await store_index(await sending.images())
+        attachments: list[Attachment] = await attaching["attached"] if is_early else []
     targets = {arch: target for arch, (_, target) in ready.items()}
     index = _index(listing, targets)
     notes = tuple(dict.fromkeys([note for each in named for note in await each.notes(targets, index)]))
@@ -87,8 +94,11 @@ async def _publish(
             known = [(arch, image) for arch, image in targets.items() if image]
             await all_of(sending.send(arch, image, own=arch in new, listed=list_is_new) for arch, image in known)
         await to.before_tags()
-    attachments = attachments or await attached()
-    signed = await signatures.finish(attachments, index if list_is_new else None) if signatures else []
+    if not is_early:
+        if not to.dry:
+            await store_index(targets)
+        attachments = await attached()
+    signed = signatures.results(attachments) if signatures else []
     if not is_new or to.dry:
         if signatures:
             await signatures.settle(attachments)
@@ -120,6 +130,8 @@ async def _survey(
     sending = Sending(to, publisher, named[0], early=to.store.keeps_tags and _is_free(named) and not to.dry)
     if sending.early:
         sending.expect()
+        if to.sign and named[0].index:
+            to.store.expect(named[0].index.repository, to.sign.blobs(len(named[0].arches)))
     if to.store.keeps_tags and (absent := [tag for tag, digest in current.items() if digest is None]):
         # Meanwhile uploads are opened and compilers are at work.
         current |= await digests_of(to.store, absent, certain=True)

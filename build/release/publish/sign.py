@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from build.attest.attach import Attachment, Signing, Subject, attach, attach_tags, settle_tags, sign
+from build.attest.attach import Attachment, Signing, Subject, attach, settle_tags, sign
 from build.attest.attached import NAMES
 from build.errors import all_of
-from build.oci.image import Index
 from build.oci.reference import Repository
 from build.report import Event, Report, Result
 from build.stores.store import Store
@@ -66,7 +65,7 @@ class Signatures:
     dry: bool = False
 
     async def attach(self, subjects: Sequence[Subject]) -> list[Attachment]:
-        """Sign subjects, and store by digest what their repository lacks of that; see `finish`.
+        """Sign subjects, and store what their repository lacks of that.
 
         Raises PublishError if the store fails or refuses it.
         """
@@ -75,11 +74,8 @@ class Signatures:
             await attach(self.store, self.repository, attachments)
         return attachments
 
-    async def finish(self, attachments: Sequence[Attachment], index: Index | None = None) -> list[Signed]:
-        """Move cosign's tags, and store `index` by its digest; return and report what is signed, in order."""
-        if not self.dry:
-            storing = [self.store.put_manifest(self.repository, index.manifest)] if index and attachments else []
-            await all_of([*storing, attach_tags(self.store, self.repository, attachments)])
+    def results(self, attachments: Sequence[Attachment]) -> list[Signed]:
+        """Report and return what is signed, in the order of the subjects."""
         results = [self._result(each) for each in attachments]
         for each in results:
             line = f"{each.name}: {'already signed' if each.change == 'kept' else self._done}"

@@ -105,7 +105,7 @@ async def _signed(kept: Kept, reference: Reference, root: Blob, to: Destination,
 
     signatures = Signatures(to.store, to.tag.repository, to.signing, spool, to.report, to.dry)
     attachments = await signatures.attach(await signable(kept, reference, root, spool))
-    signed = await signatures.finish(attachments)
+    signed = signatures.results(attachments)
     await signatures.settle(attachments)
     return signed
 

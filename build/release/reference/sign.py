@@ -38,7 +38,7 @@ async def sign(
     await check_reference(kept, by_digest, notes, spool)
     signatures = Signatures(store, reference.repository, signing, spool, report, dry)
     attachments = await signatures.attach(await signable(kept, by_digest, root, spool))
-    results = await signatures.finish(attachments)
+    results = signatures.results(attachments)
     await signatures.settle(attachments)
     return results
 
