@@ -11,7 +11,8 @@ from build.attest.dsse import PROVENANCE, SBOM, SIGNATURE
 from build.attest.keys.keys import PublicKey
 from build.errors import all_of
 from build.oci.reference import Repository
-from build.release.check.prove import Finding
+from build.oci.referrer import tagged_subject
+from build.release.check.prove import Finding, Proof
 from build.release.publish.sign import Signed
 from build.stores.store import Source
 
@@ -46,6 +47,16 @@ async def check_attached(
         what = tuple(name for kind, name in NAMES.items() if kind in kinds)
         results.append(Signed(target.repository, target.digest, target.platform, key.hint, what, "verified"))
     return results, findings
+
+
+def without_notes(proofs: Iterable[Proof], by_tag: Sequence[tuple[str, Sequence[str]]]) -> list[Finding]:
+    """The findings of proofs, but notes of what refers to something else that is checked: that has one of all of it.
+
+    `by_tag` are the tags that are checked, and the digests that each leads to.
+    """
+    known = {each for _, digests in by_tag for each in digests}
+    referring = {each for tag, digests in by_tag if tagged_subject(tag) in known for each in digests}
+    return [found for each in proofs for found in each.findings if found.fault or each.subject.digest not in referring]
 
 
 def _listed(target: Target, items: Sequence[Attached]) -> Iterable[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +16,10 @@ from build.oci.media_types import ARTIFACT, INDEXES, LARGEST_MANIFEST, MANIFESTS
 from build.oci.parse import parse_artifact, parse_manifest
 from build.oci.platform import UNKNOWN
 from build.oci.reference import Reference, Repository
-from build.oci.referrer import is_referrers_tag, tagged_subject
-from build.release.check.attached import Target, check_attached
+from build.oci.referrer import is_referrers_tag
+from build.release.check.attached import Target, check_attached, without_notes
 from build.release.check.differences import differences, duplicate_platforms, label_differences
-from build.release.check.further import check_further
+from build.release.check.further import check_further, tag_notes
 from build.release.check.prove import Finding, Proof, Subject, prove
 from build.release.publish.sign import AnyResult
 from build.report import Event, Report, Result
@@ -43,8 +43,12 @@ class _Survey:
     @property
     def digest(self) -> str:
         """The digest that the reference leads to first, empty if nothing can be read there."""
-        digests = [*(each.digest for each in self.lists), *(each.digest for each in self.subjects)]
-        return next(filter(None, digests), "")
+        return next(iter(self.digests), "")
+
+    @property
+    def digests(self) -> list[str]:
+        """All digests that it leads to: of lists, and of images and artifacts."""
+        return [*filter(None, [*(each.digest for each in self.lists), *(each.digest for each in self.subjects)])]
 
 
 async def check_reference(
@@ -71,14 +75,8 @@ async def check_reference(
     listed = {subject.digest for survey in surveys if survey.lists for subject in survey.subjects}
     proofs = await _proofs((subject for survey in surveys for subject in survey.subjects), scratch)
     findings = [finding for survey in surveys for finding in survey.findings]
-    referring = _referring(references, surveys)
-    proved_findings = [
-        finding
-        for proof in proofs
-        for finding in proof.findings
-        if finding.fault or proof.subject.digest not in referring
-    ]
-    findings += [*await _tag_notes(source, reference), *proved_findings, *attached]
+    by_tag = [(each.tag, survey.digests) for each, survey in zip(references, surveys, strict=True)]
+    findings += [*await tag_notes(source, reference), *without_notes(proofs, by_tag), *attached]
     artifacts = [each.subject for each in proofs if not each.config and each.subject.digest not in listed]
     proved = [Result(each.name, each.digest, None, "verified") for each in artifacts]
     return _conclude([*lists, *proved, *_results(proofs), *signed], findings, report)
@@ -120,18 +118,6 @@ async def check_release(
     signed, attached = await check_attached(source, _targets([listed]), key, scratch)
     results: list[AnyResult] = [*listed.lists, *_results(proofs[len(in_list) :]), *further, *signed]
     return _conclude(results, [*findings, *faults, *attached], report)
-
-
-def _referring(references: Sequence[Reference], surveys: Sequence[_Survey]) -> set[str]:
-    """The manifests that refer to something else that is checked, as their tags say: it needs no note of each."""
-    known = {each.digest for survey in surveys for each in survey.lists}
-    known |= {each.digest for survey in surveys for each in survey.subjects}
-    return {
-        each.digest
-        for reference, survey in zip(references, surveys, strict=True)
-        if tagged_subject(reference.tag) in known
-        for each in survey.subjects
-    }
 
 
 def _targets(surveys: Iterable[_Survey]) -> list[Target]:
@@ -227,21 +213,6 @@ async def _follow(source: Source, reference: Reference, survey: _Survey, entry: 
         await _descend(source, reference, survey, entry, depth)
     elif len(survey.seen) == _MOST_MANIFESTS + 1:
         survey.findings.append(Finding(str(reference), f"more than {_MOST_MANIFESTS} manifests in one list"))
-
-
-async def _tag_notes(source: Source, reference: Reference) -> list[Finding]:
-    """A note if `reference` has both a tag and a digest, and the tag refers to another digest."""
-    if not (reference.tag and reference.digest):
-        return []
-    name = f"{reference.repository}:{reference.tag}"
-    try:
-        found = await source.digest(reference.repository, reference.tag)
-    except PublishError as error:
-        return [Finding(name, str(error), fault=False)]
-    if found == reference.digest:
-        return []
-    text = f"the tag now refers to {found or 'nothing'}; the digest is checked"
-    return [Finding(name, text, fault=False)]
 
 
 def _findings(proofs: Iterable[Proof]) -> list[Finding]:

@@ -1,11 +1,12 @@
-"""Checks that the further tags of a release refer to what its tag refers to."""
+"""Checks tags: that further ones of a release refer to what its tag does, and whether one still refers to a digest."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from build.config.release import Release
-from build.errors import all_of
+from build.errors import PublishError, all_of
+from build.oci.reference import Reference
 from build.release.check.prove import Finding
 from build.report import Result
 from build.stores.store import Source
@@ -33,3 +34,18 @@ async def check_further(release: Release, source: Source, digests: Sequence[str]
             text = f"found {current or 'no such tag'}, expected {digest} as under {release.tag}"
             faults.append(Finding(str(tag), text))
     return results, faults
+
+
+async def tag_notes(source: Source, reference: Reference) -> list[Finding]:
+    """A note if `reference` has both a tag and a digest, and the tag refers to another digest."""
+    if not (reference.tag and reference.digest):
+        return []
+    name = f"{reference.repository}:{reference.tag}"
+    try:
+        found = await source.digest(reference.repository, reference.tag)
+    except PublishError as error:
+        return [Finding(name, str(error), fault=False)]
+    if found == reference.digest:
+        return []
+    text = f"the tag now refers to {found or 'nothing'}; the digest is checked"
+    return [Finding(name, text, fault=False)]
