@@ -138,6 +138,15 @@ class Result:
         return f"{self.name}@{self.digest}" if self.digest else self.name
 
 
+def without_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """The same environment without what signs, keys and their passwords: no command that is started needs them."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in {"COSIGN_PASSWORD", "COSIGN_PKCS11_PIN"} and "PRIVATE KEY-----" not in value
+    }
+
+
 def trace_command(words: Sequence[str]) -> None:
     """Trace a command that is about to start, quoted for a shell."""
     if LOG.isEnabledFor(logging.DEBUG):

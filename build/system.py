@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from build.errors import BuildError
-from build.report import indented, trace_command
+from build.report import indented, trace_command, without_keys
 
 T = TypeVar("T")
 
@@ -205,7 +205,7 @@ async def start(
             *(with_parent() if tied else ()),
             *command,
             cwd=folder,
-            env=environment,
+            env=without_keys(os.environ if environment is None else environment),
             stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
