@@ -119,7 +119,7 @@ async def _put_referrers(store: Store, repository: Repository, attachment: Attac
 
 
 async def settle_tags(store: Store, repository: Repository, attachments: Iterable[Attachment]) -> None:
-    """Read back what `attach` has added to cosign's tags: tags have no lock, so another run may have overwritten them meanwhile.
+    """Read back what `attach` has added to cosign's tags: tags have no lock, so another run may have overwritten it.
 
     It is added again. Raises PublishError if others keep overwriting it.
     """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import starmap
@@ -27,6 +28,7 @@ from build.stores.store import Source
 
 if TYPE_CHECKING:
     from build.release import archive as archives
+    from build.release.publish.destination import Describe
     from build.release.publish.sign import AnyResult
     from build.release.publish.statements import Run
     from build.release.reference.referrers import Referring
@@ -81,26 +83,37 @@ async def push(
 
                 condition = gate(build, verification, built, one_at_a_time)
             destinations = [replace(each, before_tags=condition) for each in to[build]]
-            if run:
-                from build.release.publish.statements import stated
-
-                describe = stated(build, run, built)
-                destinations = [
-                    replace(each, sign=replace(each.sign, describe=describe, statements=True) if each.sign else None)
-                    for each in destinations
-                ]
-            async with started({"export": export(build, built, silent)}) as exporting:
+            exporting = started({"export": export(build, built, silent)})
+            async with exporting as exported, _stating(build, run, built) as describe:
+                if describe:
+                    destinations = [_stated(each, describe) for each in destinations]
                 listing = _listing(build.release) if with_list else None
                 parts = {each.release.registry: publish(each, build.engine, built, listing) for each in destinations}
                 try:
                     results = await each_separately("registries", parts, build.report)
                 except BuildError:
-                    await exporting["export"]  # raises a compiler error, which may have caused this one
+                    await exported["export"]  # raises a compiler error, which may have caused this one
                     raise
-                await exporting["export"]
+                await exported["export"]
                 return results
 
         return await each_image(builds, {build: pushed(build) for build in builds})
+
+
+@asynccontextmanager
+async def _stating(build: Build, run: Run | None, built: Images) -> AsyncIterator[Describe | None]:
+    """What is stated about a release that is signed; its SBOMs are made as soon as the images are."""
+    if run is None:
+        yield None
+        return
+    from build.release.publish.statements import content, stated
+
+    async with started({arch: content(build, arch, built[arch]) for arch in build.arches}) as contents:
+        yield stated(build, run, contents)
+
+
+def _stated(to: Destination, describe: Describe) -> Destination:
+    return replace(to, sign=replace(to.sign, describe=describe, statements=True) if to.sign else None)
 
 
 async def plan(builds: Sequence[Build], to: Mapping[Build, Destinations]) -> list[Result]:

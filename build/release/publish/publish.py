@@ -58,32 +58,19 @@ async def _publish(
 ) -> list[AnyResult]:
     current: dict[Tag, str | None] = {}
     named = tags_of(to, images, current, with_list=listing is not None)
-    tags, *further = named
+    tags = named[0]
     sending = await _survey(to, publisher, named, current)
     signatures = _signatures(to, tags)
-
-    async def attached() -> list[Attachment]:
-        images = await sending.images()
-        index = _index(listing, images)
-        if not (signatures and index and to.sign):
-            return []
-        known = {arch: image for arch, image in images.items() if image}
-        return await signatures.attach(await to.sign.describe(index, known))
-
-    async def store_index(images: Targets) -> None:
-        index = _index(listing, images)
-        if signatures and index and tags.has_new_list(index):
-            await to.store.put_manifest(signatures.repository, index.manifest)
-
+    attachments: list[Attachment] = []
     # What verification may refuse yet is not signed before.
     is_early = sending.early and to.before_tags is no_condition
-    async with started({"attached": attached()} if is_early else {}) as attaching:
+    async with started({"attached": _attached(to, signatures, sending, listing)} if is_early else {}) as attaching:
         ready = dict(zip(images, await all_of(sending.ready(arch, images[arch]) for arch in images), strict=True))
-        if is_early:
-            await store_index(await sending.images())
-        attachments: list[Attachment] = await attaching["attached"] if is_early else []
-    targets = {arch: target for arch, (_, target) in ready.items()}
-    index = _index(listing, targets)
+        targets: Targets = {arch: target for arch, (_, target) in ready.items()}
+        index = _index(listing, targets)
+        if is_early and signatures:
+            await signatures.store(index if tags.has_new_list(index) else None)
+            attachments = await attaching["attached"]
     notes = tuple(dict.fromkeys([note for each in named for note in await each.notes(targets, index)]))
     refuse_to_move(named, targets, index, notes)
     _report_reached(to, named, targets, index, notes)
@@ -94,29 +81,50 @@ async def _publish(
             known = [(arch, image) for arch, image in targets.items() if image]
             await all_of(sending.send(arch, image, own=arch in new, listed=list_is_new) for arch, image in known)
         await to.before_tags()
-    if not is_early:
-        if not to.dry:
-            await store_index(targets)
-        attachments = await attached()
+    if signatures and not is_early:
+        await signatures.store(index if list_is_new else None)
+        attachments = await _attached(to, signatures, sending, listing)
     signed = signatures.results(attachments) if signatures else []
-    if not is_new or to.dry:
-        if signatures:
-            await signatures.settle(attachments)
-        return [*(result for each in named for result in each.results(targets, index, notes)), *signed]
-    try:
-        published = dict(zip(new, await all_of(sending.publish(arch, ready[arch][0]) for arch in new), strict=True))
-        late = [arch for arch in new if targets[arch] is None]
-        targets |= published
-        if list_is_new:
-            await all_of(sending.send(arch, published[arch], own=False, listed=True) for arch in late)
-            index = _index(listing, targets)
-            await tags.put_list(index)
-        settling = signatures.settle(attachments) if signatures else to.store.settle_referrers()
-        await all_of([tags.verify(targets, index), settling])
-        await _put_further(further, {arch: image for arch, image in targets.items() if image}, index)
-    except BuildError as error:
-        raise type(error)("\n".join([str(error), *await moved(to.store, current)])) from None
+    if is_new and not to.dry:
+        try:
+            built = {arch: ready[arch][0] for arch in new}
+            targets, index = await _move(sending, named, built, targets, listing)
+            await all_of([tags.verify(targets, index), *([signatures.settle(attachments)] if signatures else [])])
+            await _put_further(named[1:], {arch: image for arch, image in targets.items() if image}, index)
+        except BuildError as error:
+            raise type(error)("\n".join([str(error), *await moved(to.store, current)])) from None
+    elif signatures:
+        await signatures.settle(attachments)
     return [*(result for each in named for result in each.results(targets, index, notes)), *signed]
+
+
+async def _attached(
+    to: Destination, signatures: Signatures | None, sending: Sending[T], listing: Listing | None
+) -> list[Attachment]:
+    """Sign a release as soon as its images are known, and attach that."""
+    images = await sending.images()
+    index = _index(listing, images)
+    if not (signatures and to.sign and index):
+        return []
+    known = {arch: image for arch, image in images.items() if image}
+    return await signatures.attach(await to.sign.describe(index, known))
+
+
+async def _move(
+    sending: Sending[T], named: Sequence[Tags], built: Mapping[Arch, T], targets: Targets, listing: Listing | None
+) -> tuple[Targets, Index | None]:
+    """Move the tags of the arches to what is `built`, and then that of the list; return what they refer to now."""
+    tags = named[0]
+    published = dict(zip(built, await all_of(map(sending.publish, built, built.values())), strict=True))
+    late = [arch for arch in built if targets[arch] is None]
+    index = _index(listing, targets)
+    list_is_new = tags.has_new_list(index)
+    targets = {**targets, **published}
+    if list_is_new:
+        await all_of(sending.send(arch, published[arch], own=False, listed=True) for arch in late)
+        index = _index(listing, targets)
+        await tags.put_list(index)
+    return targets, index
 
 
 async def _survey(

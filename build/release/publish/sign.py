@@ -9,6 +9,7 @@ from pathlib import Path
 from build.attest.attach import Attachment, Signing, Subject, attach, settle_tags, sign
 from build.attest.attached import NAMES
 from build.errors import all_of
+from build.oci.image import Index
 from build.oci.reference import Repository
 from build.report import Event, Report, Result
 from build.stores.store import Store
@@ -55,9 +56,12 @@ AnyResult = Result | Signed
 
 @dataclass(frozen=True)
 class Signatures:
-    """Signs in a `repository` of a store; `spool` is a folder for what has to be read. A `dry` run writes nothing."""
+    """Signs in a `repository` of the store `place`; `spool` is a folder for what has to be read.
 
-    store: Store
+    A `dry` run writes nothing.
+    """
+
+    place: Store
     repository: Repository
     signing: Signing
     spool: Path
@@ -69,10 +73,15 @@ class Signatures:
 
         Raises PublishError if the store fails or refuses it.
         """
-        attachments = await sign(self.store, self.repository, subjects, self.signing, self.spool)
+        attachments = await sign(self.place, self.repository, subjects, self.signing, self.spool)
         if not self.dry:
-            await attach(self.store, self.repository, attachments)
+            await attach(self.place, self.repository, attachments)
         return attachments
+
+    async def store(self, index: Index | None) -> None:
+        """Store a manifest list by its digest, before anything refers to it."""
+        if index and not self.dry:
+            await self.place.put_manifest(self.repository, index.manifest)
 
     def results(self, attachments: Sequence[Attachment]) -> list[Signed]:
         """Report and return what is signed, in the order of the subjects."""
@@ -85,7 +94,7 @@ class Signatures:
     async def settle(self, attachments: Sequence[Attachment]) -> None:
         """Read back what was attached, and attach again what another run has overwritten meanwhile."""
         if not self.dry:
-            await all_of([settle_tags(self.store, self.repository, attachments), self.store.settle_referrers()])
+            await all_of([settle_tags(self.place, self.repository, attachments), self.place.settle_referrers()])
 
     @property
     def _done(self) -> str:

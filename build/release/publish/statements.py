@@ -17,11 +17,12 @@ from build.compilers.binary import Prebuilt
 from build.compilers.compiler import Program
 from build.config.arches import Arch
 from build.config.revision import Checkout
-from build.errors import UsageError, all_of
+from build.engines.engine import Built
+from build.errors import ImageError, UsageError, all_of
 from build.oci.descriptor import digest_of
 from build.oci.image import Image, Index, dump
 from build.oci.parse import parse_config, parse_time
-from build.release.build import Build, Images
+from build.release.build import Build
 
 if TYPE_CHECKING:
     from build.release.publish.destination import Describe
@@ -42,16 +43,24 @@ class Run:
     given: Mapping[str, str]
 
 
-def stated(build: Build, run: Run, built: Images) -> Describe:
-    """Describes the release of a build, of which the images are `built`, once for all registries."""
+def stated(build: Build, run: Run, contents: Mapping[Arch, Awaitable[Statement]]) -> Describe:
+    """Describes the release of a build, once for all registries; `contents` are the SBOMs of its images."""
     known: dict[str, asyncio.Task[list[Subject]]] = {}
 
     async def describe(index: Index, images: Mapping[Arch, Image]) -> Sequence[Subject]:
         if index.digest not in known:
-            known[index.digest] = asyncio.create_task(_stated(build, run, built, index, images))
+            known[index.digest] = asyncio.create_task(_stated(build, run, contents, index, images))
         return await asyncio.shield(known[index.digest])
 
     return describe
+
+
+async def content(build: Build, arch: Arch, built: Awaitable[Built]) -> Statement:
+    """What the image for an arch consists of, as soon as it is built: its SBOM, from the cache if it is there."""
+    done = await asyncio.shield(built)  # others wait for it, too
+    if done.image is None:
+        raise ImageError(f"{arch.name}: only the daemon has the image, and so it has no SBOM")
+    return Statement((done.image.digest,), SBOM, await _sbom(build, arch, done.image, done.binary.digest))
 
 
 async def signed_only(index: Index, images: Mapping[Arch, Image]) -> Sequence[Subject]:
@@ -69,20 +78,18 @@ def created_of(images: Iterable[Image]) -> str:
     )
 
 
-async def _stated(build: Build, run: Run, built: Images, index: Index, images: Mapping[Arch, Image]) -> list[Subject]:
-    descriptors = [index.descriptor, *(each.descriptor for each in images.values())]
-    provenance = (await _provenance(build, run, images)).statement([each.digest for each in descriptors])
-    created = build.revision.created
-    contents = [
-        Statement((image.digest,), SBOM, await _sbom(build, arch, image, (await built[arch]).binary.digest))
-        for arch, image in images.items()
-    ]
+async def _stated(
+    build: Build,
+    run: Run,
+    contents: Mapping[Arch, Awaitable[Statement]],
+    index: Index,
+    images: Mapping[Arch, Image],
+) -> list[Subject]:
+    digests = [index.digest, *(each.digest for each in images.values())]
+    provenance, created = (await _provenance(build, run, images)).statement(digests), build.revision.created
     return [
         Subject(index.descriptor, created, (provenance,)),
-        *(
-            Subject(image.descriptor, created, (provenance, content))
-            for image, content in zip(images.values(), contents, strict=True)
-        ),
+        *[Subject(image.descriptor, created, (provenance, await contents[arch])) for arch, image in images.items()],
     ]
 
 
