@@ -16,7 +16,7 @@ from build.errors import UsageError
 if TYPE_CHECKING:
     from build.oci.platform import Platform
     from build.oci.reference import Reference, Repository
-    from build.release.reference.copy import Destination
+    from build.release.reference.destination import Destination
     from build.stores.store import Source
 
 _FORMS = """
@@ -99,7 +99,7 @@ def source(options: Options, place: Repository, stores: setup.Stores) -> Source:
 def destination(options: Options, target: Reference, stores: setup.Stores) -> Destination:
     """The tag to write in a registry or a layout; raise UsageError for a folder that is refused."""
     from build.oci.reference import Tag
-    from build.release.reference.copy import Destination
+    from build.release.reference.destination import Destination
 
     if target.repository.on_disk:
         given.expect_folder(options, str(target.repository), target.repository.name)

@@ -12,26 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from build.compilers.binary import AnyProgram
-from build.config.arches import Arch
 from build.config.release import Release
 from build.engines.engine import Unchanged
-from build.errors import BuildError, all_of
+from build.errors import BuildError
 from build.oci.image import Image, Index, index_of
-from build.oci.reference import Repository, Tag
+from build.oci.reference import Tag
 from build.release.build import Build, Images, export, imaging, keep_binaries, prepare
 from build.release.compile import compiling
 from build.release.publish.destination import Destination, no_condition
 from build.release.publish.publish import publish
 from build.release.side_by_side import each_separately, started
 from build.report import Event, Result, silent
-from build.stores.store import Source
 
 if TYPE_CHECKING:
-    from build.release import archive as archives
     from build.release.publish.destination import Describe
     from build.release.publish.sign import AnyResult
     from build.release.publish.statements import Run
-    from build.release.reference.referrers import Referring
     from build.release.verify import Verification
 
 T = TypeVar("T")
@@ -156,76 +152,6 @@ async def push_manifest(images: Sequence[Destinations], scratch: Path) -> list[A
     return await each_separately("images", parts, images[0][0].report)
 
 
-async def copy(
-    origins: Sequence[Release], source: Source, to: Sequence[Destination], scratch: Path, *, referrers: bool
-) -> list[AnyResult]:
-    """Copy the releases `origins` from `source` to the destinations `to`, without changing a byte.
-
-    With `referrers`, what refers to them goes along, before any tag. Each destination is for one image. Raises
-    PublishError, ImageError or ElfError if a release is incomplete or inconsistent in `source`, before anything of it
-    is written.
-    """
-    from build.release.copy import carry_release
-
-    async def copied(origin: Release, target: Destination) -> list[AnyResult]:
-        on_disk = target.release.list_tag().repository.on_disk
-        index = await _fetched(origin, source, scratch, on_disk=on_disk)
-        attached = await _attached(origin, source, index, scratch, referrers=referrers)
-        images = dict(zip(target.release.arches, index.images, strict=True))
-        carried: list[bool] = []
-
-        async def carry() -> None:
-            await carry_release(attached, target)
-            carried.append(True)
-
-        async with started({arch: _known(image) for arch, image in images.items()}) as known:
-            results = await publish(replace(target, before_tags=carry), Unchanged(), known, lambda _: index)
-        if not carried:  # no tag had to move
-            await carry()
-        await target.store.settle_referrers()
-        return results
-
-    parts = {f"{each.image.name}:{each.tag}": copied(each, target) for each, target in zip(origins, to, strict=True)}
-    return await each_separately("images", parts, to[0].report)
-
-
-async def pack(
-    origins: Sequence[Release],
-    source: Source,
-    targets: Sequence[Release],
-    to: archives.Destination,
-    scratch: Path,
-    *,
-    referrers: bool,
-) -> list[Result]:
-    """Copy the releases `origins` from `source` to an archive, under the names of `targets`; see `copy`."""
-    from build.release.copy import pack
-
-    indexes = await all_of(_fetched(origin, source, scratch, on_disk=True) for origin in origins)
-    attached = await all_of(
-        _attached(origin, source, index, scratch, referrers=referrers)
-        for origin, index in zip(origins, indexes, strict=True)
-    )
-    return await pack(targets, indexes, attached, to, scratch)
-
-
-async def _attached(
-    origin: Release, source: Source, index: Index, scratch: Path, *, referrers: bool
-) -> Mapping[tuple[Repository, Arch | None], Referring]:
-    from build.release.copy import referring_release
-
-    return await referring_release(source, origin, index, scratch) if referrers else {}
-
-
-async def _fetched(origin: Release, source: Source, scratch: Path, *, on_disk: bool) -> Index:
-    from build.release.copy import fetch_release, refuse_docker_format
-
-    index = await fetch_release(source, origin, scratch)
-    if on_disk:
-        refuse_docker_format(index, origin.list_tag())
-    return index
-
-
 async def each_image(builds: Sequence[Build], parts: Mapping[Build, Awaitable[Sequence[T]]]) -> list[T]:
     """The results of all images, in the order of the image table; a failure does not stop the others."""
     named = {build.release.image.name: parts[build] for build in builds}
@@ -266,7 +192,3 @@ def _fixed(release: Release) -> Iterator[Tag]:
         if not each.is_moving:
             yield each.list_tag()
             yield from map(each.arch_tag, each.arches)
-
-
-async def _known(image: Image) -> Image:
-    return image

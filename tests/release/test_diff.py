@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from build.errors import BuildError
-from build.release.reference.diff import Difference
+from build.release.reference.diff.diff import Difference
 from tests.release.test_check import elsewhere
 from tests.release.test_copy_references import artifact, attestation
 from tests.support.checkout import RELEASE, Checkout, Run, results

@@ -27,7 +27,7 @@ from build.oci.media_types import DOCKER, OCI
 from build.oci.platform import Platform
 from build.oci.reference import Repository
 from build.release.archive import Destination
-from build.release.pipeline import pack
+from build.release.copy.pack import pack
 from build.report import silent
 from build.stores.archive.archive import Archive
 from build.stores.archive.write import Entry

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from build.config.release import Release
     from build.oci.reference import Reference
     from build.release.publish.sign import AnyResult
-    from build.release.reference.diff import Difference
+    from build.release.reference.diff.diff import Difference
     from build.release.reference.tags import Tagged
     from build.report import Result
 
@@ -64,9 +64,10 @@ async def check(options: Options) -> list[AnyResult]:
 async def copy(options: Options) -> list[AnyResult]:
     """Copy releases from SRC to DST, or what one reference refers to."""
     from build.oci.reference import archive_file, check_registry
-    from build.release import pipeline
     from build.release.archive import Destination
-    from build.release.copy import as_listed, contents, targets_of
+    from build.release.copy.contents import as_listed, contents, targets_of
+    from build.release.copy.copy import copy
+    from build.release.copy.pack import pack
     from build.system import scratch
 
     source, target = (str(options.flags[side]) for side in ("src", "dst"))
@@ -90,9 +91,9 @@ async def copy(options: Options) -> list[AnyResult]:
             if file:
                 overwrite = bool(options.flags.get("overwrite"))
                 to = Destination(target, options.root / file, overwrite, options.dry, options.report)
-                return [*await pipeline.pack(origins, origin, targets, to, folder, referrers=referrers)]
+                return [*await pack(origins, origin, targets, to, folder, referrers=referrers)]
             destinations = signing.signed(options, setup.destinations(options, targets, store), folder)
-            results = await pipeline.copy(origins, origin, destinations, folder, referrers=referrers)
+            results = await copy(origins, origin, destinations, folder, referrers=referrers)
             setup.remember(options, [target], on_disk_only=True)
             return results
 
@@ -168,9 +169,9 @@ async def diff(options: Options) -> list[Difference]:
     """What changed between two references."""
     from build.errors import all_of
     from build.oci.reference import Reference
-    from build.release.reference.diff import diff
+    from build.release.reference.diff.diff import diff
+    from build.release.reference.diff.sides import Side, read_side
     from build.release.reference.fetch import Kept, settled
-    from build.release.reference.sides import Side, read_side
     from build.system import scratch
 
     sides = [Reference.parse(str(options.flags[side])) for side in ("old", "new")]

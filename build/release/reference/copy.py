@@ -10,26 +10,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from build.engines.moves import not_moved
-from build.errors import ImageError, PublishError, all_of
+from build.errors import ImageError, all_of
 from build.oci.descriptor import Blob
-from build.oci.image import Content, Image, Target
+from build.oci.image import Content, Image
 from build.oci.media_types import INDEXES, LARGEST_MANIFEST, MANIFESTS, OCI
 from build.oci.parse import Manifest, parse_config, parse_time
 from build.oci.platform import Platform
 from build.oci.reference import Reference, Repository, Tag
 from build.oci.tar import LARGEST
 from build.release import archive
+from build.release.reference.destination import Destination, planned, put_tag, reached
 from build.release.reference.fetch import Kept, parsed_manifest, proved, root_of, settled
 from build.release.reference.part import part
 from build.release.reference.referrers import Referring, carry, referring
 from build.release.reference.referrers import entries as referring_entries
 from build.report import Event, Report, Result
 from build.stores.archive.write import Entry
-from build.stores.store import Source, Store
+from build.stores.store import Source
 
 if TYPE_CHECKING:
-    from build.attest.attach import Signing
     from build.release.publish.sign import AnyResult, Signed
 
 
@@ -44,21 +43,6 @@ class Origin:
     reference: Reference
     platforms: Sequence[Platform] = ()
     referrers: bool = True
-
-
-@dataclass(frozen=True)
-class Destination:
-    """The tag to copy to. Only with `overwrite` one that exists is moved; a `dry` run changes nothing.
-
-    With `signing`, what is copied is signed there before.
-    """
-
-    store: Store
-    tag: Tag
-    report: Report
-    overwrite: bool = False
-    dry: bool = False
-    signing: Signing | None = None
 
 
 async def copy(origin: Origin, to: Destination, spool: Path) -> list[AnyResult]:
@@ -141,47 +125,6 @@ async def _referring(origin: Origin, kept: Kept, reference: Reference, root: Blo
                 if entry.media_type in INDEXES and (below := await kept.manifest(reference.repository, entry.digest)):
                     pending.append(replace(below, media_type=entry.media_type))
     return await referring(kept, reference.repository, digests, spool)
-
-
-async def planned(to: Destination, root: Blob) -> tuple[str | None, Result]:
-    """The tag's digest, and what becomes of it if it is to refer to `root`.
-
-    Raises PublishError if the tag would have to move unasked.
-    """
-    current = await to.store.digest(to.tag.repository, to.tag.name, certain=to.store.keeps_tags)
-    if current not in (None, root.digest) and to.store.keeps_tags and not to.overwrite:
-        raise not_moved([f"{to.tag}: found {current}, expected {root.digest} or no tag"])
-    where = "layout" if to.tag.repository.on_disk else "registry"
-    change, why = "moved", [f"the {where} has another digest: {current}"]
-    if current == root.digest:
-        change, why = "kept", []
-    elif current is None:
-        change, why = "pushed", [f"not in the {where}"]
-    return current, Result(str(to.tag), root.digest, None, change, tuple(why), place=to.tag.place)
-
-
-async def put_tag(to: Destination, target: Target, before: str | None) -> None:
-    """Let the tag refer to `target` instead of `before`, and in a registry, which has no locks, read it back.
-
-    Raises PublishError if another run has moved it.
-    """
-    await to.store.put_tag(to.tag.repository, to.tag.name, target)
-    if not to.store.keeps_tags:
-        return
-    found = await to.store.settled_digest(to.tag.repository, to.tag.name, target.digest, before)
-    if found != target.digest:
-        raise PublishError(
-            f"another run moved a tag at the same time\n  {to.tag}: found {found or 'no tag'}, expected {target.digest}"
-            "\n  to decide the winner, rerun it with --overwrite"
-        )
-
-
-def reached(to: Destination, result: Result) -> None:
-    """Report that the tag is as it should be, or in a dry run would be."""
-    line = f"{result.name}: {'would be ' if to.dry else ''}{result.change}"
-    if result.change == "kept":
-        line = f"{result.name}: already published"
-    to.report(Event(line, result=result))
 
 
 async def _selected(origin: Origin, spool: Path, report: Report, name: str) -> tuple[Kept, Reference, Blob]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from build.oci.image import Content
 from build.oci.reference import Reference
 from build.release.check.check import check_reference
-from build.release.reference.copy import Destination, planned, put_tag, reached
+from build.release.reference.destination import Destination, planned, put_tag, reached
 from build.release.reference.fetch import root_of
 from build.report import Event, Result
 

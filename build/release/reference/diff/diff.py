@@ -12,8 +12,8 @@ from build.errors import BuildError, ImageError, all_of
 from build.image.rootfs import Files
 from build.oci.descriptor import Blob
 from build.oci.parse import Config, parse_annotations
-from build.release.reference.files import File, read_files
-from build.release.reference.sides import Described, Side, described
+from build.release.reference.diff.files import File, read_files
+from build.release.reference.diff.sides import Described, Side, described
 from build.report import Event, Report, one_line
 from build.stores.store import SMALL
 

@@ -1,0 +1,1 @@
+"""Compares what two references lead to."""
