@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.checkout import RELEASE, REPOSITORIES, SOURCE, Checkout, Run
 from tests.support.components import need
+from tests.support.keys import key_pair, openssl
 from tests.support.logins import PASSWORD, USER
 from tests.support.pipelines import INSTALL, WORKFLOWS, Machine, load, script, variables, workflow
 from tests.support.reading import digest, skopeo
@@ -134,6 +135,38 @@ def test_what_the_jobs_tell_of_the_list(released: Released, source: Checkout, ba
     }
     summary = (machine.checkout.side / "summary").read_text()
     assert all(each in summary for each in expected(released).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "job", "kinds"),
+    [
+        ("release-in-one-job.yml", "all-push", ["signature", "provenance", "SBOM"]),
+        ("release.yml", "push-manifest", ["signature"]),
+    ],
+)
+def test_they_sign_with_the_key_in_the_secrets(
+    source: Checkout, basic: str, tmp_path: Path, name: str, job: str, kinds: list[str]
+) -> None:
+    """Only the step that publishes the list has the key; the summary says what is signed, and by which key."""
+    need("docker", "docker.io")
+    keys = key_pair(tmp_path / "keys", password="open sesame")
+    given = contexts(basic)
+    given["vars"]["SIGN_KEY"] = "env://COSIGN_PRIVATE_KEY"
+    given["secrets"] |= {"COSIGN_PRIVATE_KEY": keys.private.read_text(), "COSIGN_PASSWORD": "open sesame"}
+    machines = workflow(WORKFLOWS / name, source, tmp_path / "machines", given)
+    [machine] = machines[job]
+    summary = (machine.checkout.side / "summary").read_text()
+    rows = [row.split(" | ") for row in summary.splitlines() if row.endswith("| signed |")]
+    assert [row[2] for row in rows][1:] == [", ".join(kinds)] * len(RELEASE)
+    der = openssl("pkey", "-pubin", "-in", str(keys.public), "-outform", "DER")
+    hint = openssl("base64", "-A", data=openssl("dgst", "-sha256", "-binary", data=der)).decode()
+    assert {row[3] for row in rows} == {f"`{hint}`"}
+    for each in (each for there in machines.values() for each in there):
+        assert "open sesame" not in each.said
+        assert "PRIVATE KEY-----" not in each.said
+    for file, document in ((path, load(path)) for path in WORKFLOWS.iterdir()):
+        steps = [step for each in document["jobs"].values() for step in each["steps"] if "SIGN_KEY" in str(step)]
+        assert len(steps) == 1, file
 
 
 def test_gitlabs_jobs_push_and_the_last_makes_the_list(
