@@ -119,9 +119,8 @@ def _task(
         async def main() -> Options:
             from build.cli.commands import building, proving, published
 
-            command = next(
-                getattr(each, body.__name__) for each in (building, published, proving) if hasattr(each, body.__name__)
-            )
+            modules = (building, published, proving)
+            command = next(getattr(each, body.__name__) for each in modules if hasattr(each, body.__name__))
             async with watching(sys.stderr, os.environ, *(bool(given.get(flag)) for flag in PROGRESS)) as report:
                 options = Options(ROOT, given, os.environ, is_dry, collecting(report, results))
                 results[:] = await command(options)

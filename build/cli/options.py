@@ -50,7 +50,7 @@ class Options:
 
         chosen = self.text(name, default)
         if chosen not in known:
-            raise UsageError(f"unknown {name} {chosen!r}{nearest(chosen, known)}")
+            raise UsageError(f"unknown {name.replace('_', '-')} {chosen!r}{nearest(chosen, known)}")
         return known[chosen]
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +60,8 @@ def signed(options: Options, to: list[Destination], spool: Path) -> list[Destina
     return [replace(each, sign=Sign(found, signed_only, spool)) for each in to]
 
 
-def run(options: Options, task: str) -> Run:
+@asynccontextmanager
+async def run(options: Options, task: str) -> AsyncIterator[Run]:
     """What is known of a run for its provenance. Raises UsageError for an engine that can't sign before the tags."""
     from build.attest.provenance import builder_of
     from build.config.arches import ENGINES
@@ -73,14 +76,19 @@ def run(options: Options, task: str) -> Run:
         )
     environment = options.environment
     rev, epoch = options.text("rev", ""), environment.get("SOURCE_DATE_EPOCH")
-    return Run(
-        task=task,
-        engine=engine,
-        compiler=options.text("compiler", ENGINES[engine]),
-        builder=builder_of(environment),
-        checkout=asyncio.create_task(read_checkout(options.root, environment)),
-        given={**({"REV": rev} if rev else {}), **({"SOURCE_DATE_EPOCH": epoch} if epoch else {})},
-    )
+    checkout = asyncio.create_task(read_checkout(options.root, environment))
+    try:
+        yield Run(
+            task=task,
+            engine=engine,
+            compiler=options.text("compiler", ENGINES[engine]),
+            builder=builder_of(environment),
+            checkout=checkout,
+            given={**({"REV": rev} if rev else {}), **({"SOURCE_DATE_EPOCH": epoch} if epoch else {})},
+        )
+    finally:
+        checkout.cancel()
+        await asyncio.gather(checkout, return_exceptions=True)  # until git has ended
 
 
 def refuse(options: Options, archive: str) -> None:

@@ -16,6 +16,7 @@ from tests.support.signed import (
     BUNDLE,
     PREDICATE,
     PROVENANCE,
+    SBOM,
     SIGNATURE,
     Place,
     SignedRelease,
@@ -66,13 +67,16 @@ def test_all_that_is_signed_is_told(signed: SignedRelease) -> None:
     """On stdout after the tags, and in --json."""
     said = signed.run.stdout.splitlines()[1 + len(RELEASE) :]
     key = hint(signed.keys.public)
-    assert said == [f"{signed.place}@{digest}  signature, provenance  key {key}" for digest in signed.digests]
+    kinds = ["signature, provenance", *["signature, provenance, SBOM"] * len(RELEASE)]
+    assert said == [
+        f"{signed.place}@{digest}  {each}  key {key}" for digest, each in zip(signed.digests, kinds, strict=True)
+    ]
     told = results(signed.checkout("check", "--json", REGISTRY=signed.host, VERIFY_KEY=str(signed.keys.public)))
     proved = {each["digest"]: each for each in told if each["kind"] == "signed"}
     assert list(proved) == signed.digests
     assert {each["change"] for each in proved.values()} == {"verified"}
     assert {each["key"] for each in proved.values()} == {key}
-    assert all(each["attached"] == ["signature", "provenance"] for each in proved.values())
+    assert [", ".join(each["attached"]) for each in proved.values()] == kinds
 
 
 def discovered(reference: str, *words: str) -> list[Any]:
@@ -81,10 +85,11 @@ def discovered(reference: str, *words: str) -> list[Any]:
 
 
 def test_oras_lists_the_referrers(signed: SignedRelease) -> None:
-    for digest in signed.digests:
+    for number, digest in enumerate(signed.digests):
         found = discovered(f"{signed.place}@{digest}", "--plain-http")
         assert {each["artifactType"] for each in found} == {BUNDLE}
-        assert {each["annotations"][PREDICATE] for each in found} == {SIGNATURE, PROVENANCE}
+        kinds = {SIGNATURE, PROVENANCE, *([SBOM] if number else [])}
+        assert {each["annotations"][PREDICATE] for each in found} == kinds
         assert {each["annotations"]["dev.sigstore.bundle.content"] for each in found} == {"dsse-envelope"}
         assert {each["annotations"]["org.opencontainers.image.created"] for each in found} == {"2001-02-02T21:05:06Z"}
 
@@ -158,7 +163,8 @@ def test_two_clones_sign_the_same_name_to_the_same_bytes(
             place = SignedRelease(clone, run, recorder.upstream, tmp_path, keys)
             found.append({digest: place.place.attached(digest) for digest in place.digests})
     assert found[0] == found[1]
-    assert all(len(each) == 5 for each in found[0].values())
+    # An image has an SBOM, too.
+    assert [len(each) for each in found[0].values()] == [5, *[6] * len(RELEASE)]
 
 
 def test_a_second_run_sends_nothing(recorder: Recorder, checkout: Checkout, keys: Pair) -> None:

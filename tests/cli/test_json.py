@@ -18,6 +18,7 @@ from tests.cli.test_interrupts import STATUS, every_signal, nothing_is_left
 from tests.cli.test_run import waiting_for
 from tests.support.checkout import RELEASE, SOURCE, TIMEOUT, Checkout, Run, document, ended, results
 from tests.support.faults import Faulty, answering, faulty, matching, stalled
+from tests.support.keys import key_pair
 from tests.support.pidns import Process, until
 from tests.support.pipelines import outputs
 from tests.support.registries import Recorder, registry_tags
@@ -38,6 +39,8 @@ TASKS: dict[str, tuple[str, set[str]]] = {
     "plan": ("plan", {"file", "list", "image"}),
     "copy": ("copy oci:dist oci-archive:release.tar", {"list", "image"}),
     "tags": ("tags", {"tag"}),
+    "sign": ("sign oci:dist/pause:3.1 --sign private.pem", {"signed"}),
+    "rebuild": ("rebuild oci:dist/pause:3.1 --key public.pem", {"rebuilt"}),
     "retag": ("retag oci:dist/pause:3.1 stable", {"list"}),
     "diff": ("diff oci:dist/pause-amd64:3.1 oci:dist/pause:3.1", {"difference"}),
     "verify": ("verify --arch amd64 --allow-not-run", {"run"}),
@@ -79,7 +82,10 @@ def test_one_document_for(checkout: Checkout, recorder: Recorder, task: str) -> 
     environment = {"ALL_ARCH": "amd64 arm", "REV": "same"}
     if task == "use":
         environment["REGISTRY"] = recorder.host
-    if task in ("push-manifest", "copy", "check", "tags", "retag", "diff", "use", "clean"):
+    if task in ("sign", "rebuild"):
+        key_pair(checkout.root)
+        environment["SIGN_KEY"] = "private.pem"
+    if task in ("push-manifest", "copy", "check", "tags", "retag", "diff", "use", "clean", "sign", "rebuild"):
         checkout("all-push", **environment)
     run = checkout(*words.split(), "--json", **environment)
     found = document(run)

@@ -23,6 +23,7 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
+SBOM = "https://spdx.dev/Document"
 PREDICATE = "dev.sigstore.bundle.predicateType"
 KEY_ONLY = "--insecure-ignore-tlog=true"
 

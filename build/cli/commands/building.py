@@ -6,7 +6,7 @@ Imports are inside the functions, so that they load while git runs, and `invoke 
 from __future__ import annotations
 
 import shlex
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -48,7 +48,7 @@ async def _container(options: Options, *, every_arch: bool) -> list[Result]:
 
 
 async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[AnyResult]:
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         async with setup.builds(options, every_arch=every_arch) as (builds, store):
             from build.release import pipeline
 
@@ -57,9 +57,9 @@ async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[
             if with_list and signing.is_asked(options):
                 from build.system import scratch
 
-                run = signing.run(options, "all-push")
                 spool = stack.enter_context(scratch(given.scratch_base(options)))
                 to = {build: signing.signed(options, each, spool) for build, each in to.items()}
+                run = await stack.enter_async_context(signing.run(options, "all-push"))
             verification = tools.verification(options, builds) if options.flags.get("verify") else None
             results = await pipeline.push(builds, to, verification, run, with_list=with_list)
             setup.remember(options, [each.registry for build in builds for each in build.releases])
