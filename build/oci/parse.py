@@ -15,7 +15,7 @@ from typing import Any
 from build.errors import ImageError
 from build.oci.descriptor import DIGEST, Descriptor
 from build.oci.media_types import ARTIFACT, CONFIGS, INDEXES, MANIFESTS, OCI
-from build.oci.platform import Platform
+from build.oci.platform import WINDOWS_VERSION, Platform
 from build.oci.strict import CONFIG, MANIFEST, parse, shown
 
 _WORD = re.compile(r"[A-Za-z0-9._-]*")
@@ -164,10 +164,13 @@ def parse_descriptor(value: object, where: str) -> Descriptor:
 
 
 def _platform(fields: Mapping[str, Any]) -> Platform:
-    words = {name: _optional(fields, name, str, "") for name in ("os", "architecture", "variant")}
+    words = {name: _optional(fields, name, str, "") for name in ("os", "architecture", "variant", "os.version")}
     for name, word in words.items():
         if not _WORD.fullmatch(word):
             raise ImageError(f"{name}: found {shown(word)}, expected letters and digits")
+    version = words["os.version"]
+    if version and words["os"] == "windows" and not WINDOWS_VERSION.fullmatch(version):
+        raise ImageError(f"os.version: found {shown(version)}, expected a version of Windows such as 10.0.20348.2227")
     return Platform.of(words)
 
 

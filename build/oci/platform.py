@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 PLATFORM = r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?"
+# With the version of the operating system, as in containerd's platforms.FormatAll.
+_WITH_VERSION = re.compile(r"([a-z0-9]+)(?:\(([A-Za-z0-9._-]+)\))?/([a-z0-9]+)(?:/([a-z0-9]+))?")
+# Windows' own: major, minor and build, and as a rule the revision.
+WINDOWS_VERSION = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,5}(\.[0-9]{1,9})?")
+# The build from which on Windows runs containers of earlier ones, as far back as this one: Windows Server 2022.
+_STABLE = 20348
 # Variants that are implied, and the least of those that contain each other.
 _IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
 _LEAST = {"amd64": 1, "arm": 5}
@@ -28,23 +34,26 @@ _GOARM = 7
 
 @dataclass(frozen=True)
 class Platform:
-    """The platform that an image runs on."""
+    """The platform that an image runs on; of Windows, `os_version` says which, such as 10.0.20348.2227."""
 
     os: str
     architecture: str
     variant: str = ""
+    os_version: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Parse `os/architecture[/variant]`; raise ValueError for anything else."""
-        if not re.fullmatch(PLATFORM, text):
+        """Parse `os[(version)]/architecture[/variant]`; raise ValueError for anything else."""
+        found = _WITH_VERSION.fullmatch(text)
+        if not found:
             raise ValueError(text)
-        return cls(*text.split("/"))
+        os, version, architecture, variant = found.groups(default="")
+        return cls(os, architecture, variant, version)
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Platform:
         """The platform that an image config, or the `platform` of a descriptor, declares."""
-        return cls(*(fields.get(name) or "" for name in ("os", "architecture", "variant")))
+        return cls(*(fields.get(name) or "" for name in ("os", "architecture", "variant", "os.version")))
 
     @property
     def normal(self) -> Platform:
@@ -57,7 +66,29 @@ class Platform:
             variant = f"v{variant.removeprefix('v')}"
             if self.architecture == "arm64":
                 variant = variant.removesuffix(".0")
-        return Platform(self.os, self.architecture, variant)
+        return replace(self, variant=variant)
+
+    @property
+    def unversioned(self) -> Platform:
+        """The platform without the version of its operating system, as a row of the arch table has it."""
+        return replace(self, os_version="")
+
+    @property
+    def is_windows(self) -> bool:
+        """Whether its programs are Windows'."""
+        return self.os == "windows"
+
+    def runs_on(self, node: Platform) -> bool:
+        """Whether a node takes an image for this platform for its own, as in containerd's platforms.OnlyStrict.
+
+        Where one of the two doesn't say which Windows it is, any will do.
+        """
+        if self.unversioned.normal != node.unversioned.normal:
+            return False
+        if not (self.is_windows and self.os_version and node.os_version):
+            return True
+        (*here, build), (*there, host) = _windows(self.os_version), _windows(node.os_version)
+        return here == there and (build == host if host < _STABLE else _STABLE <= build <= host)
 
     @property
     def go(self) -> dict[str, str]:
@@ -73,18 +104,26 @@ class Platform:
         return {"GOOS": self.os, "GOARCH": self.architecture, **({name: value} if name else {})}
 
     def fields(self) -> dict[str, str]:
-        """The members of the JSON object; an empty variant is omitted."""
+        """The members of the JSON object; what is empty is omitted."""
         fields = {"architecture": self.architecture, "os": self.os}
-        return fields | {"variant": self.variant} if self.variant else fields
+        optional = {"variant": self.variant, "os.version": self.os_version}
+        return fields | {name: value for name, value in optional.items() if value}
 
     def __str__(self) -> str:
-        return "/".join(filter(None, (self.os, self.architecture, self.variant)))
+        system = f"{self.os}({self.os_version})" if self.os_version else self.os
+        return "/".join(filter(None, (system, self.architecture, self.variant)))
+
+
+def _windows(version: str) -> tuple[int, ...]:
+    """Major, minor and build; zeros for what is no version of Windows, as containerd has it."""
+    return tuple(map(int, version.split(".")[:3])) if WINDOWS_VERSION.fullmatch(version) else (0, 0, 0)
 
 
 def usable_on(platform: Platform) -> list[Platform]:
     """The normal platforms whose programs run on `platform`, the best first, as in containerd's platforms.Only.
 
-    Those of another architecture, such as 386 on amd64, are left out: an image is for one architecture.
+    Those of another architecture, such as 386 on amd64, are left out: an image is for one architecture. So is the
+    version of the operating system.
     """
     platform = platform.normal
     variants = [platform.variant]

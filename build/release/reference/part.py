@@ -22,7 +22,7 @@ _DEEPEST, _MOST_LISTS = 4, 1000
 
 @dataclass(frozen=True)
 class _Selection:
-    """The platforms to take, in their normal form; those that there are, and the lists that were read so far."""
+    """The platforms of nodes to take images for; those that there are, and the lists that were read so far."""
 
     wanted: Collection[Platform]
     there: dict[Platform, None] = field(default_factory=dict)
@@ -38,13 +38,12 @@ async def part(kept: Kept, reference: Reference, root: Blob, platforms: Sequence
     """
     if root.media_type not in INDEXES:
         raise ImageError(f"{reference}: found {root.media_type}, expected a list: --platform takes a part of one")
-    selection = _Selection({each.normal for each in platforms})
+    selection = _Selection(platforms)
     try:
         new = await _part(kept, reference, root, selection, 0)
     except ImageError as error:
         raise ImageError(f"{reference}: {error}") from None
-    there = {each.normal for each in selection.there}
-    missing = [str(each) for each in platforms if each.normal not in there]
+    missing = [str(each) for each in platforms if not any(there.runs_on(each) for there in selection.there)]
     if missing or new is None:
         names = ", ".join(map(str, selection.there)) or "none"
         raise ImageError(f"{reference}: found no image for {', '.join(missing)}\n  expected one of: {names}")
@@ -67,7 +66,7 @@ async def _part(kept: Kept, reference: Reference, manifest: Blob, selection: _Se
     for at, entry in enumerate(entries if isinstance(entries, tuple) else ()):
         if entry.platform and not (entry.attests or entry.platform == UNKNOWN):
             selection.there[entry.platform] = None
-            if entry.platform.normal in selection.wanted:
+            if any(entry.platform.runs_on(each) for each in selection.wanted):
                 taken[at] = raw[at]
         elif entry.media_type in INDEXES and not entry.platform:
             inner = await kept.manifest(reference.repository, entry.digest)
