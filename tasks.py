@@ -49,7 +49,7 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "old": (None, "a reference: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:FOLDER[:TAG] or oci-archive:FILE[:NAME:TAG]"),
     "new": (None, "the reference to compare it with"),
     "repository": (None, "HOST[:PORT]/NAME, oci:FOLDER or oci-archive:FILE[:NAME]; default: those of the release"),
-    "arch": ([], "a row of the arch table, or all; may be repeated [ARCH; for all: ALL_ARCH]"),
+    "arch": ([], "a row of the arch table, all, linux or windows; may be repeated [ARCH; for all: ALL_ARCH]"),
     "image": ([], "a row of the image table, instead of every row; may be repeated [IMAGE]"),
     "registry": ([], "where images are published: HOST[:PORT][/PATH] or oci:FOLDER; may be repeated [REGISTRY]"),
     "insecure_registry": ([], "HOST[:PORT] to contact over plain HTTP or without certificate verification"),
@@ -66,6 +66,7 @@ FLAGS: Mapping[str, tuple[Any, str]] = {
     "libc": (False, "link the compiler's libc instead of build/runtime"),
     "kube_cross_image": (None, "name of the toolchain image [KUBE_CROSS_IMAGE]"),
     "kube_cross_version": (None, "tag of the toolchain image [KUBE_CROSS_VERSION]"),
+    "windows": (False, "with a compiler for Windows, too (mingw-w64)"),
     "pull": (None, "when to ask for bases (FROM): always (default), missing or never [PULL]"),
     "format": (None, "media types: oci or docker [FORMAT]"),
     "without_referrers": (False, "leave out signatures, attestations and whatever else refers to what is copied"),
@@ -284,7 +285,7 @@ make_optional("use", "reference")
 kube_cross = _task(
     "kube-cross",
     "Build a small toolchain image for --compiler kube-cross.",
-    *TOOLCHAIN,
+    *("windows", *TOOLCHAIN),
     example="kube-cross --kube-cross-image localhost/kube-cross",
 )
 clean = _task("clean", "Remove what the tasks made, and nothing else.", "registry", "json", example="--dry clean")

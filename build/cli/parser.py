@@ -162,7 +162,7 @@ def _values() -> Mapping[str, Callable[[], Iterable[str]]]:
     from build.oci.media_types import FORMATS
 
     return {
-        "--arch": lambda: ["all", *read_settings(_TABLE).arches],
+        "--arch": lambda: ["all", *(table := read_settings(_TABLE)).systems, *table.arches],
         "--image": lambda: read_settings(_TABLE).images,
         "--engine": lambda: ENGINES,
         "--compiler": lambda: ("zig", "kube-cross", "host"),

@@ -62,15 +62,15 @@ def _selected(options: Options, table: Settings, every_arch: bool) -> list[tuple
     chosen, words = given.images(options, table), options.environment
     names = options.flags.get("arch") or (["all"] if every_arch else words.get("ARCH", "").split())
     names = names or [table.defaults.arch]
-    everything = words.get("ALL_ARCH", "").split()
+    everything = table.expand(words.get("ALL_ARCH", "").split(), table.defaults.release)
     for name in names:
-        if name != "all" and not any(image.is_built_for(table.arch(name)) for image in chosen):
+        named = () if name == "all" else table.systems.get(name, (name,))
+        if named and not any(image.is_built_for(table.arch(row)) for image in chosen for row in named):
             raise _built_for_others(name, chosen)
     found = []
     for image in chosen:
         release = everything or image.arches or table.defaults.release
-        wanted = chain.from_iterable(release if name == "all" else [name] for name in names)
-        arches = [arch for arch in table.select(wanted) if image.is_built_for(arch)]
+        arches = [arch for arch in table.select(table.expand(names, release)) if image.is_built_for(arch)]
         # A row without a runtime links the toolchain's libc.
         rows = [replace(arch, runtime=None) for arch in arches] if options.flags.get("libc") else arches
         found += [(image, tuple(rows))] if rows else []
@@ -84,7 +84,7 @@ def _selected(options: Options, table: Settings, every_arch: bool) -> list[tuple
 
 
 def _built_for_others(arch: str, chosen: Sequence[ImageSettings]) -> UsageError:
-    lines = "".join(f"\n  {image.name}: {', '.join(image.arches)}" for image in chosen)
+    lines = "".join(f"\n  {image.name}: {', '.join(image.arches) or 'every arch but Windows'}" for image in chosen)
     return UsageError(
         f"arch {arch!r}: no selected image is built for it; in arches.yaml, they are for{lines}"
         "\n  select one of these arches with --arch, or other images with --image"

@@ -11,6 +11,8 @@ from pathlib import Path
 from build.cache.inputs import Inputs
 from build.compilers import elf, variant
 from build.compilers.compiler import Compile, Compiler, Program, files
+from build.compilers.formats import pe
+from build.compilers.formats import program as formats
 from build.compilers.includes import reader
 from build.config.arches import Arch
 from build.errors import CompileError, ElfError
@@ -87,13 +89,18 @@ Job = tuple[AnyProgram, Arch]
 
 
 def check_prebuilt(data: bytes, arch: Arch, name: str, *, is_elf: bool) -> None:
-    """Raise ElfError unless a program that was built elsewhere is for `arch` or, if not `is_elf`, is no ELF file."""
-    if is_elf:
+    """Raise ElfError unless a program that was built elsewhere is for `arch` or, if not `is_elf`, is a script."""
+    if arch.platform.is_windows:
+        if is_elf:
+            formats.check_program(data, arch.header, name)
+        elif pe.is_program(data):
+            raise ElfError(f"{name}: found a PE file, expected a script\n  remove elf: none, so that it is proved")
+    elif is_elf:
         if not data.startswith(elf.MAGIC):
             raise ElfError(
                 f"{name}: not an ELF file: it begins with {data[:16]!r}\n  if it is a script, set elf: none in its row"
             )
-        elf.check_program(data, arch.elf, name)
+        elf.check_program(data, arch.header, name)
         variant.check(data, arch.platform, name)
     elif data.startswith(elf.MAGIC):
         raise ElfError(f"{name}: found an ELF file, expected a script\n  remove elf: none, so that it is proved")
@@ -104,7 +111,7 @@ async def prove_compiled(data: bytes, path: str, program: Program, arch: Arch, c
 
     The record of the CPU is not in a binary that is linked with build/runtime, so it is read before linking.
     """
-    elf.check(data, arch.elf, path)
+    formats.check(data, arch.header, path)
     if program.runtime(arch) and (arch.platform.variant or arch.cpu):
         data = await compile_(replace(program, relocatable=True), arch)
     try:
@@ -118,11 +125,13 @@ async def binary_inputs(root: Path, program: Program, arches: Iterable[Arch], co
     """The inputs of the binary for each arch: sources, headers, flags, compiler, VERSION, CPU and runtime."""
     read = reader(root)
     inputs = {}
-    by_runtime: dict[str | None, Mapping[str, str]] = {}  # arches with the same runtime read the same files
+    # Arches with the same sources and the same runtime read the same files.
+    by_runtime: dict[tuple[tuple[str, ...], str | None], Mapping[str, str]] = {}
     for arch in arches:
         runtime = program.runtime(arch)
-        if runtime not in by_runtime:
-            by_runtime[runtime] = {path: digest_of(data) for path, data in files(read, program, arch).items()}
+        read_for = program.sources_for(arch), runtime
+        if read_for not in by_runtime:
+            by_runtime[read_for] = {path: digest_of(data) for path, data in files(read, program, arch).items()}
         settings = {
             "compiler": await compiler.identity(arch),
             "VERSION": program.version,
@@ -132,5 +141,5 @@ async def binary_inputs(root: Path, program: Program, arches: Iterable[Arch], co
             "cpu": arch.cpu,
             "runtime": runtime or "",
         }
-        inputs[arch] = Inputs(settings, by_runtime[runtime])
+        inputs[arch] = Inputs(settings, by_runtime[read_for])
     return inputs

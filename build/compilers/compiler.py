@@ -23,7 +23,8 @@ class Program:
 
     `sources` are POSIX paths relative to the checkout. `version` is the value of the macro VERSION, a string literal
     that the program prints for `-v`. With `libc` it links the compiler's libc on every arch. A `relocatable` program
-    is an object file instead, which still has the compiler's record of the CPU that it was compiled for.
+    is an object file instead, which still has the compiler's record of the CPU that it was compiled for. `windows` are
+    the sources for Windows, where programs are linked with kernel32 and nothing else; there may be none.
     """
 
     name: str
@@ -32,6 +33,11 @@ class Program:
     version: str
     libc: bool = False
     relocatable: bool = False
+    windows: tuple[str, ...] = ()
+
+    def sources_for(self, arch: Arch) -> tuple[str, ...]:
+        """The sources for this arch; empty if there is no such program."""
+        return self.windows if arch.platform.is_windows else self.sources
 
     def runtime(self, arch: Arch) -> str | None:
         """NAME in build/runtime/NAME.c, or None to link a libc."""
@@ -80,15 +86,18 @@ def files(read: Reader, program: Program, arch: Arch) -> Mapping[str, bytes]:
     """The content by path of every file of the checkout that compiling `program` for `arch` may read."""
     named, folders = named_by_flags(program.flags)
     if program.runtime(arch) is None:
-        return inputs(read, (*program.sources, *named), folders)
+        return inputs(read, (*program.sources_for(arch), *named), folders)
     runtime = (f"{RUNTIME}/{program.runtime(arch)}.c", LINKER_SCRIPT)
     return inputs(read, (*program.sources, *runtime, *named), (*folders, f"{RUNTIME}/include", RUNTIME))
 
 
 def gcc_flags(program: Program, arch: Arch) -> tuple[str, ...]:
     """The arguments of `TRIPLE-gcc` except `-o`: flags, then sources."""
+    if arch.platform.is_windows:
+        libraries = (*translation_units(program, arch), *KERNEL32)
+        return (*_cpu(arch), *program.flags, define_version(program.version), *windows_flags(), *_NO_STAMP, *libraries)
     linked = freestanding(program) if program.runtime(arch) else ("-static", "-s", "-Wl,--build-id=none")
-    if program.relocatable and arch.elf.machine == "EM_X86_64":
+    if program.relocatable and arch.header.machine == "EM_X86_64":
         linked += ("-Wa,-mx86-used-note=yes",)  # on other CPUs, there is a record without asking
     return (*_cpu(arch), *program.flags, define_version(program.version), *linked, *translation_units(program, arch))
 
@@ -97,10 +106,10 @@ def _cpu(arch: Arch) -> tuple[str, ...]:
     """gcc's flags for the row's CPU: -march where -mcpu only tunes (GCC manual, "Machine-Dependent Options")."""
     if not arch.cpu:
         return ()
-    if arch.elf.machine == "EM_ARM":
+    if arch.header.machine == "EM_ARM":
         # Thumb-1, all that CPUs before ARMv7 have, can't pass floating-point arguments in registers.
         return (f"-mcpu={arch.cpu}", "-marm")
-    option = "-mcpu" if arch.elf.machine in ("EM_AARCH64", "EM_PPC", "EM_PPC64", "EM_RISCV") else "-march"
+    option = "-mcpu" if arch.header.machine in ("EM_AARCH64", "EM_PPC", "EM_PPC64", "EM_RISCV") else "-march"
     return (f"{option}={arch.cpu}",)
 
 
@@ -140,7 +149,7 @@ def translation_units(program: Program, arch: Arch) -> tuple[str, ...]:
     the compiler inline system calls and drop functions that the program does not call.
     """
     if program.runtime(arch) is None:
-        return program.sources
+        return program.sources_for(arch)
     runtime = f"{RUNTIME}/{program.runtime(arch)}.c"
     if len(program.sources) == 1:
         return ("-DRUNTIME_INCLUDED", "-include", runtime, *program.sources)
@@ -152,16 +161,24 @@ def freestanding(program: Program) -> tuple[str, ...]:
     return (*_COMPILE, "-nostdlib", *(("-r",) if program.relocatable else _LINK))
 
 
-_COMPILE = (
+def windows_flags() -> tuple[str, ...]:
+    """The flags of gcc and clang for a console program that needs no C runtime; it begins at mainCRTStartup."""
+    return (*_PLAIN, "-nostdlib", "-static", "-s", "-Wl,--entry=mainCRTStartup", "-Wl,--subsystem,console")
+
+
+# Behind the sources. kernel32 is in every process.
+KERNEL32 = ("-lkernel32",)
+# GNU ld writes the time of the link, but for this.
+_NO_STAMP = ("-Wl,--no-insert-timestamp",)
+_PLAIN = (
     "-ffreestanding",
-    "-fno-pie",
     "-fomit-frame-pointer",
     "-fno-stack-protector",
     "-fno-unwind-tables",
     "-fno-asynchronous-unwind-tables",
     "-ffunction-sections",
-    f"-I{RUNTIME}/include",
 )
+_COMPILE = (*_PLAIN, "-fno-pie", f"-I{RUNTIME}/include")
 _LINK = (
     "-static",
     "-s",

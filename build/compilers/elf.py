@@ -12,7 +12,7 @@ from struct import error as StructError  # noqa: N812
 from struct import unpack_from
 from typing import Any
 
-from build.config.arches import ElfHeader
+from build.config.arches import Header
 from build.errors import ElfError
 
 # Bytes: e_ident, and the start of the header that is the same in both classes and ends with e_machine.
@@ -24,7 +24,7 @@ MAGIC = b"\x7fELF"
 _ARCHIVE = b"!<arch>\n"
 
 
-def check_start(start: bytes, expected: ElfHeader, name: str) -> None:
+def check_start(start: bytes, expected: Header, name: str) -> None:
     """Raise ElfError unless `start`, the first bytes of a file (at least START), begins a program for the expected CPU.
 
     The program may be linked dynamically, and to any address: this is for programs of others.
@@ -78,7 +78,7 @@ def _kind(start: bytes) -> int:
     return int.from_bytes(start[_IDENT : _IDENT + 2], "big" if start[5] == 2 else "little")
 
 
-def check_program(data: bytes, expected: ElfHeader, name: str) -> None:
+def check_program(data: bytes, expected: Header, name: str) -> None:
     """Raise ElfError unless `data` is a whole executable for the expected CPU, linked statically or dynamically."""
     from elftools.elf.elffile import ELFFile
 
@@ -122,7 +122,7 @@ def _check_end(elf: Any, name: str) -> None:
             raise ElfError(f"{name}: not a whole ELF file: {elf.stream_len} bytes, and {part} ends at byte {end}")
 
 
-def check(binary: bytes, expected: ElfHeader, name: str) -> None:
+def check(binary: bytes, expected: Header, name: str) -> None:
     """Raise ElfError unless `binary` is a static executable of the expected machine, class and byte order.
 
     It must need nothing at run time (interpreter, dynamic section, undefined symbol) and have no segment that is both
@@ -147,7 +147,7 @@ def _expect(name: str, what: str, found: object, expected: object) -> None:
         raise ElfError(f"{name}: ELF {what}: found {found}, expected {expected}")
 
 
-def _check_header(elf: Any, expected: ElfHeader, name: str) -> None:
+def _check_header(elf: Any, expected: Header, name: str) -> None:
     _expect(name, "machine", elf["e_machine"], expected.machine)
     _expect(name, "class", elf.elfclass, expected.bits)
     _expect(name, "byte order", "little" if elf.little_endian else "big", expected.order)

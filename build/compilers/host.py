@@ -50,8 +50,9 @@ def _gcc(arch: Arch) -> str:
     name = f"{arch.triple}-gcc"
     path = shutil.which(name)
     if path is None:
+        package = "mingw-w64-x86-64-win32" if arch.platform.is_windows else arch.triple.replace("_", "-")
         raise CompileError(
             f"{arch.name}: {name}: not found on PATH"
-            f"\n  on Debian: apt-get install gcc-{arch.triple.replace('_', '-')}; or compile with --compiler zig"
+            f"\n  on Debian: apt-get install gcc-{package}; or compile with --compiler zig"
         )
     return path

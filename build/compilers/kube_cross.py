@@ -83,9 +83,10 @@ class KubeCross:
         trace_command(["docker", "exec", f"--workdir={_WORK}", f"--env=TMPDIR={_WORK}/out", container, *command])
         status, binary, words = await daemon.call(what, partial(_exec, container, command), LONGEST_LIFE)
         if status in (126, 127):  # POSIX, "Exit Status for Commands": not found; 126 if there is not even sh
+            task = "invoke kube-cross --windows" if arch.platform.is_windows else "invoke kube-cross"
             raise CompileError(
                 f"{what}: {self.image} has no {arch.triple}-gcc"
-                "\n  build a toolchain image that has it: invoke kube-cross; or compile with --compiler zig"
+                f"\n  build a toolchain image that has it: {task}; or compile with --compiler zig"
             )
         if status or not binary:
             text = indented((words or b"").decode(errors="replace"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from build.cache.cache import Cache
 from build.cache.installed import folder, version
 from build.compilers.compiler import (
+    KERNEL32,
     Compile,
     Job,
     Program,
@@ -21,6 +22,7 @@ from build.compilers.compiler import (
     failed,
     freestanding,
     translation_units,
+    windows_flags,
     written,
 )
 from build.compilers.libc import proved
@@ -29,6 +31,8 @@ from build.errors import CompileError
 from build.report import Report, silent
 from build.system import Completed, run
 
+# The system and ABI of Windows' triples, as zig calls it.
+_SYSTEMS = {"w64-mingw32": "windows-gnu"}
 # CPUs that zig spells otherwise than a GNU triple does.
 _CPUS = {"i386": "x86", "i486": "x86", "i586": "x86", "i686": "x86"}
 # The least CPU of a kind, where zig's `baseline` is more: LoongArch's base instructions include no vectors.
@@ -59,7 +63,7 @@ class Zig:
     async def _compile(self, root: Path, scratch: Path, program: Program, arch: Arch) -> bytes:
         output = scratch / f"{program.name}-{arch.name}"
         command = [str(self._binary), "cc", *self._flags(program, arch), "-o", str(output)]
-        command += translation_units(program, arch)
+        command += (*translation_units(program, arch), *(KERNEL32 if arch.platform.is_windows else ()))
         what = f"{program.name} for {arch.name}"
         try:
             ended = await self._run(command, root, scratch, program, arch)
@@ -71,7 +75,7 @@ class Zig:
 
     async def _run(self, command: list[str], root: Path, scratch: Path, program: Program, arch: Arch) -> Completed:
         # Objects go to `scratch`, so nothing of another run is linked but a libc.
-        if program.runtime(arch):
+        if program.runtime(arch) or arch.platform.is_windows:
             return await run(command, root, self._environment(scratch, scratch))
 
         def missing(why: str) -> None:
@@ -88,16 +92,24 @@ class Zig:
         cpu, system = _cpu(arch), _system(arch)
         # zig's own default is to trap what C leaves undefined.
         common = (f"-mcpu={_least(arch)}", "-fno-sanitize=all", *program.flags, define_version(program.version))
+        if arch.platform.is_windows:  # its linker writes a hash in the place of a time stamp
+            return ("-target", f"{cpu}-{system}", *common, *windows_flags(), *self._headers("any-windows-any"))
         if program.runtime(arch) is None:
             return ("-target", f"{cpu}-{_musl(arch)}", *common, "-static", "-s", "-Wl,--build-id=none")
         return ("-target", f"{cpu}-{system}", *common, *freestanding(program), *self._kernel_headers(cpu))
 
     def _kernel_headers(self, cpu: str) -> tuple[str, ...]:
         # zig adds these only together with a libc. A family's folder is named as its CPUs' names begin.
-        include = folder("ziglang") / "lib" / "libc" / "include"
-        families = (path.name.removesuffix("-linux-any") for path in include.glob("*-linux-any"))
+        families = (path.name.removesuffix("-linux-any") for path in self._include.glob("*-linux-any"))
         folders = (*(family for family in families if cpu.startswith(family)), "any")
-        return tuple(part for family in folders for part in ("-isystem", str(include / f"{family}-linux-any")))
+        return self._headers(*(f"{family}-linux-any" for family in folders))
+
+    def _headers(self, *folders: str) -> tuple[str, ...]:
+        return tuple(part for each in folders for part in ("-isystem", str(self._include / each)))
+
+    @property
+    def _include(self) -> Path:
+        return folder("ziglang") / "lib" / "libc" / "include"
 
     def _environment(self, scratch: Path, libc: Path) -> dict[str, str]:
         # Nothing of the user's but what Windows needs to start a process: CPATH or ZIG_LIB_DIR would change the bytes.
@@ -119,7 +131,8 @@ def _cpu(arch: Arch) -> str:
 
 def _system(arch: Arch) -> str:
     """The rest of zig's target: operating system and ABI."""
-    return arch.triple.partition("-")[2]
+    system = arch.triple.partition("-")[2]
+    return _SYSTEMS.get(system, system)
 
 
 def _musl(arch: Arch) -> str:

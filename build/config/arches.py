@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from build.errors import UsageError
 from build.oci.platform import Platform
@@ -14,35 +14,58 @@ ENGINES = {"embedded": "zig", "docker": "kube-cross"}
 
 
 @dataclass(frozen=True, slots=True)
-class ElfHeader:
-    """The expected ELF header of an arch's binaries: machine (`EM_…`), class (32 or 64 bits), byte order."""
+class Header:
+    """The expected header of an arch's binaries: machine, class (32 or 64 bits), byte order.
+
+    The machine is `EM_…` of an ELF file, and `IMAGE_FILE_MACHINE_…` of a PE file, which Windows runs.
+    """
 
     machine: str
     bits: int
     order: str
 
+    @property
+    def is_pe(self) -> bool:
+        """Whether it is that of a PE file."""
+        return self.machine.startswith("IMAGE_FILE_MACHINE_")
+
 
 # The ELF header of a program for each architecture that Go, and so OCI, has a name for (config.md, "architecture").
 HEADERS = {
-    "386": ElfHeader("EM_386", 32, "little"),
-    "amd64": ElfHeader("EM_X86_64", 64, "little"),
-    "arm": ElfHeader("EM_ARM", 32, "little"),
-    "armbe": ElfHeader("EM_ARM", 32, "big"),
-    "arm64": ElfHeader("EM_AARCH64", 64, "little"),
-    "arm64be": ElfHeader("EM_AARCH64", 64, "big"),
-    "loong64": ElfHeader("EM_LOONGARCH", 64, "little"),
-    "mips": ElfHeader("EM_MIPS", 32, "big"),
-    "mipsle": ElfHeader("EM_MIPS", 32, "little"),
-    "mips64": ElfHeader("EM_MIPS", 64, "big"),
-    "mips64le": ElfHeader("EM_MIPS", 64, "little"),
-    "ppc": ElfHeader("EM_PPC", 32, "big"),
-    "ppc64": ElfHeader("EM_PPC64", 64, "big"),
-    "ppc64le": ElfHeader("EM_PPC64", 64, "little"),
-    "riscv": ElfHeader("EM_RISCV", 32, "little"),
-    "riscv64": ElfHeader("EM_RISCV", 64, "little"),
-    "s390": ElfHeader("EM_S390", 32, "big"),
-    "s390x": ElfHeader("EM_S390", 64, "big"),
+    "386": Header("EM_386", 32, "little"),
+    "amd64": Header("EM_X86_64", 64, "little"),
+    "arm": Header("EM_ARM", 32, "little"),
+    "armbe": Header("EM_ARM", 32, "big"),
+    "arm64": Header("EM_AARCH64", 64, "little"),
+    "arm64be": Header("EM_AARCH64", 64, "big"),
+    "loong64": Header("EM_LOONGARCH", 64, "little"),
+    "mips": Header("EM_MIPS", 32, "big"),
+    "mipsle": Header("EM_MIPS", 32, "little"),
+    "mips64": Header("EM_MIPS", 64, "big"),
+    "mips64le": Header("EM_MIPS", 64, "little"),
+    "ppc": Header("EM_PPC", 32, "big"),
+    "ppc64": Header("EM_PPC64", 64, "big"),
+    "ppc64le": Header("EM_PPC64", 64, "little"),
+    "riscv": Header("EM_RISCV", 32, "little"),
+    "riscv64": Header("EM_RISCV", 64, "little"),
+    "s390": Header("EM_S390", 32, "big"),
+    "s390x": Header("EM_S390", 64, "big"),
 }
+# And the PE header ("PE Format", Machine Types).
+PE_HEADERS = {
+    "386": Header("IMAGE_FILE_MACHINE_I386", 32, "little"),
+    "amd64": Header("IMAGE_FILE_MACHINE_AMD64", 64, "little"),
+    "arm": Header("IMAGE_FILE_MACHINE_ARMNT", 32, "little"),
+    "arm64": Header("IMAGE_FILE_MACHINE_ARM64", 64, "little"),
+}
+
+
+def header_of(platform: Platform) -> Header | None:
+    """The header of a program for `platform`, if it is known here."""
+    known = {"linux": HEADERS, "windows": PE_HEADERS}.get(platform.os, {})
+    return known.get(platform.architecture)
+
+
 # What `verify` can check, in the order of its table; build/verify/trials.py has the checks themselves.
 CHECKS = (
     *("cpu", "version", "silent", "warns", "SIGINT", "SIGTERM"),
@@ -55,16 +78,22 @@ class Arch:
     """One row of the arch table, with every spelling of the CPU's name.
 
     `qemu` is NAME in qemu-NAME-static; `runtime` is NAME in build/runtime/NAME.c, or None to link a libc. `cpu` is the
-    least CPU that programs run on, as gcc calls it; if it is empty, the compiler chooses.
+    least CPU that programs run on, as gcc calls it; if it is empty, the compiler chooses. A row for Windows has neither
+    of the first two, but `base`, the image that says which Windows it is.
     """
 
     name: str
     triple: str
     platform: Platform
-    elf: ElfHeader
+    header: Header
     qemu: str
     runtime: str | None
     cpu: str = ""
+    base: str = ""
+
+    def is_for(self, platform: Platform) -> bool:
+        """Whether an image for `platform` may be this arch's: the version of Windows is that of the base."""
+        return platform.unversioned == self.platform and self.platform.is_windows == bool(platform.os_version)
 
     @property
     def spellings(self) -> Mapping[str, str]:
@@ -96,6 +125,15 @@ class Expected:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """What an image is made from for Windows; `sources` are empty if its program was built elsewhere."""
+
+    dockerfile: str
+    sources: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ImageSettings:
     """One row of the image table: sources and flags, where the image is published, and its config.
 
@@ -106,7 +144,7 @@ class ImageSettings:
 
     An image with `binary`, a path with the placeholders of `Arch.spellings`, has a program that was built elsewhere,
     and no sources; it is a script if `elf` is false. `arches` are the names of the arches that the image is built for;
-    if it is empty, none is excluded.
+    if it is empty, none is excluded. `windows` is None if there is no image for Windows.
     """
 
     name: str
@@ -127,10 +165,21 @@ class ImageSettings:
     binary: str = ""
     elf: bool = True
     arches: tuple[str, ...] = ()
+    windows: Windows | None = None
 
     def is_built_for(self, arch: Arch) -> bool:
         """Whether the image may be built for `arch`."""
-        return not self.arches or arch.name in self.arches
+        has_sources = not arch.platform.is_windows or self.windows is not None
+        return has_sources and (not self.arches or arch.name in self.arches)
+
+    def on(self, platform: Platform) -> ImageSettings:
+        """The same row as it is for `platform`. Numeric users mean nothing to Windows."""
+        if not (platform.is_windows and self.windows):
+            return replace(self, windows=None)
+        own = self.windows
+        return replace(
+            self, dockerfile=own.dockerfile, sources=own.sources, entrypoint=own.entrypoint, user="", windows=None
+        )
 
 
 @dataclass(frozen=True)
@@ -154,6 +203,25 @@ class Settings:
     arches: Mapping[str, Arch]
     images: Mapping[str, ImageSettings]
     defaults: Defaults
+
+    @property
+    def systems(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the rows for each operating system."""
+        names: dict[str, tuple[str, ...]] = {}
+        for arch in self.arches.values():
+            names[arch.platform.os] = (*names.get(arch.platform.os, ()), arch.name)
+        return names
+
+    def expand(self, names: Iterable[str], release: Iterable[str]) -> list[str]:
+        """The names of arches that `names` stand for; unknown names stay as they are.
+
+        `all` is `release`. An operating system is what `release` has for it or, if that is nothing, all its rows.
+        """
+        found: list[str] = []
+        for name in names:
+            rows = self.systems.get(name, ())
+            found += release if name == "all" else [row for row in release if row in rows] or rows or [name]
+        return found
 
     def select(self, names: Iterable[str]) -> tuple[Arch, ...]:
         """The arches with these names, in the given order without repetition; raise UsageError for an unknown name."""

@@ -9,20 +9,17 @@ from pathlib import Path
 from build.config.arches import (
     CHECKS,
     ENGINES,
-    HEADERS,
     Arch,
     Defaults,
-    ElfHeader,
     Expected,
     ImageSettings,
     Settings,
-    nearest,
 )
-from build.config.programs import check_images, elf, sources, template
+from build.config.programs import check_images, elf, sources, template, windows
 from build.config.references import arch_reference, check_references, moving, own_annotations, repository
+from build.config.rows import arch, check_platforms, links_libc
 from build.config.yaml import Node, load
 from build.oci.media_types import FORMATS
-from build.oci.platform import PLATFORM, Platform
 from build.oci.reference import Repository, check_tag
 
 # Names of images and companions: their programs are built as bin/NAME-ARCH.
@@ -33,9 +30,9 @@ _NAME_EXPECTED = "lower-case letters and digits, joined by . _ or -, because it 
 def read_settings(path: Path) -> Settings:
     """Read arches.yaml; raise UsageError with file, line, key, what was found and what was expected."""
     top = load(path).fields("arches", "images", "defaults")
-    arches = {name: _arch(name, node) for name, node in top["arches"].items()}
+    arches = {name: arch(name, node) for name, node in top["arches"].items()}
     top["arches"].require(bool(arches), "no row", "at least one")
-    _check_platforms(top["arches"], arches)
+    check_platforms(top["arches"], arches)
     defaults = _defaults(top["defaults"], arches)
     images = {name: _image(name, node, defaults.cflags) for name, node in top["images"].items()}
     top["images"].require(bool(images), "no image", "at least one")
@@ -43,71 +40,6 @@ def read_settings(path: Path) -> Settings:
     check_images(top["images"], images, arches)
     check_references(top["images"], images, arches)
     return Settings(arches, images, defaults)
-
-
-def _arch(name: str, node: Node) -> Arch:
-    fields = node.fields("triple", "platform", "elf", "qemu", optional=("runtime", "libc", "cpu"))
-    node.require(
-        name.isascii() and name.isalnum() and name == name.lower(),
-        f"arch name {name!r}",
-        "lower-case letters and digits, because it becomes part of a repository name",
-    )
-    platform = Platform.parse(
-        fields["platform"].string(PLATFORM, "os/architecture[/variant], for example linux/arm/v7")
-    )
-    runtime = (
-        fields["runtime"].string(r"[a-z0-9_]+", "the NAME of build/runtime/NAME.c") if "runtime" in fields else None
-    )
-    return Arch(
-        name=name,
-        triple=fields["triple"].string(r"[a-z0-9_]+(-[a-z0-9_]+)+", "a GNU triple such as aarch64-linux-gnu"),
-        platform=platform,
-        elf=_elf(fields["elf"], platform.architecture),
-        qemu=fields["qemu"].string(r"[a-z0-9_]+", "the NAME of qemu-NAME-static"),
-        runtime=None if _libc(fields) else runtime,
-        cpu=(
-            fields["cpu"].string(r"[a-z0-9][a-z0-9._-]*", "a CPU as gcc calls it, such as arm1176jzf-s or x86-64-v2")
-            if "cpu" in fields
-            else ""
-        ),
-    )
-
-
-def _elf(node: Node, architecture: str) -> ElfHeader:
-    """The ELF header of a row; its names are those of the System V gABI, as pyelftools has them."""
-    fields = node.fields("machine", "class", "order")
-    machine = fields["machine"].string(r"EM_[A-Z0-9_]+", "an ELF machine name such as EM_AARCH64")
-    found = ElfHeader(machine, fields["class"].one_of(32, 64), fields["order"].one_of("little", "big"))
-    expected = HEADERS.get(architecture, found)
-    if found != HEADERS.get(architecture):  # or it is right; loading pyelftools would take longer than all the rest
-        from elftools.elf.enums import ENUM_E_MACHINE
-
-        if machine not in ENUM_E_MACHINE:
-            close = nearest(machine, (each for each in ENUM_E_MACHINE if each.startswith("EM_"))).partition("\n")[0]
-            raise fields["machine"].error(repr(machine), f"a machine of the ELF specification{close}")
-    for key, here, there in (
-        ("machine", found.machine, expected.machine),
-        ("class", found.bits, expected.bits),
-        ("order", found.order, expected.order),
-    ):
-        fields[key].require(here == there, str(here), f"{there}, because the platform's architecture is {architecture}")
-    return found
-
-
-def _libc(fields: Mapping[str, Node]) -> bool:
-    return "libc" in fields and fields["libc"].boolean()
-
-
-def _check_platforms(node: Node, arches: Mapping[str, Arch]) -> None:
-    seen: dict[Platform, str] = {}
-    for name, fields in node.items():
-        platform = arches[name].platform
-        dict(fields.items())["platform"].require(
-            platform not in seen,
-            f"platform {platform}, which row {seen.get(platform)!r} has too",
-            "a different platform in each row, because nodes select an image from the manifest list by platform",
-        )
-        seen[platform] = name
 
 
 def _check_programs(node: Node) -> None:
@@ -128,7 +60,7 @@ def _image(name: str, node: Node, cflags: tuple[str, ...]) -> ImageSettings:
         *("tag", "repository", "dockerfile", "user", "entrypoint"),
         optional=(
             *("sources", "binary", "elf", "arches", "companions", "cflags", "libc", "labels", "verify"),
-            *("arch-reference", "arch-repository", "moving", "annotations"),
+            *("arch-reference", "arch-repository", "moving", "annotations", "windows"),
         ),
     )
     node.require(bool(_NAME.fullmatch(name)), f"image name {name!r}", _NAME_EXPECTED)
@@ -146,6 +78,7 @@ def _image(name: str, node: Node, cflags: tuple[str, ...]) -> ImageSettings:
         sources=sources(node, fields),
         binary=template(fields),
         elf=elf(fields),
+        windows=windows(fields),
         arches=fields["arches"].strings() if "arches" in fields else (),
         companions={
             each: _companion(name, each, sources)
@@ -157,7 +90,7 @@ def _image(name: str, node: Node, cflags: tuple[str, ...]) -> ImageSettings:
         ),
         entrypoint=fields["entrypoint"].strings(),
         labels=dict(_label(key, value) for key, value in fields["labels"].items()) if "labels" in fields else {},
-        libc=_libc(fields),
+        libc=links_libc(fields),
         verify=_expected(fields["verify"]) if "verify" in fields else None if "binary" in fields else Expected(),
     )
 

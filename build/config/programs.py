@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from posixpath import normpath
 
-from build.config.arches import Arch, ImageSettings, nearest
+from build.config.arches import Arch, ImageSettings, Windows, nearest
 from build.config.yaml import Node
 
 # Keys that have no meaning for a program that is not compiled.
@@ -40,6 +40,19 @@ def elf(fields: Mapping[str, Node]) -> bool:
     if "elf" in fields:
         fields["elf"].string("none", "none, for a script; the ELF header of a program is that of its arch")
     return "elf" not in fields
+
+
+def windows(fields: Mapping[str, Node]) -> Windows | None:
+    """What the image is made from for Windows; None without the key. Raises UsageError for sources beside `binary`."""
+    if "windows" not in fields:
+        return None
+    optional = () if "binary" in fields else ("sources",)
+    own = fields["windows"].fields("dockerfile", "entrypoint", *optional)
+    return Windows(
+        own["dockerfile"].string(),
+        own["sources"].strings(r".+\.c", "a C file, relative to arches.yaml") if "sources" in own else (),
+        own["entrypoint"].strings(),
+    )
 
 
 def check_images(node: Node, images: Mapping[str, ImageSettings], arches: Mapping[str, Arch]) -> None:

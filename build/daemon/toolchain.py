@@ -9,8 +9,11 @@ from build.errors import BuildError
 from build.report import Report
 
 
-async def build_toolchain(daemon: Daemon, dockerfile: bytes, name: str, report: Report) -> str:
-    """Build the image `name` (NAME:TAG) from a Dockerfile that needs no files; return its id."""
+async def build_toolchain(daemon: Daemon, dockerfile: bytes, name: str, more: str, report: Report) -> str:
+    """Build the image `name` (NAME:TAG) from a Dockerfile that needs no files; return its id.
+
+    `more` are further packages for it, separated by blanks.
+    """
 
     def progress(line: Line) -> None:
         if text := str(line.get("stream", "")).strip():
@@ -19,7 +22,9 @@ async def build_toolchain(daemon: Daemon, dockerfile: bytes, name: str, report: 
     doing = f"{name}: docker build"
     await daemon.stream(
         doing,
-        lambda api: api.build(fileobj=io.BytesIO(dockerfile), tag=name, rm=True, forcerm=True, decode=True),
+        lambda api: api.build(
+            fileobj=io.BytesIO(dockerfile), tag=name, rm=True, forcerm=True, decode=True, buildargs={"MORE": more}
+        ),
         progress,
     )
     found = await daemon.inspect(name)

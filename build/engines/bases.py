@@ -41,6 +41,23 @@ class Resolved:
         """The full reference, with the digest."""
         return str(Reference(self.reference.repository, self.reference.tag, self.top.digest))
 
+    def image_for(self, platform: Platform) -> Descriptor | None:
+        """The entry that nodes of `platform` take, None if there is none.
+
+        Raises ImageError for several versions of Windows, of which `platform` names none.
+        """
+        for usable in usable_on(platform):
+            found = {each: entry for each, entry in self.images.items() if each.unversioned == usable}
+            if len(found) > 1 and platform.is_windows:
+                lines = "".join(f"\n  {each.platform}: {each.digest}" for each in found.values())
+                raise ImageError(
+                    f"{self}: found {len(found)} images for {platform}, expected one{lines}"
+                    f"\n  name one of them in the row's base: {self.reference.repository}@sha256:…"
+                )
+            if found:
+                return next(iter(found.values()))
+        return None
+
     @property
     def images(self) -> dict[Platform, Descriptor]:
         """The images of an index by their normal platforms, in its order; the first one if a platform has several."""
@@ -82,16 +99,17 @@ class Bases:
     async def _require(self, text: str, platforms: Sequence[Platform]) -> None:
         """Raise ImageError unless the base that FROM calls `text` can be used for all these platforms."""
         resolved = await self._resolved(text)
-        has = {usual: each.platform for usual, each in resolved.images.items()}
+        has = [each.platform for each in resolved.images.values()]
         if isinstance(resolved.parsed, Manifest):
             config = await self._config(resolved, await self._manifest(resolved, UNKNOWN))
-            platform = parse_config(config.data).platform
-            has = {platform.normal: platform}
-        missing = [each for each in platforms if not has.keys() & {*usable_on(each)}]
+            has = [platform := parse_config(config.data).platform]
+            missing = [each for each in platforms if platform.unversioned.normal not in usable_on(each)]
+        else:
+            missing = [each for each in platforms if resolved.image_for(each) is None]
         if missing:
             raise ImageError(
                 f"{resolved}: found no image for {', '.join(map(str, missing))}"
-                f"\n  it has {', '.join(map(str, has.values())) or 'none'}"
+                f"\n  it has {', '.join(map(str, has)) or 'none'}"
                 "\n  use another base, or select the arches that it has with --arch"
             )
         await all_of(self._manifest(resolved, platform) for platform in platforms)
@@ -102,7 +120,7 @@ class Bases:
         repository, blob = resolved.reference.repository, await self._manifest(resolved, platform)
         config = await self._config(resolved, blob)
         parsed, layers = parse_config(config.data), _image_manifest(blob).layers
-        if parsed.platform.normal not in usable_on(platform):
+        if parsed.platform.unversioned.normal not in usable_on(platform):
             raise ImageError(f"{resolved}: config: found platform {parsed.platform}, expected {platform}")
         if len(parsed.diff_ids) != len(layers):
             raise ImageError(f"{resolved}: config: found {len(parsed.diff_ids)} diff_ids, expected {len(layers)}")
@@ -144,8 +162,9 @@ class Bases:
         """The manifest of the image for a platform that there is."""
         blob = resolved.top
         if not isinstance(resolved.parsed, Manifest):
-            images = resolved.images
-            entry = next(images[each] for each in usable_on(platform) if each in images)
+            entry = resolved.image_for(platform)
+            if entry is None:
+                raise ImageError(f"{resolved}: found no image for {platform}")
             blob = await self.content.manifest(resolved.reference.repository, entry.digest)
         try:
             _image_manifest(blob)

@@ -88,6 +88,10 @@ class DockerEngine:
 
     async def prepare(self, specs: Sequence[Spec]) -> None:
         """See `Engine`. Where the daemon builds, it finds the bases by itself, unless nothing may be pulled."""
+        if names := [spec.arch.name for spec in specs if spec.arch.platform.is_windows]:
+            raise ImageError(
+                f"{', '.join(names)}: a daemon on Linux can't build images for Windows\n  use --engine embedded"
+            )
         based = [spec for spec in specs if plain_base(spec) != SCRATCH]
         if based and await has_containerd_store(await self.connect()):
             await self.bases().prepare(based)

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from build.compilers import elf
-from build.config.arches import Arch, ElfHeader
+from build.compilers.formats import program as formats
+from build.config.arches import Arch, Header
 from build.errors import BuildError, ImageError, PublishError
 from build.image.program import DEFAULT_PATH, Command, Program, program
 from build.image.reader import LayerReader
 from build.image.rootfs import Files
 from build.image.validate import validate
+from build.image.windows import program as windows
 from build.oci.descriptor import Blob
 from build.oci.image import Image
 from build.oci.media_types import is_gzip
@@ -40,18 +42,18 @@ async def fetch_image(
         image = await fetch(source, tag.repository, digest or tag.name, spool, attested=attested)
         if image is None:
             raise PublishError("no such image\n  publish it first: invoke push --arch …")
-        if image.platform != arch.platform:
+        if not arch.is_for(image.platform):
             raise ImageError(f"found platform {image.platform}, expected {arch.platform}\n  build and publish it again")
         await asyncio.to_thread(validate, image)
         config = parse_config(image.config.data)
-        await asyncio.to_thread(check_entrypoint, config, image.layers, arch.elf, limit=LARGEST_PROGRAM)
+        await asyncio.to_thread(check_entrypoint, config, image.layers, arch.header, limit=LARGEST_PROGRAM)
         return image
     except BuildError as error:
         raise error.at(f"{arch.name}: {tag}") from None
 
 
 def check_entrypoint(
-    config: Config, layers: Sequence[Blob], expected: ElfHeader, files: Files | None = None, limit: int = HEADERS
+    config: Config, layers: Sequence[Blob], expected: Header, files: Files | None = None, limit: int = HEADERS
 ) -> Program:
     """The program that a container starts; raise ImageError or ElfError if it could not start one on this CPU.
 
@@ -61,14 +63,14 @@ def check_entrypoint(
     files = files or stacked(layers)
     found = entrypoint(config, layers, limit, files)
     name = f"program {found.path!r}"
-    check = elf.check_program if limit > HEADERS and len(found.data) < limit else elf.check_start
+    check = formats.check_program if limit > HEADERS and len(found.data) < limit else formats.check_start
     check(found.data, expected, name)
     check_interpreter(found.data, name, config, layers, expected, files)
     return found
 
 
 def check_interpreter(
-    data: bytes, name: str, config: Config, layers: Sequence[Blob], expected: ElfHeader, files: Files
+    data: bytes, name: str, config: Config, layers: Sequence[Blob], expected: Header, files: Files
 ) -> None:
     """Raise ImageError or ElfError unless an ELF program is static, or its interpreter can be started."""
     if path := elf.interpreter(data):
@@ -89,9 +91,10 @@ def entrypoint(config: Config, layers: Sequence[Blob], limit: int, files: Files 
         raise ImageError("its config has no entrypoint and no command")
     if files is None:
         files = stacked(layers)
-    path = DEFAULT_PATH if config.path is None else config.path
-    command = Command(config.command, path, config.folder)
-    return program(files, command, lambda number: _reader(layers[number]), limit)
+    is_windows = config.platform.is_windows
+    path = (windows.DEFAULT_PATH if is_windows else DEFAULT_PATH) if config.path is None else config.path
+    find = windows.windows_program if is_windows else program
+    return find(files, Command(config.command, path, config.folder), lambda number: _reader(layers[number]), limit)
 
 
 def stacked(layers: Sequence[Blob], below: Files | None = None) -> Files:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from build.compilers import elf, variant
 from build.compilers.binary import check_prebuilt
+from build.compilers.formats import program
 from build.errors import BuildError
 from build.image.spec import Spec
 from build.oci.descriptor import Blob
@@ -28,7 +29,7 @@ def check_binary(binary: bytes, spec: Spec) -> None:
     if spec.settings.binary:
         check_prebuilt(binary, spec.arch, spec.binary_path, is_elf=spec.settings.elf)
     else:
-        elf.check(binary, spec.arch.elf, spec.binary_path)
+        program.check(binary, spec.arch.header, spec.binary_path)
 
 
 def check_assembled(
@@ -43,11 +44,11 @@ def check_assembled(
 
 
 def check_files(files: Mapping[str, bytes], spec: Spec) -> None:
-    """Raise ElfError for an ELF executable or library among `files`, by path, that is for another CPU."""
+    """Raise ElfError for an executable or library among `files`, by path, that is for another CPU."""
     for path, data in files.items():
-        if elf.is_program(data):
+        if program.is_program(data, spec.arch.header):
             name = f"{path} ({spec.arch.name})"
-            elf.check_start(data, spec.arch.elf, name)
+            program.check_start(data, spec.arch.header, name)
             variant.check(data, spec.arch.platform, name)
 
 
@@ -64,9 +65,9 @@ def check_entrypoint(
 
     try:
         parsed, files = parse_config(config), files or published.stacked(layers)
-        published.check_entrypoint(parsed, layers, spec.arch.elf, files)
+        published.check_entrypoint(parsed, layers, spec.arch.header, files)
         if spec.settings.binary and elf.is_program(binary):
-            published.check_interpreter(binary, spec.binary_path, parsed, layers, spec.arch.elf, files)
+            published.check_interpreter(binary, spec.binary_path, parsed, layers, spec.arch.header, files)
     except BuildError as error:
         raise type(error)(f"{spec.settings.dockerfile} ({spec.arch.name}): {error}") from None
 

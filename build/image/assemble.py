@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from build.errors import ImageError
 from build.image.spec import Spec
 from build.oci.descriptor import Blob, digest_of
 from build.oci.image import Image, Origin, dump, image_of
+from build.oci.platform import Platform
 
 if TYPE_CHECKING:
     from build.image.base import Base
@@ -43,6 +45,7 @@ def variables(spec: Spec) -> Mapping[str, object]:
         "arch": spec.arch.name,
         "platform": str(spec.arch.platform),
         "binary": spec.binary_path,
+        "base": spec.arch.base,
         "image": settings,
         "tag": spec.tag,
         "rev": revision.name,
@@ -137,7 +140,8 @@ def _pack(image: Image, other_files: Mapping[str, str]) -> bytes:
 def _unpack(spec: Spec, entry: bytes, base: Base | None) -> Image:
     manifest, config, *layers = _blobs(entry)
     below = base.image.layers_as(spec.form) if base else ()
-    return Image(spec.arch.platform, manifest, config, (*below, *layers), origin=base.image.origin if base else None)
+    platform = _platform(spec, base)
+    return Image(platform, manifest, config, (*below, *layers), origin=base.image.origin if base else None)
 
 
 def _blobs(entry: bytes) -> Iterator[Blob]:
@@ -167,12 +171,23 @@ def _assemble(spec: Spec, binary: bytes, base: Base | None) -> tuple[Image, Mapp
     revision, dockerfile = spec.revision, _parsed(spec)
     if dockerfile.base != (base.reference if base else SCRATCH):
         raise ImageError(f"{dockerfile.location}: FROM {dockerfile.base}: expected FROM as plain text in the template")
-    stage = carry_out(dockerfile, base, context, spec.arch.platform, revision.created, revision.time)
+    stage = carry_out(dockerfile, base, context, _platform(spec, base), revision.created, revision.time)
     below = base.image if base else None
     image = image_of(stage.config, stage.layers, spec.form, below, spec.settings.annotations or {})
     # With another .dockerignore, a source may have other files.
     used = (*stage.sources, IGNORE_FILE) if stage.sources else ()
     return image, stage.copied, _states(spec, used)
+
+
+def _platform(spec: Spec, base: Base | None) -> Platform:
+    """The platform of the image: that of its row and, of Windows, the version that the base is for."""
+    platform = spec.arch.platform
+    if not platform.is_windows:
+        return platform
+    if not (base and base.image.platform.os_version):
+        found = f"FROM {base.reference} without os.version in its config" if base else "FROM scratch"
+        raise ImageError(f"{spec.settings.dockerfile} ({spec.arch.name}): found {found}, expected a base for Windows")
+    return replace(platform, os_version=base.image.platform.os_version)
 
 
 def _parsed(spec: Spec) -> Dockerfile:

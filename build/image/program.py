@@ -44,7 +44,7 @@ def program(files: Files, command: Command, open_layer: Callable[[int], LayerRea
             raise ImageError(f"no file {path!r} in the layers")
         if not mode & 0o111:
             raise ImageError(f"{path!r} is not executable: found mode {mode:04o}")
-        data = _content(open_layer(location.layer), location.member, max(limit, _MAX_SHEBANG))
+        data = content(open_layer(location.layer), location.member, max(limit, _MAX_SHEBANG))
         if not data.startswith(b"#!"):
             return Program(path, data)
         words = data[2:_MAX_SHEBANG].partition(b"\n")[0].split(None, 1)
@@ -69,7 +69,8 @@ def _search(files: Files, command: Command) -> str:
     raise ImageError(f"no program {first!r} in the layers\n  searched PATH {command.path!r}")
 
 
-def _content(reader: LayerReader, member: int, limit: int) -> bytes:
+def content(reader: LayerReader, member: int, limit: int) -> bytes:
+    """The first `limit` bytes of a member of a layer, counted from 0; raise ImageError if there is no such member."""
     for _ in islice(reader.entries(), member, None):
         return reader.read(limit)
     raise ImageError(f"no member {member} in its archive")

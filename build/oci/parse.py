@@ -122,7 +122,7 @@ def parse_config(data: bytes) -> Config:
         diff_ids=tuple(diff_ids),
         labels={name: _optional(labels, name, str, "") for name in labels},
         command=(*_strings(settings, "Entrypoint"), *_strings(settings, "Cmd")),
-        path=environment.get("PATH"),
+        path=environment.get("PATH", environment.get("Path")),
         folder=_optional(settings, "WorkingDir", str, "") or "/",
     )
 

@@ -1,7 +1,7 @@
 """Writes reproducible tar archives.
 
-The format is POSIX.1-1988 ustar, as image-spec layer.md requires. Header fields that could differ between machines have
-fixed values.
+The format is POSIX.1-1988 ustar, as image-spec layer.md requires, or with PAX records POSIX.1-2001 pax. Header fields
+that could differ between machines have fixed values.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ BLOCK = 512
 LARGEST = 8**11 - 1
 # Limit of the fields for UID and GID.
 LARGEST_ID = 8**7 - 1
-_FILE, _SYMLINK, _DIRECTORY = b"0", b"2", b"5"
+_FILE, _SYMLINK, _DIRECTORY, _EXTENDED = b"0", b"2", b"5", b"x"
 # UID and GID, as root has them.
 _ROOT = (0, 0)
+NO_RECORDS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,17 @@ class Symlink:
 Member = File | Folder | Symlink
 
 
-def tar(members: Iterable[Member], time: int, has: Callable[[str], bool] = lambda _: False) -> bytes:
+def tar(
+    members: Iterable[Member],
+    time: int,
+    has: Callable[[str], bool] = lambda _: False,
+    records: Mapping[str, str] = NO_RECORDS,
+) -> bytes:
     """An archive of `members`, sorted by path, each folder before its content; `time` is in seconds since the epoch.
 
     Folders that are neither among the members nor in the image below, which `has` tells by their absolute path, are
-    added as root's. Of two members with the same path the last is used. Raises ImageError for a path that can't be in
-    an image.
+    added as root's. Of two members with the same path the last is used. `records` are PAX records of each member.
+    Raises ImageError for a path that can't be in an image.
     """
     output = io.BytesIO()
     named = {_relative(member.path): member for member in members}
@@ -72,6 +78,8 @@ def tar(members: Iterable[Member], time: int, has: Callable[[str], bool] = lambd
             if folder not in named and not has(f"/{folder}"):
                 named[folder] = Folder(f"/{folder}")
     for path in sorted(named, key=lambda each: f"{each}/" if isinstance(named[each], Folder) else each):
+        if records:
+            _write_records(output, path, records, time)
         _write_member(output, path, named[path], time)
     output.write(bytes(2 * BLOCK))
     return output.getvalue()
@@ -90,6 +98,24 @@ def write_tar(output: BinaryIO, blobs: Mapping[str, Blob], time: int) -> None:
             shutil.copyfileobj(source, output)
         output.write(bytes(-blob.size % BLOCK))
     output.write(bytes(2 * BLOCK))
+
+
+def _write_records(output: BinaryIO, path: str, records: Mapping[str, str], time: int) -> None:
+    """The extended header of the member that follows (POSIX.1-2001 pax, "pax Extended Header")."""
+    data = b"".join(_record(name, value) for name, value in sorted(records.items()))
+    name = path.rpartition("/")[2].encode()[:64].decode(errors="ignore")
+    output.write(_header(f"PaxHeaders.0/{name}", _EXTENDED, 0o644, len(data), time))
+    output.write(data)
+    output.write(bytes(-len(data) % BLOCK))
+
+
+def _record(name: str, value: str) -> bytes:
+    """`LENGTH NAME=VALUE` and a newline, where LENGTH counts all of these bytes, its own digits, too."""
+    rest = f" {name}={value}\n".encode()
+    length = len(rest) + 1
+    while len(str(length)) + len(rest) != length:
+        length = len(str(length)) + len(rest)
+    return str(length).encode() + rest
 
 
 def _write_member(output: BinaryIO, path: str, member: Member, time: int) -> None:

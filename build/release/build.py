@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from build.cache.cache import Cache
-from build.compilers import elf
 from build.compilers.binary import AnyProgram, Binary, Job, Prebuilt, binary_inputs
 from build.compilers.compiler import Compiler, Program
+from build.compilers.formats import program as formats
 from build.config.arches import Arch
 from build.config.release import Release
 from build.config.revision import Revision
@@ -64,11 +64,15 @@ class Build:
         image = self.release.image
         if image.binary:
             return Prebuilt(image.name, image.binary, image.elf)
-        return self.compiled(image.name, image.sources)
+        return self.compiled(image.name, image.sources, image.windows.sources if image.windows else ())
 
-    def compiled(self, name: str, sources: tuple[str, ...]) -> Program:
-        """A program of `sources`, such as a companion of the image."""
-        return Program(name, sources, self.cflags, self.version, self.release.image.libc)
+    def compiled(self, name: str, sources: tuple[str, ...], windows: tuple[str, ...] = ()) -> Program:
+        """A program of `sources`, or `windows` for Windows; for example a companion of the image."""
+        return Program(name, sources, self.cflags, self.version, self.release.image.libc, windows=windows)
+
+    def arches_of(self, program: AnyProgram) -> tuple[Arch, ...]:
+        """The arches of the release that there is such a program for; companions are not for Windows."""
+        return tuple(arch for arch in self.arches if isinstance(program, Prebuilt) or program.sources_for(arch))
 
     def spec(self, arch: Arch) -> Spec:
         """The inputs of the image for `arch`, except its binary."""
@@ -76,7 +80,8 @@ class Build:
         named = [each.arch_tag(arch) for release in self.releases for each in (release, *release.further)]
         names = tuple(dict.fromkeys(map(_local_name, named)))
         path = binary_path(release.image.name, arch)
-        return Spec(self.root, release.image, arch, release.tag, self.revision, self.form, path, names)
+        settings = release.image.on(arch.platform)
+        return Spec(self.root, settings, arch, release.tag, self.revision, self.form, path, names)
 
     def stage(self, arch: Arch, stage: str, text: str = "", size: int = 0) -> None:
         """Report the stage that an arch has reached."""
@@ -111,10 +116,11 @@ async def keep_binaries(build: Build, program: AnyProgram, binaries: Binaries) -
 
     Raises CompileError, or ElfError for a binary with another ELF header than its arch.
     """
-    found = dict(zip(build.arches, await all_of(binaries[program, arch] for arch in build.arches), strict=True))
+    arches = build.arches_of(program)
+    found = dict(zip(arches, await all_of(binaries[program, arch] for arch in arches), strict=True))
     for arch, binary in found.items():
         if isinstance(program, Program):
-            elf.check(binary.data, arch.elf, binary_path(program.name, arch))
+            formats.check(binary.data, arch.header, binary_path(program.name, arch))
     results = []
     for arch, binary in found.items():
         results.append(await keep_binary(build, program, arch, binary))

@@ -28,7 +28,7 @@ async def compiling(programs: Mapping[Build, Sequence[AnyProgram]]) -> AsyncIter
     requires. No compiler outlives the context, and none is started if there is nothing to compile.
     """
     build, *_ = programs  # the builds of a run have the same checkout, compiler and cache
-    wanted = [(program, each.arches) for each in programs for program in programs[each]]
+    wanted = [(program, each.arches_of(program)) for each in programs for program in programs[each]]
     keys, known, failures = await _known(build, wanted)
     cached = {job: build.cache.get(key) for job, key in keys.items()}
     missing = [job for job, data in cached.items() if data is None]

@@ -125,8 +125,8 @@ async def plan(builds: Sequence[Build], to: Mapping[Build, Destinations]) -> lis
             exported = await export(build, images[build], build.report)
             parts = {each.release.registry: _plan_publish(each, build, images[build]) for each in to[build]}
             tags = await each_separately("registries", parts, build.report)
-            order = [*(str(arch.platform) for arch in build.arches), None]
-            return sorted([*steps, *exported, *tags], key=lambda result: order.index(result.platform))
+            order = [*(arch.name for arch in build.arches), None]
+            return sorted([*steps, *exported, *tags], key=lambda result: order.index(result.arch))
 
         return await each_image(builds, {build: planned(build) for build in builds})
 

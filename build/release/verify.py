@@ -97,7 +97,7 @@ async def _subject(
         arch,
         built.binary.data,
         expected.version.replace("{version}", build.version),
-        (await orphans[orphan, arch]).data if orphans else b"",
+        (await orphans[orphan, arch]).data if (orphan, arch) in orphans else b"",
         partial(build.engine.archive, built, name),
         expected.checks,
     )

@@ -29,6 +29,10 @@ def method_on_host(arch: Arch, path: str | None = None, binfmt: Path = BINFMT) -
 
 def method_in_container(engine: str, arch: Arch, binfmt: Path = BINFMT) -> Method:
     """Run natively in a container of `engine`, or through binfmt_misc; else NotRunError."""
+    if arch.platform.is_windows:
+        raise NotRunError(
+            f"{arch.name}: containers on Linux run no programs for Windows\n  run it under wine: --with namespaces"
+        )
     if is_native(arch):
         return Method(f"{engine}, native", native=True)
     flags = _flags(arch, binfmt)
@@ -48,8 +52,10 @@ def method_in_container(engine: str, arch: Arch, binfmt: Path = BINFMT) -> Metho
 def is_native(arch: Arch) -> bool:
     """Whether this machine's CPU runs programs of `arch`: compares it with the ELF header of this very process."""
     with Path("/proc/self/exe").open("rb") as executable:
+        if arch.header.is_pe:
+            return False
         try:
-            elf.check_start(executable.read(elf.START), arch.elf, "this machine")
+            elf.check_start(executable.read(elf.START), arch.header, "this machine")
         except ElfError:
             return False
     return True

@@ -9,8 +9,8 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from build import system
@@ -19,6 +19,7 @@ from build.errors import BuildError
 from build.verify.driver import Ended, Method, Running, Site, Subject
 from build.verify.emulators import method_on_host
 from build.verify.processes import Process, until
+from build.verify.wine.prefix import prefixed, wine_method
 
 # Seconds until a namespace exists, on a busy machine.
 _PATIENCE = 30
@@ -32,6 +33,8 @@ class Namespaces:
     base: Path
     name: str = "namespaces"
     direct: bool = True
+    # A prefix of wine's takes several hundred megabytes.
+    _one_prefix: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
 
     async def prepare(self) -> None:
         """Make a PID namespace as a probe."""
@@ -48,14 +51,20 @@ class Namespaces:
             )
 
     def method(self, arch: Arch) -> Method:
-        """Natively, with an emulator, or through binfmt_misc."""
-        return method_on_host(arch)
+        """Natively, with an emulator, or through binfmt_misc; with wine for Windows."""
+        return wine_method(arch) if arch.platform.is_windows else method_on_host(arch)
 
     @asynccontextmanager
     async def site(self, subject: Subject) -> AsyncIterator[Site]:
         """A folder with the programs."""
-        emulator = self.method(subject.arch).emulator
-        with system.scratch(self.base) as folder:
+        method = self.method(subject.arch)
+        emulator, is_windows = method.emulator, subject.arch.platform.is_windows
+        async with AsyncExitStack() as stack:
+            if is_windows:
+                await stack.enter_async_context(self._one_prefix)
+            folder = stack.enter_context(system.scratch(self.base))
+            if is_windows:
+                emulator = await prefixed(method, folder.absolute(), _unshare())
             for name, data in {"pause": subject.program, "orphan": subject.orphan}.items():
                 path = folder / f"{name}-{subject.arch.name}"
                 path.write_bytes(data)
@@ -136,7 +145,7 @@ class _Running:
 
 
 def _is_executed(process: Process) -> bool:
-    return Path(process.program()).name not in {"", "unshare", "setpriv"}
+    return Path(process.program()).name not in {"", "env", "unshare", "setpriv"}
 
 
 def _unshare() -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from build.compilers import elf
+from build.compilers.formats import program
 from build.errors import ElfError
 from build.verify.driver import Ended, Method, Running, Site, Subject
 from build.verify.processes import until
@@ -88,10 +88,10 @@ class Trial:
 
 async def _cpu(trial: Trial) -> Figure:
     try:
-        elf.check_program(trial.subject.program, trial.subject.arch.elf, "its program")
+        program.check_program(trial.subject.program, trial.subject.arch.header, "its program")
     except ElfError as error:
         raise FailedError(str(error)) from None
-    return trial.subject.arch.elf.machine, {}
+    return trial.subject.arch.header.machine, {}
 
 
 async def _version(trial: Trial) -> Figure:

@@ -12,6 +12,7 @@ from build.report import DONE, FAILED, VERIFY, Event, Report
 from build.verify.driver import Driver, Method, NotRunError, Subject
 from build.verify.trials import CHECKS, FailedError, Trial
 from build.verify.verdicts import Finding, Verdict
+from build.verify.wine import trials as wine
 
 
 def methods(driver: Driver, arches: Iterable[Arch]) -> dict[Arch, Method | str]:
@@ -76,9 +77,10 @@ async def check_arch(subject: Subject, driver: Driver, patience: float = 10.0) -
     findings, method = [], driver.method(subject.arch)
     async with driver.site(subject) as site:
         trial = Trial(subject, site, method, driver.direct, patience)
-        for name in subject.checks:
+        checks = wine.CHECKS if subject.arch.platform.is_windows else CHECKS
+        for name in (each for each in subject.checks if each in checks):
             try:
-                findings.append(Finding(name, True, *await CHECKS[name](trial)))
+                findings.append(Finding(name, True, *await checks[name](trial)))
             except FailedError as error:
                 findings.append(Finding(name, False, " ".join(str(error).split())))
                 if name == "cpu":

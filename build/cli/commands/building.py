@@ -124,7 +124,7 @@ async def bake(options: Options) -> list[Result]:
 
 
 async def kube_cross(options: Options) -> list[Result]:
-    """Build the kube-cross image in the daemon from `build/compilers/kube-cross.Dockerfile`."""
+    """Build the kube-cross image in the daemon from `build/compilers/kube-cross.Dockerfile`; it may have mingw-w64."""
     from build.daemon.toolchain import build_toolchain
     from build.report import Event, Result
 
@@ -134,7 +134,8 @@ async def kube_cross(options: Options) -> list[Result]:
         return [Result(name, None, None, "made")]
     dockerfile = (options.root / "build/compilers/kube-cross.Dockerfile").read_bytes()
     daemon = await tools.connection(options)()
-    made = Result(name, await build_toolchain(daemon, dockerfile, name, options.report), None, "made")
+    more = "gcc-mingw-w64-x86-64-win32" if options.flags.get("windows") else ""
+    made = Result(name, await build_toolchain(daemon, dockerfile, name, more, options.report), None, "made")
     words = f"export KUBE_CROSS_IMAGE={shlex.quote(image)} KUBE_CROSS_VERSION={shlex.quote(version)}"
     options.report(Event(f"note: to compile with it: {words}", note=True))
     return [made]

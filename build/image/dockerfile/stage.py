@@ -24,6 +24,8 @@ from build.image.dockerfile.words import expand
 from build.image.layer import layer
 from build.image.reader import LayerReader
 from build.image.rootfs import Files
+from build.image.windows.layer import windows_layer
+from build.image.windows.paths import in_layer
 from build.oci.image import Layer
 from build.oci.platform import Platform
 from build.oci.strict import shown
@@ -54,7 +56,7 @@ def carry_out(
 
     Raises ImageError with line and instruction for what can't be done.
     """
-    steps = _Steps(dockerfile, base, context, created, time)
+    steps = _Steps(dockerfile, base, context, created, time, is_windows=platform.is_windows)
     for step in dockerfile.steps:
         with dockerfile.location.at(step):
             steps.carry_out(step)
@@ -86,9 +88,12 @@ def _config(dockerfile: Dockerfile, base: Base | None) -> Mapping[str, Any]:
 class _Steps:
     """The state between two steps: what they have made so far."""
 
-    def __init__(self, dockerfile: Dockerfile, base: Base | None, context: Context, created: str, time: int) -> None:
+    def __init__(
+        self, dockerfile: Dockerfile, base: Base | None, context: Context, created: str, time: int, *, is_windows: bool
+    ) -> None:
         self._dockerfile, self._base, self._context = dockerfile, base, context
-        self._created, self._time = created, time
+        self._created, self._time, self._is_windows = created, time, is_windows
+        self._has_shell = base is not None and not is_windows
         self.settings = settings.inherited(_config(dockerfile, base).get("config") or {})
         self._args: dict[str, str] = {}
         self._has_command = False
@@ -109,7 +114,7 @@ class _Steps:
         elif kind == "WORKDIR":
             members = self._workdir(expand(value, self._variables))
         elif kind in settings.COMMANDS:
-            settings.COMMANDS[kind](self.settings, value, self._base is not None)
+            settings.COMMANDS[kind](self.settings, value, self._has_shell)
             self._has_command = self._has_command or kind == "CMD"
             if kind == "ENTRYPOINT" and not self._has_command:
                 self.settings.pop("Cmd", None)
@@ -119,7 +124,7 @@ class _Steps:
             settings.PLAIN[kind](self.settings, expand(value, self._variables), self._base is not None)
         made: dict[str, Any] = {"created": self._created, "created_by": str(step)}
         if members:
-            self.layers.append(layer(members, self._time, self._has))
+            self.layers.append((windows_layer if self._is_windows else layer)(members, self._time, self._has))
         self.history.append(made if members else {**made, "empty_layer": True})
 
     @property
@@ -145,13 +150,18 @@ class _Steps:
     def _workdir(self, value: str) -> list[Member]:
         if not value:
             raise ImageError("expected a path")
+        if self._is_windows:
+            raise ImageError("not supported in images for Windows\n  use absolute paths")
         path = normpath(join(self.settings.get("WorkingDir") or "/", value)).replace("//", "/")
         self.settings["WorkingDir"] = path
         real = self._files.real_path(path)
         return [] if real == "/" or self._files.is_folder(real) else [Folder(real)]
 
     def _copy(self, step: Step, copy: Copy) -> list[Member]:
-        target = join(self.settings.get("WorkingDir") or "/", copy.target)
+        place = in_layer if self._is_windows else join
+        target = place(self.settings.get("WorkingDir") or "/", copy.target)
+        if self._is_windows and copy.owner != (0, 0):
+            raise ImageError(f"{step.value}: found --chown, expected none: Windows has no numeric owners")
         members: dict[str, Member] = {}
         found = [each for source in copy.sources for each in self._context.sources(source)]
         self.sources += [each for each in copy.sources if each != self._context.program_path]

@@ -18,7 +18,7 @@ from build.oci.platform import UNKNOWN
 from build.oci.reference import Reference, Repository
 from build.oci.referrer import is_referrers_tag
 from build.release.check.attached import Target, check_attached, without_notes
-from build.release.check.differences import differences, duplicate_platforms, label_differences
+from build.release.check.differences import arch_of_entry, differences, duplicate_platforms, label_differences
 from build.release.check.further import check_further, tag_notes
 from build.release.check.prove import Finding, Proof, Subject, prove
 from build.release.publish.sign import AnyResult
@@ -102,13 +102,12 @@ async def check_release(
         and (not survey.lists if expected == "a list" else survey.lists and not _of_arch(survey))
     ]
     # The images in the list's repository are checked against their arches too, not only those in their own.
-    by_platform = {arch.platform: arch for arch in release.arches}
-    in_list = [replace(each, arch=by_platform.get(each.listed) if each.listed else None) for each in listed.subjects]
     in_arches = [
         replace(each, arch=arch)
         for arch, survey in zip(release.arches, by_arch, strict=True)
         for each in _of_arch(survey)
     ]
+    in_list = [replace(each, arch=arch_of_entry(each, in_arches, release.arches)) for each in listed.subjects]
     attestations = [each for survey in by_arch for each in survey.subjects if each.listed == UNKNOWN]
     proofs = await _proofs([*in_list, *in_arches, *attestations], scratch)
     findings += [*_findings(proofs), *label_differences(proofs)]

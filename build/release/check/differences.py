@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 
+from build.config.arches import Arch
 from build.engines.moves import REVISION, same_commit
 from build.oci.descriptor import Descriptor
 from build.oci.platform import Platform
@@ -15,14 +16,22 @@ _RELEASE_LABELS = ("org.opencontainers.image.version", REVISION)
 
 
 def duplicate_platforms(where: str, entries: Iterable[Descriptor]) -> Iterable[Finding]:
-    """Platforms that occur twice in a list, except Windows, whose entries differ in `os.version`."""
+    """Platforms that occur twice in a list; entries for Windows differ in `os.version`."""
     by_platform: dict[Platform, set[str]] = {}
     for entry in entries:
-        if entry.platform and entry.platform.os not in ("unknown", "windows"):
+        if entry.platform and entry.platform.os != "unknown":
             by_platform.setdefault(entry.platform, set()).add(entry.digest)
     for platform, digests in by_platform.items():
         if len(digests) > 1:
             yield Finding(where, f"{len(digests)} images for {platform}: clients may use either", False)
+
+
+def arch_of_entry(entry: Subject, by_arch: Iterable[Subject], arches: Iterable[Arch]) -> Arch | None:
+    """The arch that an entry of the list is for; of several for Windows, the one whose tag has the same image."""
+    rows = [arch for arch in arches if entry.listed and arch.platform == entry.listed.unversioned]
+    if len(rows) == 1:
+        return rows[0]
+    return next((each.arch for each in by_arch if each.arch in rows and each.digest == entry.digest), None)
 
 
 def differences(name: str, listed: Sequence[Subject], by_arch: Sequence[Subject]) -> Iterable[Finding]:
@@ -30,7 +39,10 @@ def differences(name: str, listed: Sequence[Subject], by_arch: Sequence[Subject]
     digests = {each.listed: each.digest for each in listed}
     for each in by_arch:
         if each.arch:
-            found = digests.pop(each.arch.platform, None)
+            rows = [key for key in digests if key and each.arch.is_for(key)]
+            # Rows for Windows have one platform, and differ in what their images say.
+            same = [key for key in rows if digests[key] == each.digest]
+            found = digests.pop((same or rows)[0]) if same or len(rows) == 1 else None
             if found != each.digest:
                 text = f"{each.arch.platform}: found {found or 'no entry'}, expected {each.digest} as in {each.name}"
                 yield Finding(

@@ -1,4 +1,4 @@
-"""Checks an image byte by byte: digests, sizes, diff_ids, and the platform in list, config and ELF header."""
+"""Checks an image byte by byte: digests, sizes, diff_ids, and the platform in list, config and program."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from build.compilers import elf, variant
-from build.config.arches import HEADERS, Arch
+from build.compilers import variant
+from build.compilers.formats import program
+from build.config.arches import Arch, header_of
 from build.engines.published import LARGEST_PROGRAM, check_entrypoint, entrypoint
 from build.errors import BuildError, ImageError, PublishError
 from build.image.reader import LayerReader
@@ -126,10 +127,14 @@ async def _blob(
 
 @dataclass(frozen=True)
 class _Layers:
-    """The layers of an image, and the filesystem that they make."""
+    """The layers of an image, and the filesystem that they make.
+
+    `above` is whether they are all but the lowest ones, which are stored elsewhere.
+    """
 
     blobs: tuple[Blob, ...]
     files: Files
+    above: bool = False
 
 
 async def _layers(subject: Subject, config: Config | None, spool: Path, findings: list[Finding]) -> _Layers | None:
@@ -143,7 +148,8 @@ async def _layers(subject: Subject, config: Config | None, spool: Path, findings
     for number, layer in enumerate(manifest.layers):
         if manifest.elsewhere[number]:
             findings.append(subject.note(layer.digest, "a layer that is stored elsewhere: not checked"))
-            complete = False
+            # What is above the layers of a base that only Microsoft may distribute is known all the same.
+            complete = complete and config is not None and config.platform.is_windows and not blobs
             continue
         blob = await _blob(subject, layer, spool, findings)
         if blob is None:
@@ -162,7 +168,7 @@ async def _layers(subject: Subject, config: Config | None, spool: Path, findings
             except ImageError as error:
                 findings.append(subject.fault(layer.digest, f"layer: {error}"))
                 complete = False
-    return _Layers(tuple(blobs), files) if complete else None
+    return _Layers(tuple(blobs), files, any(manifest.elsewhere)) if complete else None
 
 
 def _stack(files: Files | None, blob: Blob) -> str:
@@ -179,10 +185,17 @@ def _platform(subject: Subject, found: Platform) -> Iterator[Finding]:
     if not found.os or not found.architecture:
         yield subject.fault(config, f"platform: found {str(found) or 'none'} in the config, expected os/architecture")
         return
-    if subject.arch and found != subject.arch.platform:
-        text = f"platform: found {found} in the config, expected {subject.arch.platform} for arch {subject.arch.name}"
+    if subject.arch and not subject.arch.is_for(found):
+        wanted = f"{subject.arch.platform}{', with os.version,' if subject.arch.platform.is_windows else ''}"
+        text = f"platform: found {found} in the config, expected {wanted} for arch {subject.arch.name}"
         yield subject.fault(config, text)
     listed = subject.listed
+    if listed and not (found.os_version and listed.os_version):  # builders leave it out of configs, or of lists
+        one, other = ("list's entry", "config") if found.os_version else ("config", "list's entry")
+        if found.is_windows and found.os_version != listed.os_version:
+            text = f"os.version: found {found.os_version or listed.os_version} in the {other}, and none in the {one}"
+            yield Finding(f"{subject.repository}@{config}", text, fault=subject.arch is not None)
+        found, listed = found.unversioned, listed.unversioned
     if listed and found.normal != listed.normal:
         yield subject.fault(config, f"platform: found {found} in the config, expected {listed} of the list's entry")
     elif listed and found != listed:
@@ -190,14 +203,15 @@ def _platform(subject: Subject, found: Platform) -> Iterator[Finding]:
 
 
 def _program(subject: Subject, config: Config, layers: _Layers | None) -> list[Finding]:
-    expected = subject.arch.elf if subject.arch else HEADERS.get(config.platform.architecture)
+    expected = subject.arch.header if subject.arch else header_of(config.platform)
     reason = None
-    if config.platform.os != "linux":
+    if config.platform.os not in ("linux", "windows"):
         reason = f"it is for {config.platform.os or 'no os'}"
     elif not config.command or not config.command[0]:
         reason = "its config has no entrypoint and no command"
     elif expected is None:
-        reason = f"the ELF header for {config.platform.architecture} is not known here"
+        form = "PE" if config.platform.is_windows else "ELF"
+        reason = f"the {form} header for {config.platform.architecture} is not known here"
     elif layers is None:
         reason = "not all of its layers can be read"
     if reason or layers is None or expected is None:
@@ -206,11 +220,13 @@ def _program(subject: Subject, config: Config, layers: _Layers | None) -> list[F
         if subject.arch:
             found = check_entrypoint(config, layers.blobs, expected, layers.files, LARGEST_PROGRAM)
         else:
-            limit = LARGEST_PROGRAM if variant.is_recorded(config.platform) else elf.START
+            limit = LARGEST_PROGRAM if variant.is_recorded(config.platform) else program.START
             found = entrypoint(config, layers.blobs, limit, layers.files)
-            elf.check_start(found.data, expected, f"program {found.path!r}")
+            program.check_start(found.data, expected, f"program {found.path!r}")
         unproved = variant.check(found.data, config.platform, f"program {found.path!r}")
     except BuildError as error:
+        if layers.above and isinstance(error, ImageError):
+            return [subject.note(subject.digest, f"program not checked: {error}\n  it may be in a layer below")]
         return [subject.fault(subject.digest, str(error))]
     if not unproved or variant.is_plain(config.platform):
         return []

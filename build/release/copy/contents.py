@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from build.config.arches import Arch, ImageSettings, Settings
 from build.config.release import Release
-from build.errors import ImageError, UsageError
+from build.errors import ImageError, UsageError, all_of
 from build.oci.media_types import INDEXES
 from build.oci.parse import parse_manifest
 from build.oci.reference import ARCHIVE, NAME, TAG, Tag, archive_file
@@ -80,13 +80,18 @@ def targets_of(origins: Sequence[Release], registry: str, settings: Settings) ->
 
 def _as_listed(image: ImageSettings, arches: Sequence[Arch], tag: str, there: Collection[str]) -> ImageSettings:
     """The same image with the arch-reference, of those that are usual, that the source has the tags of."""
-    name = image.repository
-    for reference in (image.arch_reference, f"{name}-{{arch}}:{{tag}}", f"{name}:{{tag}}-linux-{{arch}}"):
-        found = replace(image, arch_reference=reference)
+    for found in _usual(image):
         tags = map(Release(found, (), f"{ARCHIVE}any", tag).arch_tag, arches)
         if all(_name(each) in there for each in tags):
             return found
     return image
+
+
+def _usual(image: ImageSettings) -> list[ImageSettings]:
+    """The same image with its own arch-reference, and with those that are usual."""
+    name = image.repository
+    usual = (image.arch_reference, f"{name}-{{arch}}:{{tag}}", f"{name}:{{tag}}-linux-{{arch}}")
+    return [replace(image, arch_reference=each) for each in usual]
 
 
 @contextmanager
@@ -103,13 +108,27 @@ async def _arches(source: Source, release: Release, known: Iterable[Arch]) -> tu
     manifest = await source.manifest(tag.repository, tag.name)
     if manifest is None or manifest.media_type not in INDEXES:
         return ()
-    by_platform = {arch.platform: arch for arch in known}
+    rows = [*known]
     entries = parse_manifest(manifest.data, manifest.media_type)
-    platforms = dict.fromkeys(each.platform for each in entries) if isinstance(entries, tuple) else {}
-    unknown = [str(each or "no platform") for each in platforms if each not in by_platform]
+    found: dict[Arch, None] = {}
+    unknown: list[str] = []
+    for entry in entries if isinstance(entries, tuple) else ():
+        own = [arch for arch in rows if entry.platform and arch.is_for(entry.platform)]
+        if len(own) > 1:  # rows for Windows have one platform
+            own = [arch for arch in own if await _has(source, release, arch, entry.digest)]
+        found |= dict.fromkeys(own[:1])
+        unknown += [] if own else [str(entry.platform or "no platform")]
     if unknown:
-        raise ImageError(f"found an image for {', '.join(unknown)}, expected the platforms in arches.yaml only")
-    return tuple(by_platform[each] for each in platforms if each)
+        names = ", ".join(dict.fromkeys(unknown))
+        raise ImageError(f"found an image for {names}, expected the platforms in arches.yaml only")
+    return tuple(found)
+
+
+async def _has(source: Source, release: Release, arch: Arch, digest: str) -> bool:
+    """Whether the tag of an arch, under one of the usual references, refers to `digest`."""
+    tags = [Release(image, (), release.registry, release.tag).arch_tag(arch) for image in _usual(release.image)]
+    found = await all_of(source.digest(tag.repository, tag.name) for tag in dict.fromkeys(tags))
+    return digest in found
 
 
 def _name(tag: Tag) -> str:

@@ -102,7 +102,7 @@ async def _sbom(build: Build, arch: Arch, image: Image, binary: str) -> Mapping[
         compiled = {
             "sources": sources_of(build.root, program, arch),
             "compiler": await build.compiler.identity(arch),
-            "libc": program.runtime(arch) is None,
+            "libc": program.runtime(arch) is None and not arch.platform.is_windows,
         }
     described = Described(
         image=image,
@@ -112,7 +112,7 @@ async def _sbom(build: Build, arch: Arch, image: Image, binary: str) -> Mapping[
         version=build.version,
         created=build.revision.created,
         binary=binary,
-        path=next(iter(build.release.image.entrypoint), ""),
+        path=next(iter(build.release.image.on(arch.platform).entrypoint), ""),
         licenses=labels.get("org.opencontainers.image.licenses", ""),
         vendor=labels.get("org.opencontainers.image.vendor", ""),
         **compiled,
@@ -149,7 +149,7 @@ async def _provenance(build: Build, run: Run, images: Mapping[Arch, Image]) -> P
         **compiled,
         **run.given,
     }
-    paths = ["arches.yaml", image.dockerfile]
+    paths = ["arches.yaml", *(image.on(arch.platform).dockerfile for arch in build.arches)]
     if isinstance(program, Prebuilt):
         paths += [program.path(arch) for arch in build.arches]
     return Provenance(

@@ -1,0 +1,1 @@
+"""What differs in images for Windows: the form of layers, paths, and how a program is found."""
