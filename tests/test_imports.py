@@ -31,6 +31,7 @@ HEAVY = {
     "filelock",
     "httpx2",
     "jinja2",
+    "pefile",
     "license_expression",
     "nacl",
     "requests",

@@ -17,7 +17,7 @@ from build.cache.cache import Cache
 from build.compilers import elf
 from build.compilers.compiler import Program
 from build.compilers.zig import Zig
-from build.config.arches import ElfHeader
+from build.config.arches import Header
 from build.config.parse import read_settings
 from build.errors import ElfError
 from tests.support.compiling import compiled
@@ -26,7 +26,7 @@ from tests.support.properties import examples
 
 ROOT = Path(__file__).parent.parent.parent
 ROWS = read_settings(ROOT / "arches.yaml").arches
-AMD64 = ROWS["amd64"].elf
+AMD64 = ROWS["amd64"].header
 
 # System V gABI, chapters 4 and 5: offsets in the header of a 64-bit file, and in an entry of its program header table.
 CLASS, ORDER, TYPE, MACHINE, PHOFF, PHENTSIZE, PHNUM = 4, 5, 16, 18, 32, 54, 56
@@ -69,7 +69,7 @@ def end_of_segments(binary: bytes) -> int:
     )
 
 
-def refusal(binary: bytes, expected: ElfHeader = AMD64) -> str:
+def refusal(binary: bytes, expected: Header = AMD64) -> str:
     with pytest.raises(ElfError, match=r"^bin/pause: ") as raised:
         elf.check(binary, expected, "bin/pause")
     return str(raised.value)
@@ -80,10 +80,10 @@ def refusal(binary: bytes, expected: ElfHeader = AMD64) -> str:
 
 def test_a_binary_of_its_row_passes_and_of_another_does_not(binaries: dict[str, bytes]) -> None:
     for name, binary in binaries.items():
-        elf.check(binary, ROWS[name].elf, name)
+        elf.check(binary, ROWS[name].header, name)
         for other in ROWS:
             if other != name:
-                assert "machine: found" in refusal(binary, ROWS[other].elf)
+                assert "machine: found" in refusal(binary, ROWS[other].header)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_binary_of_its_row_passes_and_of_another_does_not(binaries: dict[str, 
         pytest.param(replace(AMD64, order="big"), "byte order: found little, expected big", id="byte order"),
     ],
 )
-def test_another_header_is_named(pause: bytes, expected: ElfHeader, complaint: str) -> None:
+def test_another_header_is_named(pause: bytes, expected: Header, complaint: str) -> None:
     assert complaint in refusal(pause, expected)
 
 
@@ -157,11 +157,11 @@ def host_made(folder: Path, *flags: str) -> bytes:
     return (folder / "program").read_bytes()
 
 
-def own_row(binary: bytes) -> ElfHeader:
+def own_row(binary: bytes) -> Header:
     """The row of the machine that the tests run on."""
     machine = struct.unpack_from("<H" if binary[ORDER] == 1 else ">H", binary, MACHINE)[0]
     names = {62: "amd64", 183: "arm64", 22: "s390x", 40: "arm", 21: "ppc64le", 243: "riscv64", 3: "386", 258: "loong64"}
-    return ROWS[names[machine]].elf
+    return ROWS[names[machine]].header
 
 
 def test_a_static_libc_program_passes(tmp_path: Path) -> None:
@@ -207,10 +207,10 @@ def test_a_copied_program_is_for_its_row_or_no_program(binaries: dict[str, bytes
         for name, row in ROWS.items():
             assert elf.is_program(data)
             if data == binaries.get(name):
-                elf.check_start(data, row.elf, "tool")
+                elf.check_start(data, row.header, "tool")
             else:
                 with pytest.raises(ElfError, match=r"^tool: "):
-                    elf.check_start(data, row.elf, "tool")
+                    elf.check_start(data, row.header, "tool")
     object_of_bpf = patched(patched(binaries["arm"], TYPE, "<H", 1), MACHINE, "<H", 247)
     for data in (b"", b"\x7fEL", b"#!/bin/sh\n", object_of_bpf):
         assert not elf.is_program(data)
@@ -224,7 +224,7 @@ def test_truncated_anywhere_is_an_error(binaries: dict[str, bytes]) -> None:
         refusal(binaries["amd64"][:length])
     for name in ("arm", "s390x"):
         for length in range(0, len(binaries[name]) // 2, 7):
-            refusal(binaries[name][:length], ROWS[name].elf)
+            refusal(binaries[name][:length], ROWS[name].header)
 
 
 places = st.integers(0, 400) | st.integers(-400, -1) | st.integers(0, 1200)
@@ -249,7 +249,7 @@ def test_other_bytes_anywhere_raise_nothing_but_elf_errors(
         damaged[at % len(damaged)] = value
     for check in (elf.check, elf.check_program):
         with suppress(ElfError):
-            check(bytes(damaged), ROWS[name].elf, name)
+            check(bytes(damaged), ROWS[name].header, name)
 
 
 @examples(100)
@@ -269,18 +269,18 @@ def test_what_was_built_elsewhere_may_be_dynamic_but_must_be_a_whole_program(
         made[kind] = (tmp_path / "app").read_bytes()
     host = elf.interpreter(made["-pie"])
     assert Path(host).exists()
-    expected = ROWS["amd64"].elf if "x86-64" in host else ROWS["arm64"].elf
+    expected = ROWS["amd64"].header if "x86-64" in host else ROWS["arm64"].header
     for kind, interpreter in (("-no-pie", host), ("-pie", host), ("-static-pie", "")):
         elf.check_program(made[kind], expected, "app")
         assert elf.interpreter(made[kind]) == interpreter
     for name, binary in binaries.items():
-        elf.check_program(binary, ROWS[name].elf, name)
+        elf.check_program(binary, ROWS[name].header, name)
     with pytest.raises(ElfError, match="found a shared library"):
         elf.check_program(made["-shared"], expected, "app")
     with pytest.raises(ElfError, match="ELF type: found 1, expected 2 or 3"):
         elf.check_program(made["-c"], expected, "app")
     with pytest.raises(ElfError, match="ELF machine: found"):
-        elf.check_program(made["-pie"], ROWS["s390x"].elf, "app")
+        elf.check_program(made["-pie"], ROWS["s390x"].header, "app")
     for end in (1, 100, len(made["-pie"]) // 2, len(made["-pie"]) - 64):
         with pytest.raises(ElfError, match="not a whole ELF file"):
             elf.check_program(made["-pie"][:-end], expected, "app")

@@ -27,7 +27,7 @@ def test_it_compiles(checkout: Checkout, tmp_path: Path, gcc: str, libc: bool) -
     run = checkout(*BUILD, *(["--libc"] if libc else []))
     assert list(run.digests) == ["bin/pause-arm64"]
     binary = (checkout.root / "bin/pause-arm64").read_bytes()
-    elf.check(binary, ARM64.elf, "pause-arm64")
+    elf.check(binary, ARM64.header, "pause-arm64")
     assert (b"glibc" in binary, len(binary) < 4096) == (libc, not libc)
     assert says(binary, ARM64.qemu, tmp_path) == f"pause.c {checkout.version}\n"
     assert list((checkout.side / "tmp").iterdir()) == []

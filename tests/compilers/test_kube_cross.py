@@ -66,7 +66,7 @@ def test_one_container_compiles_for_the_embedded_engine(
     assert list(run.digests) == ["oci:dist/pause:3.1", *(f"oci:dist/pause-{arch}:3.1" for arch in RELEASE)]
     for arch in RELEASE:
         binary = (checkout.root / f"bin/pause-{arch}").read_bytes()
-        elf.check(binary, SETTINGS.arches[arch].elf, arch)
+        elf.check(binary, SETTINGS.arches[arch].header, arch)
         assert len(binary) < 4096
         assert says(binary, SETTINGS.arches[arch].qemu, tmp_path) == f"pause.c {checkout.version}\n"
     assert inspect("oci:dist/pause:3.1", "--raw", cwd=checkout.root)[0] == run.digests["oci:dist/pause:3.1"]
@@ -94,7 +94,7 @@ def test_libc_links_the_toolchains_own(checkout: Checkout, toolchain: dict[str, 
     checkout(*BUILD, "--arch", "all", "--libc", **toolchain)
     for arch in RELEASE:
         binary = (checkout.root / f"bin/pause-{arch}").read_bytes()
-        elf.check(binary, SETTINGS.arches[arch].elf, arch)
+        elf.check(binary, SETTINGS.arches[arch].header, arch)
         assert b"glibc" in binary
         assert b".symtab" not in binary
         assert says(binary, SETTINGS.arches[arch].qemu, tmp_path) == f"pause.c {checkout.version}\n"
@@ -339,3 +339,9 @@ def test_a_toolchain_whose_base_cant_be_had(checkout: Checkout, toolchain: dict[
     name = f"{toolchain['KUBE_CROSS_IMAGE']}:{toolchain['KUBE_CROSS_VERSION']}"
     assert message.startswith(f"{name}: docker build: ")
     assert "localhost:1" in message
+
+
+def test_an_image_without_mingw_is_refused_by_name(checkout: Checkout, toolchain: dict[str, str]) -> None:
+    message = checkout.refuses(1, *BUILD, "--arch", "windows-1809", **toolchain)
+    assert "has no x86_64-w64-mingw32-gcc" in message
+    assert "invoke kube-cross --windows; or compile with --compiler zig" in message

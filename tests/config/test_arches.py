@@ -14,7 +14,7 @@ from build.oci.platform import Platform
 from build.verify import trials
 
 SHIPPED = Path(__file__).parent.parent.parent / "arches.yaml"
-ROWS = "amd64, arm, arm64, ppc64le, s390x, riscv64, loong64, 386"
+ROWS = "amd64, arm, arm64, ppc64le, s390x, riscv64, loong64, 386, windows-1809, windows-ltsc2022, windows-ltsc2025"
 
 
 def read(folder: Path, text: str) -> Settings:
@@ -29,10 +29,10 @@ def test_the_shipped_file() -> None:
     platforms = {name: str(row.platform) for name, row in settings.arches.items()}
     assert platforms["arm"] == "linux/arm/v7"
     assert {name: each for name, each in platforms.items() if name != "arm"} == {
-        name: f"linux/{name}" for name in platforms if name != "arm"
+        name: "windows/amd64" if name.startswith("windows-") else f"linux/{name}" for name in platforms if name != "arm"
     }
-    assert [row.elf.order for row in settings.select(["s390x", "ppc64le"])] == ["big", "little"]
-    assert [row.elf.bits for row in settings.select(["arm", "arm64"])] == [32, 64]
+    assert [row.header.order for row in settings.select(["s390x", "ppc64le"])] == ["big", "little"]
+    assert [row.header.bits for row in settings.select(["arm", "arm64"])] == [32, 64]
     pause = settings.image("pause")
     assert (pause.tag, pause.sources, pause.companions) == ("3.1", ("pause.c",), {"orphan": ("orphan.c",)})
     assert settings.arch("arm").platform == Platform("linux", "arm", "v7")
@@ -80,7 +80,7 @@ ERRORS = [
     pytest.param(" class: 64, order: big", " class: 64", "s390x.elf: found no key 'order'", "order", id="no order"),
     pytest.param("    dockerfile: Dockerfile.j2\n", "", "found no key 'dockerfile'", "dockerfile", id="no dockerfile"),
     pytest.param("  engine: embedded\n", "", "defaults: found no key 'engine'", "defaults.engine", id="no engine"),
-    pytest.param("  arm64:\n", "  §arm:\n", "arches: found duplicate key 'arm'", "in line 16", id="row twice"),
+    pytest.param("  arm64:\n", "  §arm:\n", "arches: found duplicate key 'arm'", "in line 17", id="row twice"),
     pytest.param("    qemu: arm\n", "    qemu: arm\n    §qemu: arm\n", "duplicate key 'qemu'", "once", id="key twice"),
     pytest.param('tag: "3.1"', "tag: §3.1", "pause.tag: found the number '3.1'", 'in quotes: "3.1"', id="tag number"),
     pytest.param(

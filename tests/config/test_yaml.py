@@ -54,13 +54,13 @@ IMAGES = SHIPPED[SHIPPED.index("images:\n") : SHIPPED.index("defaults:\n")]
             id="deep, mappings",
         ),
         pytest.param("a: b\n---\nc: d\n", "2: not YAML", id="two documents"),
-        pytest.param(edited("    tag:", "\ttag:"), "61: not YAML", id="tab"),
+        pytest.param(edited("    tag:", "\ttag:"), "77: not YAML", id="tab"),
         pytest.param("a: b\nc: d\0\n", "2: not YAML", id="control character"),
         pytest.param("a: *b\n", "1: not YAML: found undefined alias", id="unknown alias"),
         pytest.param("&a [*a]\n", "1: top level: found a list", id="list in itself"),
         pytest.param("&a\narches: *a\nimages: *a\ndefaults: *a\n", "arches: found unknown key", id="map in itself"),
         pytest.param(
-            edited("  arm64:\n", "  arm64:\n    <<: {}\n"), "23: arches.arm64: found the merge key", id="merge"
+            edited("  arm64:\n", "  arm64:\n    <<: {}\n"), "24: arches.arm64: found the merge key", id="merge"
         ),
         pytest.param("? {a: b}\n: c\n", "1: top level: found a mapping", id="mapping as key"),
         pytest.param("? [a]\n: c\n", "1: top level: found a list", id="list as key"),

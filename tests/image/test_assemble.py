@@ -195,7 +195,7 @@ def with_settings(change: Callable[[ImageSettings], ImageSettings]) -> Callable[
         pytest.param(lambda spec: replace(spec, revision=Revision("v3.1", 1)), id="time"),
         pytest.param(lambda spec: replace(spec, form=DOCKER), id="format"),
         pytest.param(with_arch(lambda arch: replace(arch, platform=Platform("linux", "arm", "v7"))), id="platform"),
-        pytest.param(with_arch(lambda arch: replace(arch, elf=SETTINGS.arches["s390x"].elf)), id="ELF header"),
+        pytest.param(with_arch(lambda arch: replace(arch, header=SETTINGS.arches["s390x"].header)), id="ELF header"),
         pytest.param(with_settings(lambda image: replace(image, user="1:1")), id="user"),
         pytest.param(with_settings(lambda image: replace(image, labels=MappingProxyType({"a": "b"}))), id="labels"),
     ],
