@@ -111,7 +111,8 @@ def _image(build: Build, arch: Arch) -> Iterator[str]:
     """The rendered Dockerfile, with the binary copied from the stage `compile`, or from its row's path."""
     from dockerfile_parse import DockerfileParser
 
-    image, spec = build.release.image, build.spec(arch)
+    spec = build.spec(arch)
+    image = spec.settings
     binary, program = spec.binary_path, build.program()
     parser = DockerfileParser(fileobj=BytesIO(rendered(spec).encode()), env_replace=False)
     is_copied = False

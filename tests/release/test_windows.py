@@ -331,3 +331,16 @@ def test_reader_of_the_registry(pushed: tuple[Checkout, str, Run]) -> None:
 
     _, host, run = pushed
     assert len(complete(registry_reader(host, "pause"), run.digests[f"{host}/pause:3.1"])) > 8
+
+
+def test_signed_and_built_again(checkout: Checkout) -> None:
+    with_bases(checkout)
+    openssl, key, public = need("openssl", "openssl"), checkout.side / "key.pem", checkout.side / "public.pem"
+    curve = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
+    subprocess.run([openssl, "genpkey", *curve, "-out", key], check=True, capture_output=True)
+    subprocess.run([openssl, "pkey", "-in", key, "-pubout", "-out", public], check=True)
+    checkout("all-push", *ALL, "--sign", str(key))
+    checkout("check", *ALL, "--key", str(public))
+    again = checkout("rebuild", "oci:dist/pause:3.1", "--key", str(public)).stdout.splitlines()
+    assert {line.split()[0] for line in again} == {"same"}
+    assert [line.split()[-1] for line in again[-len(WINDOWS) :]] == WINDOWS

@@ -131,7 +131,8 @@ class Tags:
             change, why = "kept", ()
         elif not current:
             change, why = "pushed", (f"not in the {store}",)
-        name, platform = (arch.name, str(arch.platform)) if arch else (None, None)
+        image = target.platform if isinstance(target, Image) else None  # of Windows, it says which
+        name, platform = (arch.name, str(image or arch.platform)) if arch else (None, None)
         base = target.origin.fields() if isinstance(target, Image) and target.origin else None
         return Result(str(tag), digest, platform, change, why, arch=name, place=tag.place, base=base)
 
