@@ -48,22 +48,21 @@ async def _container(options: Options, *, every_arch: bool) -> list[Result]:
 
 
 async def _push(options: Options, *, every_arch: bool, with_list: bool) -> list[AnyResult]:
-    async with AsyncExitStack() as stack:
-        async with setup.builds(options, every_arch=every_arch) as (builds, store):
-            from build.release import pipeline
+    async with AsyncExitStack() as stack, setup.builds(options, every_arch=every_arch) as (builds, store):
+        from build.release import pipeline
 
-            to = {build: setup.destinations(options, build.releases, store) for build in builds}
-            run = None
-            if with_list and signing.is_asked(options):
-                from build.system import scratch
+        to = {build: setup.destinations(options, build.releases, store) for build in builds}
+        run = None
+        if with_list and signing.is_asked(options):
+            from build.system import scratch
 
-                spool = stack.enter_context(scratch(given.scratch_base(options)))
-                to = {build: signing.signed(options, each, spool) for build, each in to.items()}
-                run = await stack.enter_async_context(signing.run(options, "all-push"))
-            verification = tools.verification(options, builds) if options.flags.get("verify") else None
-            results = await pipeline.push(builds, to, verification, run, with_list=with_list)
-            setup.remember(options, [each.registry for build in builds for each in build.releases])
-            return results
+            spool = stack.enter_context(scratch(given.scratch_base(options)))
+            to = {build: signing.signed(options, each, spool) for build, each in to.items()}
+            run = await stack.enter_async_context(signing.run(options, "all-push"))
+        verification = tools.verification(options, builds) if options.flags.get("verify") else None
+        results = await pipeline.push(builds, to, verification, run, with_list=with_list)
+        setup.remember(options, [each.registry for build in builds for each in build.releases])
+        return results
 
 
 container = partial(_container, every_arch=False)
