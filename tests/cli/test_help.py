@@ -53,7 +53,7 @@ printf '%%s\\n' "${COMPREPLY[@]}"
     [
         ("all-", ["all-container", "all-push", "all-push-images"]),
         ("build --ar", ["--arch"]),
-        ("build --arch ''", ["all", *SETTINGS.arches]),
+        ("build --arch ''", ["all", "linux", "windows", *SETTINGS.arches]),
         ("build --arch pp", ["ppc64le"]),
         ("all-push --image p", ["pause"]),
         ("container --engine d", ["docker"]),
