@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 from tests.cli.test_tasks import TASKS
 from tests.support.checkout import SETTINGS, Checkout, Run
 from tests.support.components import need
+from tests.support.keys import key_pair
 from tests.support.registries import Recorder
 
 Released = tuple[Checkout, Run]
@@ -25,8 +27,11 @@ def example(checkout: Checkout, task: str) -> list[str]:
 def test_every_example_works(checkout: Checkout, recorder: Recorder) -> None:
     """In the tasks' order a release is there before one needs it; what takes a daemon or root is read, not run."""
     ran = []
+    pair = key_pair(checkout.side / "keys")
+    shutil.copy(pair.private, checkout.root / "cosign.key")
+    shutil.copy(pair.public, checkout.root / "cosign.pub")
     for tag in ("3.0", "3.1"):
-        checkout("all-push", REGISTRY=f"{recorder.host}/team", TAG=tag)
+        checkout("all-push", REGISTRY=f"{recorder.host}/team", TAG=tag, SIGN_KEY="cosign.key")
     for task in TASKS:
         words = example(checkout, task)
         assert task in words
