@@ -309,7 +309,7 @@ def test_the_task_builds_a_toolchain(
     assert docker.run("image", "inspect", "pause-tests/made:1").returncode != 0
     run = checkout("kube-cross", **ours)
     assert run.digests == {"pause-tests/made:1": docker.image("pause-tests/made:1")["Id"]}
-    assert "Step 2/2 : RUN" in run.stderr
+    assert "Step 3/3 : RUN" in run.stderr
     assert list(checkout(*BUILD, "--arch", "s390x", **ours).digests) == ["bin/pause-s390x"]
     docker("rmi", "pause-tests/made:1")
     unnamed = {"DOCKER_HOST": docker.host}
