@@ -199,13 +199,13 @@ def test_a_bundle_that_is_another_images(signed: SignedRelease, tmp_path: Path) 
 
 
 def with_layer(place: Place, subject: str, end: str, change: Callable[[Json, Json], None]) -> str:
-    """Change the layer of the manifest under one of cosign's tags, and its content; returns the tag."""
+    """Change the first layer of the manifest under one of cosign's tags, and its content; returns the tag."""
     tag = tag_of(subject, end)
     manifest = place.json(tag)
-    [layer] = manifest["layers"]
+    layer, *others = manifest["layers"]
     content = place.json(layer["digest"])
     change(layer, content)
-    manifest["layers"] = [{**layer, **place.put_blob(dump(content))}]
+    manifest["layers"] = [{**layer, **place.put_blob(dump(content))}, *others]
     place.put(tag, dump(manifest))
     return tag
 
