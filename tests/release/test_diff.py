@@ -120,8 +120,10 @@ def test_nothing_that_others_wrote_begins_a_line(shelf: Shelf) -> None:
     for each in map(str, found):
         assert each.isprintable()
         assert not each.startswith("::")
-    odd = shelf.image(more={"history": 7, "os.version": ["x"]})
-    assert {each.what for each in compared(shelf, odd, shelf.index(old))} == {"reference", "platform"}
+    odd = shelf.image(more={"history": 7})
+    assert {each.what for each in compared(shelf, odd, shelf.index(old))} == {"reference", "image"}
+    with pytest.raises(BuildError, match=r"os\.version: found \['x'\], expected a string"):
+        compared(shelf, shelf.image(more={"os.version": ["x"]}), shelf.index(old))
 
 
 def test_what_is_the_same_is_said_to_be(shelf: Shelf) -> None:
