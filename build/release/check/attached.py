@@ -9,7 +9,7 @@ from pathlib import Path
 from build.attest.attached import NAMES, Attached, attached
 from build.attest.dsse import PROVENANCE, SBOM, SIGNATURE
 from build.attest.keys.keys import PublicKey
-from build.errors import all_of
+from build.errors import PublishError, all_of
 from build.oci.reference import Repository
 from build.oci.referrer import tagged_subject
 from build.release.check.prove import Finding, Proof
@@ -36,7 +36,7 @@ async def check_attached(
 
     A target without a signature by `key` is a fault, and so is what was changed. Others may have signed, too.
     """
-    found = await all_of(attached(source, each.repository, each.digest, key, spool) for each in targets)
+    found = await all_of(_attached(source, each, key, spool) for each in targets)
     results, findings = [], list[Finding]()
     for target, items in zip(targets, found, strict=True):
         if key is None:
@@ -59,21 +59,33 @@ def without_notes(proofs: Iterable[Proof], by_tag: Sequence[tuple[str, Sequence[
     return [found for each in proofs for found in each.findings if found.fault or each.subject.digest not in referring]
 
 
+async def _attached(source: Source, target: Target, key: PublicKey | None, spool: Path) -> list[Attached]:
+    """What is attached to a target; what can't be found out is a fault of it, and no end of the check."""
+    try:
+        return await attached(source, target.repository, target.digest, key, spool)
+    except PublishError as error:
+        return [Attached(str(target), "", fault=f"what is attached can't be found out: {error}")]
+
+
+def _told(item: Attached) -> str:
+    return f"{item.name}: {item.fault}" if item.name else item.fault
+
+
 def _listed(target: Target, items: Sequence[Attached]) -> Iterable[Finding]:
     """What is attached to a target: nothing of it is proved without a key."""
-    if items:
-        lines = [f"{each.name}, {each.where.removeprefix(str(target.repository))}" for each in items]
+    if known := [each for each in items if each.kind]:
+        lines = [f"{each.name}, {each.where.removeprefix(str(target.repository))}" for each in known]
         yield Finding(str(target), "\n  ".join(["attached, and not proved without --key:", *lines]), fault=False)
     for each in items:
         if each.fault:
-            yield Finding(each.where, f"{each.name}: {each.fault}", fault=False)
+            yield Finding(each.where, _told(each), fault=False)
 
 
 def _proved(target: Target, items: Sequence[Attached], key: PublicKey) -> Iterable[Finding]:
     for each in items:
         is_ours = each.signed or each.hint == key.hint or (each.fault and not each.hint)
         if each.fault:
-            yield Finding(each.where, f"{each.name}: {each.fault}", fault=bool(is_ours))
+            yield Finding(each.where, _told(each), fault=bool(is_ours))
         elif each.signed and each.signed_as not in ("", str(target.repository)):
             text = f"{each.name}: signed as {each.signed_as}, which nodes compare with the name that they pull"
             yield Finding(each.where, text, fault=False)
