@@ -231,6 +231,7 @@ def test_clean_waits_for_the_lock(shared: Shared) -> None:
             until(
                 "it waits, or is done",
                 lambda: process.poll() is not None or any(opened(process, shared.folder / ".lock") for _ in range(999)),
+                patience=60,  # the lock is open for a moment only, each time that it is tried
             )
             theirs = shared.add({"layers": [LAYER]})
             lock.release()
