@@ -18,6 +18,7 @@ from build.errors import BuildError
 from build.report import indented, trace_command, without_keys
 
 T = TypeVar("T")
+FINISHING = "finishing"  # the name of tasks that are waited for, and not cancelled, when a run ends
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
@@ -239,13 +240,13 @@ async def end_group(leader: asyncio.subprocess.Process) -> None:
 
 
 async def finish(work: Awaitable[T]) -> T:
-    """The result of `work`, which runs to its end even if this task is cancelled meanwhile.
+    """The result of `work`, which runs to its end even if this task is cancelled meanwhile, or its loop is closed.
 
-    In that case the next `await` of this task raises CancelledError, so the caller can enter a `try` that undoes the
-    work first.
+    Then the next `await` of this task raises CancelledError, so the caller can enter a `try` that undoes the work.
     """
-    task, current = asyncio.ensure_future(work), asyncio.current_task()
-    cancelled = False
+    task, current, cancelled = asyncio.ensure_future(work), asyncio.current_task(), False
+    if isinstance(task, asyncio.Task):
+        task.set_name(FINISHING)
     while not task.done():
         try:
             await asyncio.wait({task})

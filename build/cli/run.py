@@ -146,7 +146,12 @@ def _close(loop: AbstractEventLoop) -> None:
     """Cancel what still runs, and close `loop`. asyncio.run does the same, but waits for blocking calls in threads."""
     import asyncio
 
+    from build.system import FINISHING
+
     async def cancel() -> None:
+        # Those that start a process have tasks of asyncio's own, which could never be undone.
+        while finishing := [task for task in asyncio.all_tasks() if task.get_name() == FINISHING]:
+            await asyncio.wait(finishing)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()

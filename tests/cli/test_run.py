@@ -378,6 +378,35 @@ def test_nothing_goes_on_when_a_run_has_ended() -> None:
     assert ended == ["task", "generator"]
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 10, 50])
+def test_a_command_that_is_just_being_started_ends_with_a_failed_run(tmp_path: Path, turns: int) -> None:
+    """However far asyncio has come with it, when something else fails."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(f"""
+            import asyncio, sys
+            from build import system
+            from build.cli.run import run
+            from build.errors import BuildError
+
+            async def main():
+                command = asyncio.create_task(system.run(["sleep", "100"]))
+                for _ in range({turns}):
+                    await asyncio.sleep(0)
+                raise BuildError("something else")
+
+            try:
+                run(main)
+            except BuildError as error:
+                print(error)
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    command = [sys.executable, str(program)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "something else\n", "")
+
+
 def test_an_interrupted_run_says_how_it_ended() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
 
