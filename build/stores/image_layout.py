@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from build.errors import ImageError
+from build.errors import ImageError, PublishError
 from build.oci.descriptor import Blob
 from build.oci.media_types import ARTIFACT, INDEXES, MANIFESTS, OCI
 from build.oci.parse import media_type_of
-from build.oci.referrer import is_referrers_tag
+from build.oci.referrer import Referrer, is_referrers_tag, referrer_of, subject_of
 from build.oci.strict import LAYOUT, MANIFEST, parse, shown
 
 VERSION = "1.0.0"
@@ -81,15 +81,40 @@ def with_digest(entries: Sequence[Entry], digest: str) -> Entry:
     return next((each for each in entries if each["digest"] == digest), {})
 
 
-def may_refer(entry: Entry) -> bool:
+def _may_refer(entry: Entry) -> bool:
     """Whether an entry may be a manifest with a `subject` that has no index of referrers, as oras writes it."""
     kind = entry.get("mediaType") or OCI.manifest
     return not is_referrers_tag(name_of(entry).rpartition(":")[2]) and kind in MANIFESTS | INDEXES | {ARTIFACT}
 
 
-def is_artifact(entry: Entry) -> bool:
+def _is_artifact(entry: Entry) -> bool:
     """Whether an entry without a name says that it is an artifact, as oras has it for referrers."""
     return bool(entry.get("artifactType")) and not name_of(entry)
+
+
+Referring = tuple[str, Referrer] | None
+
+
+def referring(manifest: Blob) -> Referring:
+    """The subject of a manifest, and its entry in an index of referrers; None if it has no subject."""
+    subject = subject_of(manifest.data)
+    return (subject, referrer_of(manifest)) if subject else None
+
+
+def referrers_in(entries: Iterable[Entry], digest: str, read: Callable[[Entry], Referring]) -> Iterator[Referrer]:
+    """The entries of index.json whose manifest refers to `digest`; `read` is `referring` of an entry's manifest.
+
+    Raises ImageError for one that can't be read and says that it is an artifact: any other is as likely an image, and
+    whoever needs that reads it.
+    """
+    for entry in filter(_may_refer, entries):
+        try:
+            found = read(entry)
+            if found and found[0] == digest:
+                yield found[1]
+        except (PublishError, ImageError) as error:
+            if _is_artifact(entry):
+                raise ImageError(f"{entry['digest']}: {error}") from None
 
 
 def manifest_of(entry: Entry, data: bytes) -> Blob:

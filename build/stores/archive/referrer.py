@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 
-from build.errors import ImageError, PublishError
+from build.errors import ImageError
 from build.oci.reference import Repository
-from build.oci.referrer import Referrer, parse_referrers, referrer_of, referrers_tag, subject_of
+from build.oci.referrer import Referrer, parse_referrers, referrers_tag
 from build.stores.archive.blob import read
 from build.stores.archive.manifest import read_manifest
 from build.stores.archive.members import Members, damaged
-from build.stores.image_layout import is_artifact, manifest_of, may_refer
+from build.stores.image_layout import Entry, Referring, manifest_of, referrers_in, referring
 
 
 def referrers(members: Members, repository: Repository, digest: str) -> tuple[Referrer, ...]:
@@ -21,16 +21,12 @@ def referrers(members: Members, repository: Repository, digest: str) -> tuple[Re
         listed = parse_referrers(index.data) if index else ()
     except ImageError as error:
         raise damaged(members.file, f"{repository.name}:{tag}: {error}") from None
-    return tuple({each.digest: each for each in (*_entries(members, digest), *listed)}.values())
+    try:
+        entries = [*referrers_in(members.index, digest, partial(_referring, members))]
+    except ImageError as error:
+        raise damaged(members.file, str(error)) from None
+    return tuple({each.digest: each for each in (*entries, *listed)}.values())
 
 
-def _entries(members: Members, digest: str) -> Iterator[Referrer]:
-    """Those that index.json has as entries of their own."""
-    for entry in filter(may_refer, members.index):
-        try:
-            manifest = manifest_of(entry, read(members, entry["digest"]))
-            if subject_of(manifest.data) == digest:
-                yield referrer_of(manifest)
-        except (PublishError, ImageError) as error:
-            if is_artifact(entry):  # what is no artifact is as likely an image, and whoever needs that reads it
-                raise damaged(members.file, f"{entry['digest']}: {error}") from None
+def _referring(members: Members, entry: Entry) -> Referring:
+    return referring(manifest_of(entry, read(members, entry["digest"])))

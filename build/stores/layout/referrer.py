@@ -5,15 +5,15 @@ Others, such as oras, have each as an entry of index.json instead: those are rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 
 from build.errors import ImageError, PublishError
 from build.oci.descriptor import Blob
 from build.oci.image import Content
-from build.oci.referrer import Referrer, merged, parse_referrers, referrer_of, referrers_tag, subject_of
-from build.stores.image_layout import is_artifact, manifest_of, may_refer
+from build.oci.referrer import Referrer, merged, parse_referrers, referrer_of, referrers_tag
+from build.stores.image_layout import Entry, Referring, manifest_of, referrers_in, referring
 from build.stores.layout.blob import read, write_blob
 from build.stores.layout.index import locked, read_index
 from build.stores.layout.manifest import read_manifest
@@ -27,28 +27,21 @@ def referrers(folder: Path, digest: str) -> tuple[Referrer, ...]:
         listed = parse_referrers(index.data) if index else ()
     except ImageError as error:
         raise _not_referrers(folder, digest, error) from None
-    return tuple({each.digest: each for each in (*_entries(folder, digest), *listed)}.values())
+    try:
+        entries = [*referrers_in(read_index(folder)["manifests"], digest, partial(_referring, folder))]
+    except ImageError as error:
+        raise PublishError(f"oci:{folder}@{error}") from None
+    return tuple({each.digest: each for each in (*entries, *listed)}.values())
 
 
-def _entries(folder: Path, digest: str) -> Iterator[Referrer]:
-    """Those that index.json has as entries of their own."""
-    for entry in filter(may_refer, read_index(folder)["manifests"]):
-        try:
-            found = _subject(folder, entry["digest"], str(entry.get("mediaType") or ""))
-        except (PublishError, ImageError) as error:
-            if is_artifact(entry):  # what is no artifact is as likely an image, and whoever needs that reads it
-                raise PublishError(f"oci:{folder}@{entry['digest']}: {error}") from None
-        else:
-            if found and found[0] == digest:
-                yield found[1]
+def _referring(folder: Path, entry: Entry) -> Referring:
+    return _by_digest(folder, entry["digest"], str(entry.get("mediaType") or ""))
 
 
 @lru_cache(maxsize=10_000)
-def _subject(folder: Path, digest: str, media_type: str) -> tuple[str, Referrer] | None:
-    """The subject of a manifest, and its entry in an index; None if it has none. Its digest proves that it stays so."""
-    manifest = manifest_of({"mediaType": media_type}, read(folder, digest))
-    subject = subject_of(manifest.data)
-    return (subject, referrer_of(manifest)) if subject else None
+def _by_digest(folder: Path, digest: str, media_type: str) -> Referring:
+    """What a manifest refers to; its digest proves that it stays so."""
+    return referring(manifest_of({"mediaType": media_type}, read(folder, digest)))
 
 
 def put_referrers(folder: Path, subject: str, manifests: Sequence[Blob]) -> None:
